@@ -51,7 +51,7 @@ foreach(python ${candidates})
 
   file(GLOB python_sources CONFIGURE_DEPENDS worker/python/*.cpp worker/uv/*.cpp worker/loop/*.cpp)
   set(target py_worker-${version})
-  add_executable(${target} worker/main.cpp worker/config.cpp ${python_sources})
+  add_executable(${target} worker/main.cpp worker/config.cpp worker/process.cpp ${python_sources})
   target_include_directories(${target} SYSTEM PRIVATE ${include} ${PYW_UV_INCLUDE} ${PYW_JSON_INCLUDE})
   target_compile_definitions(${target} PRIVATE PYW_PYTHON_EXECUTABLE="${executable}" PYW_PYTHON_VERSION="${version}" PYW_VERSION="${PROJECT_VERSION}")
   target_link_libraries(${target} PRIVATE pyw_session ${PYW_LIBPYTHON_${version}} ${PYW_UV_LIBRARY} Threads::Threads dl m util)

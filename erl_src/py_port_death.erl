@@ -1,0 +1,198 @@
+%% @doc How a worker ends: killing it, waiting for the launcher, and what is said about it afterwards.
+%%
+%% Runs in the owner, when the owner has nothing else to do any more: every function here consumes the port's messages
+%% and is bounded in time. Killing goes through `py_launcher --kill', run by a helper process; the launcher is named by
+%% its pid and start time, both taken from the kernel and never from the worker. The port is not closed while the launcher
+%% lives: with data queued, closing it returns and leaves the pipes open.
+%% @end
+-module(py_port_death).
+
+-include_lib("kernel/include/logger.hrl").
+-include("py_port_wire.hrl").
+
+-export([dump/2, kill/1, collect/2, start_time/1]).
+-export_type([body/0, remains/0, exit_seen/0]).
+
+%% What is needed to end a worker and to read about its end.
+-type body() :: #{
+    port := port(),
+    writer := pid(),
+    launcher := non_neg_integer(),
+    start_time := non_neg_integer() | unknown,
+    %% opened at HELLO; none before
+    report := file:fd() | none,
+    %% takes the lines that are still coming
+    io := pid()
+}.
+%% exit_status of the port, or only its end
+-type exit_seen() :: {exit_status, non_neg_integer()} | closed | no.
+-type remains() :: #{
+    status := py_port_report:status() | unknown,
+    report := py_port_report:report() | missing,
+    %% lines that came after the owner stopped listening, newest first
+    late := [binary()]
+}.
+
+%% How long a worker has to write its stacks before it is killed.
+-define(DUMP_TIMEOUT, 100).
+%% How long the killing program may take. The launcher kills with SIGKILL and then collects descendants.
+-define(KILL_TIMEOUT, 5000).
+%% After the port reported its end, the launcher may still be collecting for so long.
+-define(REPORT_TIMEOUT, 2000).
+-define(REPORT_TICK, 20).
+
+%% @doc Asks for the Python stacks, so that the report says where Python was stuck. Best effort: a stopped worker does not
+%% answer, and a writer that is stuck on a full pipe does not even ask.
+-spec dump(body(), py_port_wire:id()) -> exit_seen().
+dump(#{port := Port, writer := Writer}, Token) ->
+    ok = py_port_writer:send(Writer, py_port_wire:short(?K_DUMP, Token)),
+    Timer = erlang:start_timer(?DUMP_TIMEOUT, self(), dump),
+    Seen = await_dump(Port, Token, Timer),
+    _ = erlang:cancel_timer(Timer),
+    receive
+        {timeout, Timer, dump} -> ok
+    after 0 -> ok
+    end,
+    Seen.
+
+-spec await_dump(port(), py_port_wire:id(), reference()) -> exit_seen().
+await_dump(Port, Token, Timer) ->
+    receive
+        {Port, {data, <<?K_CONTROL_REPLY, _:24, Token:64, _/binary>>}} -> no;
+        {Port, {data, _}} -> await_dump(Port, Token, Timer);
+        {Port, {exit_status, Status}} -> {exit_status, Status};
+        {'EXIT', Port, _} -> closed;
+        {timeout, Timer, dump} -> no
+    end.
+
+%% @doc Ends the launcher, the worker and all its descendants. Returns when the port has reported its end, or when the
+%% bound has passed.
+-spec kill(body()) -> exit_seen().
+kill(#{port := Port} = Body) ->
+    {Helper, Ref} = run_killer(Body),
+    Timer = erlang:start_timer(?KILL_TIMEOUT, self(), kill),
+    Seen = await_kill(Port, Helper, Ref, Timer),
+    _ = erlang:cancel_timer(Timer),
+    true = erlang:demonitor(Ref, [flush]),
+    receive
+        {timeout, Timer, kill} -> ok
+    after 0 -> ok
+    end,
+    Seen.
+
+-spec await_kill(port(), pid(), reference(), reference()) -> exit_seen().
+await_kill(Port, Helper, Ref, Timer) ->
+    receive
+        {Port, {exit_status, Status}} ->
+            {exit_status, Status};
+        {'EXIT', Port, _} ->
+            closed;
+        {Port, {data, _}} ->
+            await_kill(Port, Helper, Ref, Timer);
+        {'DOWN', Ref, process, Helper, killed} ->
+            await_kill(Port, Helper, Ref, Timer);
+        {'DOWN', Ref, process, Helper, Reason} ->
+            ?LOG_ERROR("py_launcher --kill failed: ~tp", [Reason], #{domain => [py_port]}),
+            await_kill(Port, Helper, Ref, Timer);
+        {timeout, Timer, kill} ->
+            ?LOG_ERROR("a worker did not end within ~b ms", [?KILL_TIMEOUT], #{domain => [py_port]}),
+            no
+    end.
+
+%% Not linked: the kill is completed also when the owner is killed meanwhile.
+-spec run_killer(body()) -> {pid(), reference()}.
+run_killer(#{launcher := Launcher, start_time := StartTime}) ->
+    spawn_monitor(fun() ->
+        Args = ["--kill", integer_to_list(Launcher), time_text(StartTime)],
+        Port = open_port({spawn_executable, py_port_python:launcher()}, [
+            {args, Args}, exit_status, binary, in, stderr_to_stdout
+        ]),
+        exit(killer(Port, <<>>))
+    end).
+
+-spec time_text(non_neg_integer() | unknown) -> string().
+time_text(unknown) -> "0";
+time_text(N) -> integer_to_list(N).
+
+%% The program ends by itself: it waits for processes it has sent SIGKILL to.
+-spec killer(port(), binary()) -> killed | {failed, non_neg_integer(), binary()}.
+killer(Port, Text) ->
+    receive
+        {Port, {data, More}} -> killer(Port, <<Text/binary, More/binary>>);
+        {Port, {exit_status, 0}} -> killed;
+        {Port, {exit_status, Status}} -> {failed, Status, Text}
+    end.
+
+%% @doc Reads the report. A worker that died with input queued may yield no more than `{'EXIT', Port, epipe}' while the
+%% launcher is still at work, so the report is read again until it is complete, for a bounded time.
+-spec collect(exit_seen(), body()) -> remains().
+collect(Seen, #{report := Report, port := Port} = Body) ->
+    Found = read_report(Report, erlang:monotonic_time(millisecond) + ?REPORT_TIMEOUT),
+    Late = drain(Port, []),
+    ok = make_sure(Seen, Found, Body),
+    #{status => status(Found, Seen), report => Found, late => Late}.
+
+-spec read_report(file:fd() | none, integer()) -> py_port_report:report() | missing.
+read_report(none, _) ->
+    missing;
+read_report(Fd, Deadline) ->
+    Text =
+        case file:pread(Fd, 0, py_port_report:max_bytes()) of
+            {ok, Data} -> Data;
+            eof -> <<>>;
+            {error, _} -> <<>>
+        end,
+    case py_port_report:parse(Text) of
+        {ok, Report} ->
+            Report;
+        incomplete ->
+            case erlang:monotonic_time(millisecond) < Deadline of
+                true ->
+                    %% Nobody tells when a file is complete.
+                    receive
+                    after ?REPORT_TICK -> read_report(Fd, Deadline)
+                    end;
+                false ->
+                    missing
+            end
+    end.
+
+-spec status(py_port_report:report() | missing, exit_seen()) -> py_port_report:status() | unknown.
+status(#{status := Status}, _) -> Status;
+status(missing, {exit_status, N}) when N > 128, N < 160 -> {signaled, N - 128};
+status(missing, {exit_status, N}) -> {exited, N band 255};
+status(missing, _) -> unknown.
+
+%% Without a report the launcher itself may have died, and then something of the worker may be left.
+-spec make_sure(exit_seen(), py_port_report:report() | missing, body()) -> ok.
+make_sure(Seen, missing, #{port := Port} = Body) when Seen =/= no ->
+    {Helper, Ref} = run_killer(Body),
+    receive
+        {'DOWN', Ref, process, Helper, _} -> ok
+    after ?KILL_TIMEOUT ->
+        true = erlang:demonitor(Ref, [flush]),
+        ?LOG_ERROR("py_launcher --kill hangs for ~p", [Port], #{domain => [py_port]})
+    end;
+make_sure(_, _, _) ->
+    ok.
+
+%% Output that was in the pipe before the worker died comes before the end of the port; so it is all here by now.
+-spec drain(port(), [binary()]) -> [binary()].
+drain(Port, Late) ->
+    receive
+        {Port, {data, <<?K_OUTPUT, Flags, _:80, Line/binary>>}} when Flags band ?F_STDERR =/= 0 ->
+            drain(Port, [Line | Late]);
+        {Port, _} ->
+            drain(Port, Late);
+        {'EXIT', Port, _} ->
+            drain(Port, Late)
+    after 0 -> Late
+    end.
+
+%% @doc Field 22 of /proc/PID/stat: with it a pid names one process for ever.
+-spec start_time(non_neg_integer()) -> non_neg_integer() | unknown.
+start_time(Pid) ->
+    case py_port_proc:stat(Pid) of
+        {ok, #{start_time := StartTime}} -> StartTime;
+        error -> unknown
+    end.

@@ -1,0 +1,202 @@
+%% @doc The error vocabulary: every reason that {@link py_port} returns, and a sentence for each.
+%%
+%% Pure. `format/1' never fails: a term that is not in the vocabulary is printed as it is.
+%% @end
+-module(py_port_error).
+
+-export([format/1, bad_option/3, text/1, worker_error/1]).
+-export_type([reason/0, python_error/0, frame/0, down/0, start_failure/0, post_mortem/0]).
+
+-type frame() :: #{
+    file := binary(), line := non_neg_integer() | none, function := binary(), source := binary()
+}.
+-type python_error() :: #{
+    type := binary(),
+    module := binary(),
+    message := binary(),
+    traceback := [frame()],
+    cause := python_error() | none,
+    context := python_error() | none,
+    notes := [binary()],
+    formatted := binary()
+}.
+-type post_mortem() :: #{
+    %% whether the launcher's report could be read; without it the figures below are 0 and the texts empty
+    report := complete | missing,
+    rusage := #{
+        user_ms := non_neg_integer(),
+        system_ms := non_neg_integer(),
+        max_rss_kb := non_neg_integer()
+    },
+    in_flight := #{count := non_neg_integer(), calls := [term()]},
+    %% the last lines, oldest first
+    stderr := [binary()],
+    %% the Python stacks at a fatal signal or at the kill; empty when there was nothing to write
+    stack := binary(),
+    %% processes of the worker that were still there and were killed
+    descendants := non_neg_integer(),
+    core_dumped := boolean(),
+    %% why we ended the worker; none: it ended by itself
+    stopped_by := none | timeout | caller_down | protocol_error | start_failed | stop
+}.
+-type start_failure() :: #{
+    what := atom(),
+    message := binary(),
+    %% the reason in the worker's own words, `none' if it had none
+    error := term(),
+    stderr := [binary()],
+    stack := binary()
+}.
+-type down() ::
+    {worker_exited, 0..255 | unknown, post_mortem()}
+    | {worker_killed, atom() | pos_integer(), post_mortem()}
+    | {protocol_error, term(), post_mortem()}
+    | {start_failed, start_failure()}
+    | {node_down, node()}
+    | noproc
+    | stopped
+    | term().
+-type reason() ::
+    {python, python_error()}
+    | timeout
+    | interrupted
+    | overloaded
+    | not_running
+    | {worker_down, down()}
+    | {bad_reply, term()}
+    | {bad_term, binary(), term()}
+    | {bad_ref, term()}
+    | {bad_request, term()}
+    | {bad_argument, atom(), binary()}
+    | {bad_option, term(), binary()}
+    | {too_large, non_neg_integer(), non_neg_integer()}
+    | {start_failed, start_failure()}.
+
+%% @doc Makes a `bad_option' whose reason is a sentence.
+-spec bad_option(term(), io:format(), [term()]) -> {bad_option, term(), binary()}.
+bad_option(Key, Format, Args) ->
+    {bad_option, Key, text(io_lib:format(Format, Args))}.
+
+-spec text(unicode:chardata()) -> binary().
+text(Chars) ->
+    case unicode:characters_to_binary(Chars) of
+        Text when is_binary(Text) -> Text;
+        {_, Good, _} -> <<Good/binary, "...">>
+    end.
+
+%% @doc The reason that a worker's ERROR frame stands for, if it is one of docs/protocol.md, section 6.
+-spec worker_error(term()) -> reason().
+worker_error({python, #{type := _, message := _, formatted := _}} = E) -> E;
+worker_error({bad_term, Path, _} = E) when is_binary(Path) -> E;
+worker_error({bad_ref, _} = E) -> E;
+worker_error({bad_request, _} = E) -> E;
+worker_error(interrupted) -> interrupted;
+worker_error(Other) -> {bad_reply, {unknown_error, Other}}.
+
+%% @doc What Python would print for a Python exception, and a sentence for every other reason. Takes the reason with or
+%% without `{error, _}' around it.
+-spec format(term()) -> binary().
+format({error, Reason}) -> format(Reason);
+format({python, #{formatted := Text}}) when is_binary(Text), Text =/= <<>> -> Text;
+format({python, #{type := Type, message := Message}}) -> say("~ts: ~ts", [Type, Message]);
+format(timeout) -> <<"the call did not finish in time and was stopped">>;
+format(interrupted) -> <<"the call was interrupted">>;
+format(overloaded) -> <<"the context has as many unanswered requests as max_pending allows">>;
+format(not_running) -> <<"nothing was running that could be interrupted">>;
+format({already_started, Pid}) -> say("a context of that name runs already, as ~p", [Pid]);
+format({bad_option, options, Why}) -> say("bad options: ~ts", [why(Why)]);
+format({bad_option, Key, Why}) -> say("bad option ~tp: ~ts", [Key, why(Why)]);
+format({bad_argument, Which, Why}) -> say("bad argument ~tp: ~ts", [Which, why(Why)]);
+format({bad_term, Path, Why}) -> say("~ts cannot cross the border: ~ts", [why(Path), why(Why)]);
+format({bad_ref, Why}) -> say("the object reference is not valid: ~ts", [why(Why)]);
+format({bad_request, Why}) -> say("the worker did not understand the request: ~ts", [why(Why)]);
+format({bad_reply, Why}) -> say("the reply was refused: ~ts", [bad_reply(Why)]);
+format({too_large, Bytes, Max}) ->
+    say("the request has ~b bytes, and max_frame allows ~b", [Bytes, Max]);
+format({start_failed, Failure}) -> start_failed(Failure);
+format({worker_down, Reason}) -> down(Reason);
+format({worker_exited, _, _} = Reason) -> down(Reason);
+format({worker_killed, _, _} = Reason) -> down(Reason);
+format({protocol_error, _, _} = Reason) -> down(Reason);
+format(Other) -> say("~tp", [Other]).
+
+-spec bad_reply(term()) -> binary().
+bad_reply(compressed) -> <<"it is a compressed term, which may be any size when unpacked">>;
+bad_reply(malformed_or_unsafe) -> <<"it is not a term, or it holds an atom this node does not have">>;
+bad_reply(trailing_bytes) -> <<"bytes follow its term">>;
+bad_reply({unknown_fun, Fun}) -> say("it holds ~ts, which was never given to this context", [Fun]);
+bad_reply(Other) -> say("~tp", [Other]).
+
+-spec start_failed(map()) -> binary().
+start_failed(#{what := What, message := Message} = Failure) ->
+    say("the worker did not start (~ts): ~ts~ts~ts", [
+        What,
+        Message,
+        lines("\nlast lines of stderr:\n", maps:get(stderr, Failure, [])),
+        block("\nwhere Python was:\n", maps:get(stack, Failure, <<>>))
+    ]);
+start_failed(Other) ->
+    say("the worker did not start: ~tp", [Other]).
+
+-spec down(term()) -> binary().
+down(noproc) ->
+    <<"there is no such context">>;
+down(stopped) ->
+    <<"the context was stopped">>;
+down({node_down, Node}) ->
+    say("the node ~ts of the context cannot be reached", [Node]);
+down({start_failed, _} = Reason) ->
+    format(Reason);
+down({worker_exited, Status, Pm}) ->
+    say("the worker exited with status ~tp~ts", [Status, post_mortem(Pm)]);
+down({worker_killed, Signal, Pm}) ->
+    say("the worker was ended by ~ts~ts~ts", [signal(Signal), stopped_by(Pm), post_mortem(Pm)]);
+down({protocol_error, What, Pm}) ->
+    say("the worker broke the protocol (~tp) and was ended~ts", [What, post_mortem(Pm)]);
+down(Other) ->
+    say("the context went down: ~tp", [Other]).
+
+-spec signal(term()) -> unicode:chardata().
+signal(Signal) when is_atom(Signal) -> string:uppercase(atom_to_list(Signal));
+signal(Signal) -> io_lib:format("signal ~tp", [Signal]).
+
+-spec stopped_by(term()) -> unicode:chardata().
+stopped_by(#{stopped_by := timeout}) -> " (a call passed its deadline and did not stop otherwise)";
+stopped_by(#{stopped_by := caller_down}) -> " (a call whose caller had died did not stop otherwise)";
+stopped_by(#{stopped_by := stop}) -> " (the context was asked to stop and the worker did not)";
+stopped_by(_) -> "".
+
+-spec post_mortem(term()) -> unicode:chardata().
+post_mortem(#{in_flight := #{count := N}, stderr := Stderr, stack := Stack, rusage := Usage}) ->
+    #{user_ms := User, system_ms := System, max_rss_kb := Rss} = Usage,
+    [
+        io_lib:format("; ~b calls in flight, ~b ms CPU, ~b kB at most", [N, User + System, Rss]),
+        lines("\nlast lines of stderr:\n", Stderr),
+        block("\nwhere Python was:\n", Stack)
+    ];
+post_mortem(_) ->
+    "".
+
+-spec lines(string(), [binary()]) -> unicode:chardata().
+lines(_, []) -> "";
+lines(Title, Lines) -> [Title, lists:join("\n", [["  ", printable(L)] || L <- Lines])].
+
+-spec block(string(), binary()) -> unicode:chardata().
+block(_, <<>>) -> "";
+block(Title, Text) -> [Title, printable(Text)].
+
+-spec why(term()) -> unicode:chardata().
+why(Text) when is_binary(Text) -> printable(Text);
+why(Other) -> io_lib:format("~tp", [Other]).
+
+%% Output of a worker need not be UTF-8.
+-spec printable(binary()) -> unicode:chardata().
+printable(Text) ->
+    case unicode:characters_to_list(Text) of
+        Chars when is_list(Chars) -> Chars;
+        _ -> io_lib:format("~p", [Text])
+    end.
+
+-spec say(io:format(), [term()]) -> binary().
+say(Format, Args) ->
+    text(io_lib:format(Format, Args)).

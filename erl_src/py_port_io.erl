@@ -1,0 +1,216 @@
+%% @doc Brings what a context's Python, C code and child processes print to where the context's `io' option says, and
+%% writes what the context itself has to say into the log.
+%%
+%% The owner hands lines over and goes on; a slow target holds up this process alone. Nothing grows meanwhile: each line
+%% costs the worker one credit, and credit goes back (through the owner) only for lines that were handled, so a worker
+%% that floods runs out of credit and counts what it drops. A pid whose mailbox is long gets nothing until it is shorter.
+%% Dropped lines are reported as one line.
+%%
+%% Linked to its owner. When the owner ends in an orderly way it unlinks, sends `finish', and this process ends after the
+%% lines it still has; a group leader that does not answer is given up after a bound.
+%% @end
+-module(py_port_io).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([start_link/1, line/4, note/3, note/4, cast_failed/4, finish/1]).
+-export_type([stream/0, settings/0]).
+
+-type stream() :: stdout | stderr.
+-type settings() :: #{
+    target := py_port_options:io_target(), owner := pid(), label := binary(), os_pid := term()
+}.
+-record(io, {
+    target :: py_port_options:io_target(),
+    owner :: pid(),
+    %% the context's name, for the log
+    label :: binary(),
+    os_pid = undefined :: undefined | pos_integer(),
+    %% lines dropped on our side since the last one that went out
+    dropped = 0 :: non_neg_integer(),
+    %% handled lines whose credit has not been given back
+    credit = 0 :: non_neg_integer()
+}).
+
+%% Credit goes back in batches of this many lines, or when there is nothing else to do.
+-define(BATCH, 64).
+%% A pid with more messages than this gets no lines.
+-define(LONG_MAILBOX, 1000).
+%% A group leader that has not answered after this many ms has lost the line.
+-define(IO_TIMEOUT, 5000).
+
+-spec start_link(settings()) -> pid().
+start_link(#{target := Target, owner := Owner, label := Label}) ->
+    State = #io{target = Target, owner = Owner, label = Label},
+    proc_lib:spawn_link(fun() -> loop(State) end).
+
+%% @doc One line of output. `Dropped': lines the worker dropped before it.
+-spec line(pid(), stream(), non_neg_integer(), binary()) -> ok.
+line(Io, Stream, Dropped, Line) ->
+    Io ! {line, Stream, Dropped, Line},
+    ok.
+
+%% @doc A log event of the context itself. Dropped when this process is far behind, so that notes cannot pile up either.
+-spec note(pid(), logger:level(), map()) -> ok.
+note(Io, Level, Report) ->
+    note(Io, Level, Report, #{}).
+
+-spec note(pid(), logger:level(), map(), map()) -> ok.
+note(Io, Level, Report, Meta) ->
+    hand_over(Io, {note, Level, Report, Meta}).
+
+%% @doc A cast ended in an error; the payload is decoded here because nobody else waits for it.
+-spec cast_failed(pid(), term(), term(), binary()) -> ok.
+cast_failed(Io, Module, Function, Payload) ->
+    hand_over(Io, {cast_failed, Module, Function, Payload}).
+
+-spec hand_over(pid(), term()) -> ok.
+hand_over(Io, Message) ->
+    case erlang:process_info(Io, message_queue_len) of
+        {message_queue_len, N} when N =< ?LONG_MAILBOX ->
+            Io ! Message,
+            ok;
+        _ ->
+            ok
+    end.
+
+%% @doc The owner is about to exit. Unlinks.
+-spec finish(pid()) -> ok.
+finish(Io) ->
+    true = unlink(Io),
+    Io ! finish,
+    ok.
+
+%% The process -------------------------------------------------------------------------------------------------------
+
+-spec loop(#io{}) -> ok.
+loop(#io{credit = 0} = Io) ->
+    receive
+        Message -> handle(Message, Io)
+    end;
+loop(Io) ->
+    receive
+        Message -> handle(Message, Io)
+    after 0 -> loop(give_back(Io))
+    end.
+
+-spec handle(term(), #io{}) -> ok.
+handle({line, Stream, Dropped, Line}, Io) ->
+    Io1 = output(Stream, Line, Io#io{dropped = Io#io.dropped + Dropped}),
+    loop(earn(Io1));
+handle({note, Level, Report, Meta}, Io) ->
+    log(Level, {report, Report#{context => Io#io.label}}, Meta, [py_port], Io),
+    loop(Io);
+handle({cast_failed, Module, Function, Payload}, Io) ->
+    Why =
+        case py_port_terms:decode_plain(Payload) of
+            {ok, Term} -> py_port_error:worker_error(Term);
+            {error, Bad} -> {bad_reply, Bad}
+        end,
+    log(
+        warning,
+        {"cast of ~tp:~tp in ~ts failed: ~ts", [
+            Module, Function, Io#io.label, py_port_error:format(Why)
+        ]},
+        #{},
+        [py_port],
+        Io
+    ),
+    loop(Io);
+handle({os_pid, OsPid}, Io) ->
+    loop(Io#io{os_pid = OsPid});
+handle(finish, Io) ->
+    _ = report_dropped(stderr, Io),
+    ok;
+handle(_, Io) ->
+    loop(Io).
+
+-spec earn(#io{}) -> #io{}.
+earn(#io{credit = Credit} = Io) when Credit + 1 >= ?BATCH -> give_back(Io#io{credit = Credit + 1});
+earn(#io{credit = Credit} = Io) -> Io#io{credit = Credit + 1}.
+
+-spec give_back(#io{}) -> #io{}.
+give_back(#io{owner = Owner, credit = Credit} = Io) ->
+    Owner ! {credit, Credit},
+    Io#io{credit = 0}.
+
+-spec output(stream(), binary(), #io{}) -> #io{}.
+output(Stream, Line, Io) ->
+    Io1 = report_dropped(Stream, Io),
+    case deliver(Stream, Line, Io1) of
+        ok -> Io1;
+        dropped -> Io1#io{dropped = Io1#io.dropped + 1}
+    end.
+
+-spec report_dropped(stream(), #io{}) -> #io{}.
+report_dropped(_, #io{dropped = 0} = Io) ->
+    Io;
+report_dropped(Stream, #io{dropped = N} = Io) ->
+    case deliver(Stream, <<"... ", (integer_to_binary(N))/binary, " lines dropped">>, Io) of
+        ok -> Io#io{dropped = 0};
+        dropped -> Io
+    end.
+
+-spec deliver(stream(), binary(), #io{}) -> ok | dropped.
+deliver(_, _, #io{target = null}) ->
+    ok;
+deliver(Stream, Line, #io{target = logger} = Io) ->
+    log(notice, {"~ts", [printable(Line)]}, #{stream => Stream}, [py_port, python], Io);
+deliver(Stream, Line, #io{target = Pid, owner = Owner}) when is_pid(Pid) ->
+    Message = {py_port_output, Owner, Stream, Line},
+    case node(Pid) =:= node() andalso erlang:process_info(Pid, message_queue_len) of
+        false ->
+            case erlang:send(Pid, Message, [nosuspend, noconnect]) of
+                ok -> ok;
+                _ -> dropped
+            end;
+        {message_queue_len, N} when N > ?LONG_MAILBOX ->
+            dropped;
+        _ ->
+            %% Alive, or dead: then there is nobody to miss the line.
+            Pid ! Message,
+            ok
+    end;
+deliver(_, Line, #io{target = {group_leader, Device}}) ->
+    put_line(Device, Line).
+
+%% io:put_chars/2, with a bound on the time.
+-spec put_line(pid() | atom(), binary()) -> ok | dropped.
+put_line(Device, Line) ->
+    case is_atom(Device) andalso whereis(Device) of
+        undefined -> ok;
+        false -> put_line_to(Device, Line);
+        Pid -> put_line_to(Pid, Line)
+    end.
+
+-spec put_line_to(pid(), binary()) -> ok | dropped.
+put_line_to(Pid, Line) ->
+    %% Group leaders insist on a pid to answer to, so a late answer reaches our mailbox: loop/1 throws it away.
+    Ref = erlang:monitor(process, Pid),
+    Pid ! {io_request, self(), Ref, {put_chars, unicode, [printable(Line), $\n]}},
+    receive
+        {io_reply, Ref, _} ->
+            true = erlang:demonitor(Ref, [flush]),
+            ok;
+        {'DOWN', Ref, process, _, _} ->
+            ok
+    after ?IO_TIMEOUT ->
+        true = erlang:demonitor(Ref, [flush]),
+        dropped
+    end.
+
+-spec log(logger:level(), {report, map()} | {io:format(), [term()]}, map(), [atom()], #io{}) -> ok.
+log(Level, What, Meta, Domain, #io{owner = Owner, label = Label, os_pid = OsPid}) ->
+    Metadata = Meta#{domain => Domain, context => Owner, name => Label, os_pid => OsPid},
+    case What of
+        {report, Report} -> ?LOG(Level, Report, Metadata);
+        {Format, Args} -> ?LOG(Level, Format, Args, Metadata)
+    end.
+
+%% Output need not be UTF-8: what is not stands as its bytes in Latin-1.
+-spec printable(binary()) -> unicode:chardata().
+printable(Line) ->
+    case unicode:characters_to_binary(Line) of
+        Line -> Line;
+        _ -> unicode:characters_to_binary(Line, latin1)
+    end.

@@ -1,0 +1,246 @@
+%% @doc The options of a context: each one checked by itself, defaults for the rest.
+%%
+%% Pure. `validate/1' answers with a complete map (every key present, texts as binaries) or with the first option that
+%% is wrong and a sentence that says what it must be. docs/protocol.md, section 4, is what becomes of it on the wire.
+%% @end
+-module(py_port_options).
+
+-export([validate/1, defaults/0, config/3]).
+-export_type([options/0, name/0, io_target/0]).
+
+-type name() :: atom() | {local, atom()} | {global, term()} | {via, module(), term()}.
+-type io_target() :: logger | null | pid() | {group_leader, pid() | atom()}.
+%% Every key of {@link defaults/0}, validated.
+-type options() :: #{atom() => term()}.
+
+-define(MAX_FRAME, 16#7fffffff - 65536).
+
+%% @doc What a context gets when an option is not given.
+-spec defaults() -> options().
+defaults() ->
+    #{
+        name => none,
+        %% false: the context hangs below py_port's own supervisor and outlives the process that started it
+        link => true,
+        python => default,
+        venv => none,
+        worker => default,
+        path => [],
+        env => #{},
+        cwd => null,
+        init => none,
+        init_timeout => 30000,
+        start_timeout => 30000,
+        limits => #{},
+        call_timeout => infinity,
+        kill_after => 2000,
+        max_pending => 10000,
+        io => logger,
+        io_rate => 1000,
+        io_line => 8192,
+        types => #{atoms => str, binaries => auto, none => none},
+        spin => 50,
+        max_frame => 256 * 1024 * 1024,
+        max_depth => 512
+    }.
+
+-spec validate(term()) -> {ok, options()} | {error, {bad_option, term(), binary()}}.
+validate(Given) when is_map(Given) ->
+    try
+        Options = maps:fold(fun(K, V, Acc) -> Acc#{K => check(K, V)} end, defaults(), Given),
+        ok = together(Given),
+        {ok, Options}
+    catch
+        throw:{?MODULE, Key, Format, Args} -> {error, py_port_error:bad_option(Key, Format, Args)}
+    end;
+validate(_) ->
+    {error, {bad_option, options, <<"options must be a map">>}}.
+
+-spec together(map()) -> ok.
+together(#{python := _, venv := _}) ->
+    bad(venv, "give python or venv, not both: a virtual environment has its own Python", []);
+together(_) ->
+    ok.
+
+-spec check(term(), term()) -> term().
+check(name, Name) when is_atom(Name), Name =/= undefined, Name =/= none -> {local, Name};
+check(name, {local, Name}) when is_atom(Name), Name =/= undefined -> {local, Name};
+check(name, {global, _} = Name) -> Name;
+check(name, {via, Module, _} = Name) when is_atom(Module) -> Name;
+check(name, _) -> bad(name, "must be an atom, {local, Atom}, {global, Term} or {via, Module, Term}", []);
+check(link, Link) when is_boolean(Link) -> Link;
+check(link, _) -> bad(link, "must be true or false", []);
+check(Key, Text) when Key =:= python; Key =:= venv; Key =:= worker; Key =:= cwd -> text(Key, Text);
+check(path, Paths) -> list(path, Paths, "a list of directories");
+check(env, Env) -> env(Env);
+check(init, Init) -> init(Init);
+check(Key, Ms) when
+    Key =:= init_timeout; Key =:= start_timeout; Key =:= kill_after; Key =:= call_timeout
+->
+    milliseconds(Key, Ms);
+check(limits, Limits) -> limits(Limits);
+check(max_pending, N) -> integer(max_pending, N, 1, 10000000);
+check(io_rate, N) -> integer(io_rate, N, 1, 1000000000);
+check(io_line, N) -> integer(io_line, N, 16, 1024 * 1024);
+check(max_frame, N) -> integer(max_frame, N, 1024, ?MAX_FRAME);
+check(max_depth, N) -> integer(max_depth, N, 1, 10000);
+check(io, Io) -> io(Io);
+check(types, Types) -> types(Types);
+check(spin, off) -> 0;
+check(spin, N) -> integer(spin, N, 0, 10000);
+check(Key, _) ->
+    Known = lists:join(", ", [atom_to_list(K) || K <- lists:sort(maps:keys(defaults()))]),
+    bad(Key, "there is no such option; the options are ~ts", [Known]).
+
+-spec io(term()) -> io_target().
+io(logger) -> logger;
+io(null) -> null;
+io(Pid) when is_pid(Pid) -> Pid;
+io({group_leader, Pid}) when is_pid(Pid) -> {group_leader, Pid};
+io({group_leader, Name}) when is_atom(Name) -> {group_leader, Name};
+io(_) -> bad(io, "must be logger, null, a pid, or {group_leader, Pid}", []).
+
+-spec milliseconds(atom(), term()) -> timeout().
+milliseconds(call_timeout, infinity) -> infinity;
+milliseconds(_, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> Ms;
+milliseconds(call_timeout, _) -> bad(call_timeout, "must be milliseconds or infinity", []);
+milliseconds(Key, _) -> bad(Key, "must be a number of milliseconds, 0 or more", []).
+
+-spec integer(term(), term(), integer(), integer()) -> integer().
+integer(_, N, Min, Max) when is_integer(N), N >= Min, N =< Max -> N;
+integer(Key, _, Min, Max) -> bad(Key, "must be an integer from ~b to ~b", [Min, Max]).
+
+-spec init(term()) -> none | #{code | module => binary()}.
+init(none) -> none;
+init({module, Module}) when is_atom(Module) -> #{module => atom_to_binary(Module)};
+init({module, Module}) -> #{module => text(init, Module)};
+init({code, Code}) -> #{code => text(init, Code)};
+init(Code) when is_binary(Code); is_list(Code) -> #{code => text(init, Code)};
+init(_) -> bad(init, "must be Python code as text, or {module, Name}", []).
+
+-spec env(term()) -> #{binary() => binary()}.
+env(Env) when is_map(Env) ->
+    maps:fold(fun(K, V, Acc) -> Acc#{env_name(K) => env_value(V)} end, #{}, Env);
+env(Env) when is_list(Env) ->
+    case lists:all(fun(E) -> is_tuple(E) andalso tuple_size(E) =:= 2 end, Env) of
+        true -> env(maps:from_list(Env));
+        false -> bad(env, "must be a map of names to values", [])
+    end;
+env(_) ->
+    bad(env, "must be a map of names to values", []).
+
+-spec env_name(term()) -> binary().
+env_name(Name) when is_atom(Name) ->
+    env_name(atom_to_binary(Name));
+env_name(Name) ->
+    Text = text(env, Name),
+    case Text =:= <<>> orelse binary:match(Text, <<"=">>) =/= nomatch of
+        true -> bad(env, "~tp is not the name of an environment variable", [Name]);
+        false -> Text
+    end.
+
+-spec env_value(term()) -> binary().
+env_value(N) when is_integer(N) -> integer_to_binary(N);
+env_value(Value) -> text(env, Value).
+
+-spec limits(term()) -> #{atom() => pos_integer()}.
+limits(Limits) when is_map(Limits) ->
+    maps:map(
+        fun
+            (K, N) when K =:= memory; K =:= cpu_seconds; K =:= files; K =:= processes ->
+                integer({limits, K}, N, 1, 1 bsl 62);
+            (K, _) ->
+                bad({limits, K}, "the limits are memory, cpu_seconds, files and processes", [])
+        end,
+        Limits
+    );
+limits(_) ->
+    bad(limits, "must be a map", []).
+
+-spec types(term()) -> #{atoms | binaries | none => atom()}.
+types(Types) when is_map(Types) ->
+    maps:merge(maps:get(types, defaults()), maps:map(fun type/2, Types));
+types(_) ->
+    bad(types, "must be a map", []).
+
+-spec type(term(), term()) -> atom().
+type(atoms, V) when V =:= str; V =:= atom -> V;
+type(atoms, _) -> bad({types, atoms}, "must be str or atom", []);
+type(binaries, V) when V =:= auto; V =:= bytes; V =:= str -> V;
+type(binaries, _) -> bad({types, binaries}, "must be auto, bytes or str", []);
+type(none, V) when V =:= none; V =:= nil; V =:= undefined -> V;
+type(none, _) -> bad({types, none}, "must be none, nil or undefined", []);
+type(K, _) -> bad({types, K}, "the types are atoms, binaries and none", []).
+
+-spec list(atom(), term(), string()) -> [binary()].
+list(Key, List, What) when is_list(List) ->
+    %% A string is a list too, and then its first element is a character.
+    case List of
+        [C | _] when is_integer(C) -> bad(Key, "must be ~ts, not one text", [What]);
+        _ -> [text(Key, E) || E <- List]
+    end;
+list(Key, _, What) ->
+    bad(Key, "must be ~ts", [What]).
+
+-spec text(term(), term()) -> binary().
+text(Key, Text) when is_binary(Text); is_list(Text), Text =/= [] ->
+    try unicode:characters_to_binary(Text) of
+        Bin when is_binary(Bin) ->
+            case binary:match(Bin, <<0>>) of
+                nomatch -> Bin;
+                _ when Key =:= init -> Bin;
+                _ -> bad(Key, "must not hold a NUL character", [])
+            end;
+        _ ->
+            bad(Key, "is not valid Unicode text: ~tp", [Text])
+    catch
+        error:badarg -> bad(Key, "must be text (a binary or a string), and is ~tp", [Text])
+    end;
+text(_, []) ->
+    <<>>;
+text(Key, Other) ->
+    bad(Key, "must be text (a binary or a string), and is ~tp", [Other]).
+
+-spec bad(term(), io:format(), [term()]) -> no_return().
+bad(Key, Format, Args) ->
+    throw({?MODULE, Key, Format, Args}).
+
+%% @doc The CONFIG frame's object.
+-spec config(options(), py_port_python:resolved(), #{
+    incarnation := non_neg_integer(), credit := pos_integer(), label := binary(), package := binary()
+}) -> py_port_json:json().
+config(Options, #{executable := Executable}, Extra) ->
+    #{incarnation := Incarnation, credit := Credit, label := Label, package := Package} = Extra,
+    #{types := #{atoms := Atoms, binaries := Binaries, none := None}, init := Init} = Options,
+    #{
+        protocol => 1,
+        context => Label,
+        incarnation => Incarnation,
+        python => #{
+            executable => Executable,
+            path => maps:get(path, Options),
+            package => Package,
+            use_environment => false
+        },
+        env => maps:get(env, Options),
+        cwd => maps:get(cwd, Options),
+        init =>
+            case Init of
+                none -> null;
+                _ -> Init
+            end,
+        limits => maps:get(limits, Options),
+        types => #{
+            atoms => atom_to_binary(Atoms),
+            binaries => atom_to_binary(Binaries),
+            none => atom_to_binary(None)
+        },
+        spin_us => maps:get(spin, Options),
+        max_frame => maps:get(max_frame, Options),
+        max_depth => maps:get(max_depth, Options),
+        output => #{
+            rate => maps:get(io_rate, Options),
+            line => maps:get(io_line, Options),
+            credit => Credit
+        }
+    }.

@@ -1,0 +1,266 @@
+%% @doc Which worker program and which Python executable a context gets: from the options `python', `venv' and `worker'.
+%%
+%% There is one worker per minor version of Python (`priv/py_worker-3.11', ...), because a worker is linked to its
+%% libpython. The version of an executable is taken from `pyvenv.cfg' or from the name of the file behind its links, and
+%% only if neither tells, by running it (without a shell). Every refusal is a sentence that says what to do.
+%%
+%% Runs in the process that starts the context; what may block (running an executable) is bounded and happens in a
+%% process of its own.
+%% @end
+-module(py_port_python).
+
+-export([resolve/1, launcher/0, package/0, workers/0]).
+-export_type([resolved/0]).
+
+-type resolved() :: #{worker := file:filename_all(), executable := binary() | null}.
+-type version() :: binary().
+-type failure() :: {error, {bad_option, atom(), binary()}}.
+
+-define(PROBE_TIMEOUT, 15000).
+-define(PROBE,
+    "import sys; sys.stdout.buffer.write(('%d.%d\\n%s' % (sys.version_info[0], "
+    "sys.version_info[1], sys.executable)).encode('utf-8', 'surrogateescape'))"
+).
+
+-spec resolve(py_port_options:options()) -> {ok, resolved()} | failure().
+resolve(#{worker := Worker} = Options) when Worker =/= default ->
+    case filelib:is_regular(Worker) of
+        true -> {ok, #{worker => Worker, executable => given_executable(Options)}};
+        false -> bad(worker, "there is no file ~ts", [Worker])
+    end;
+resolve(#{venv := Venv}) when Venv =/= none ->
+    venv(Venv);
+resolve(#{python := default}) ->
+    default_python();
+resolve(#{python := Python}) ->
+    python(Python).
+
+-spec given_executable(py_port_options:options()) -> binary() | null.
+given_executable(#{venv := Venv}) when Venv =/= none -> filename:join([Venv, "bin", "python"]);
+given_executable(#{python := Python}) when Python =/= default -> Python;
+given_executable(_) -> null.
+
+%% @doc The launcher program.
+-spec launcher() -> file:filename_all().
+launcher() ->
+    filename:join(priv_dir(), "py_launcher").
+
+%% @doc The directory that holds the Python package `erlang'.
+-spec package() -> binary().
+package() ->
+    to_binary(filename:join(priv_dir(), "python")).
+
+%% @doc The versions of Python for which there is a worker, newest first.
+-spec workers() -> [version()].
+workers() ->
+    Names = filelib:wildcard("py_worker-3.*", priv_dir()),
+    Minors = [list_to_integer(M) || "py_worker-3." ++ M <- Names, is_number_text(M)],
+    [<<"3.", (integer_to_binary(M))/binary>> || M <- lists:reverse(lists:sort(Minors))].
+
+-spec is_number_text(string()) -> boolean().
+is_number_text(Text) ->
+    Text =/= [] andalso lists:all(fun(C) -> C >= $0 andalso C =< $9 end, Text).
+
+-spec priv_dir() -> file:filename().
+priv_dir() ->
+    case code:priv_dir(py_port) of
+        {error, bad_name} ->
+            %% Not started as an application of a release or a project: beside the beam files.
+            Ebin = filename:dirname(code:which(?MODULE)),
+            filename:join(filename:dirname(Ebin), "priv");
+        Dir ->
+            Dir
+    end.
+
+%% The ways to name a Python -----------------------------------------------------------------------------------------
+
+-spec venv(binary()) -> {ok, resolved()} | failure().
+venv(Dir) ->
+    Config = filename:join(Dir, "pyvenv.cfg"),
+    Executable = filename:join([Dir, "bin", "python"]),
+    case {file:read_file(Config), filelib:is_regular(Executable)} of
+        {{error, _}, _} ->
+            bad(venv, "~ts is not a virtual environment: it has no pyvenv.cfg; make one with "
+                "python3 -m venv ~ts", [Dir, Dir]);
+        {_, false} ->
+            bad(venv, "~ts does not exist or points to a Python that is gone; make the virtual "
+                "environment again", [Executable]);
+        {{ok, Text}, true} ->
+            case venv_version(Text) of
+                {ok, Version} -> with_worker(venv, Version, Executable);
+                unknown -> examine(venv, Executable)
+            end
+    end.
+
+%% `version = 3.11.2' of venv, `version_info = 3.11.2.final.0' of virtualenv.
+-spec venv_version(binary()) -> {ok, version()} | unknown.
+venv_version(Text) ->
+    case re:run(Text, "^version(?:_info)?\\s*=\\s*(3\\.\\d+)", [multiline, {capture, [1], binary}]) of
+        {match, [Version]} -> {ok, Version};
+        nomatch -> unknown
+    end.
+
+-spec python(binary()) -> {ok, resolved()} | failure().
+python(Python) ->
+    case re:run(Python, "^3\\.\\d+$", [{capture, none}]) of
+        match -> python_version(Python);
+        nomatch -> python_executable(Python)
+    end.
+
+-spec python_version(version()) -> {ok, resolved()} | failure().
+python_version(Version) ->
+    case os:find_executable("python" ++ binary_to_list(Version)) of
+        false ->
+            bad(python, "there is no python~ts in PATH; give the path of its executable", [Version]);
+        Path ->
+            examine(python, to_binary(Path))
+    end.
+
+-spec python_executable(binary()) -> {ok, resolved()} | failure().
+python_executable(Python) ->
+    case os:find_executable(unicode:characters_to_list(Python)) of
+        false -> bad(python, "there is no executable ~ts", [Python]);
+        Path -> examine(python, to_binary(Path))
+    end.
+
+%% `python3' of PATH if we have a worker for it, else the newest worker whose Python is in PATH.
+-spec default_python() -> {ok, resolved()} | failure().
+default_python() ->
+    Workers = workers(),
+    Candidates = ["python3" | ["python" ++ binary_to_list(V) || V <- Workers]],
+    Found = [to_binary(P) || N <- Candidates, P <- [os:find_executable(N)], is_list(P)],
+    case {Workers, [{V, P} || P <- Found, {ok, V} <- [name_version(P)], lists:member(V, Workers)]} of
+        {[], _} -> no_worker(python, <<"3">>);
+        {_, [{Version, Path} | _]} -> with_worker(python, Version, Path);
+        {_, []} -> first_that_works(Found, Workers)
+    end.
+
+-spec first_that_works([binary()], [version()]) -> {ok, resolved()} | failure().
+first_that_works([Path | Rest], Workers) ->
+    case examine(python, Path) of
+        {ok, _} = Ok -> Ok;
+        {error, _} -> first_that_works(Rest, Workers)
+    end;
+first_that_works([], Workers) ->
+    bad(python, "found no Python in PATH for any of the workers that were built (~ts); give the "
+        "option python", [lists:join(", ", Workers)]).
+
+%% Versions ----------------------------------------------------------------------------------------------------------
+
+-spec examine(atom(), binary()) -> {ok, resolved()} | failure().
+examine(Key, Path) ->
+    case name_version(Path) of
+        {ok, Version} ->
+            with_worker(Key, Version, Path);
+        unknown ->
+            case probe(Path) of
+                {ok, Version, Executable} -> with_worker(Key, Version, Executable);
+                {error, Why} -> bad(Key, "~ts did not tell its version: ~ts", [Path, Why])
+            end
+    end.
+
+%% The file behind the links is called python3.X in every installation except wrapper scripts.
+-spec name_version(binary()) -> {ok, version()} | unknown.
+name_version(Path) ->
+    Real = follow(Path, 16),
+    Base = filename:basename(Real),
+    case re:run(Base, "^python(3\\.\\d+)$", [{capture, [1], binary}]) of
+        {match, [Version]} ->
+            case is_script(Real) of
+                true -> unknown;
+                false -> {ok, Version}
+            end;
+        nomatch ->
+            unknown
+    end.
+
+-spec follow(binary(), non_neg_integer()) -> binary().
+follow(Path, 0) ->
+    Path;
+follow(Path, N) ->
+    case file:read_link_all(Path) of
+        {ok, Target} -> follow(to_binary(filename:join(filename:dirname(Path), Target)), N - 1);
+        {error, _} -> Path
+    end.
+
+-spec is_script(binary()) -> boolean().
+is_script(Path) ->
+    case file:open(Path, [read, raw, binary]) of
+        {ok, Fd} ->
+            Start = file:read(Fd, 2),
+            _ = file:close(Fd),
+            Start =:= {ok, <<"#!">>};
+        {error, _} ->
+            true
+    end.
+
+-spec with_worker(atom(), version(), binary()) -> {ok, resolved()} | failure().
+with_worker(Key, Version, Executable) ->
+    Worker = filename:join(priv_dir(), "py_worker-" ++ binary_to_list(Version)),
+    case filelib:is_regular(Worker) of
+        true -> {ok, #{worker => Worker, executable => Executable}};
+        false -> no_worker(Key, Version)
+    end.
+
+-spec no_worker(atom(), version()) -> failure().
+no_worker(Key, Version) ->
+    Have =
+        case workers() of
+            [] -> "none at all";
+            Workers -> lists:join(", ", Workers)
+        end,
+    bad(Key, "no worker was built for Python ~ts (built: ~ts); install its headers and shared "
+        "library and build py_port again", [Version, Have]).
+
+%% Asking an executable ----------------------------------------------------------------------------------------------
+
+-spec probe(binary()) -> {ok, version(), binary()} | {error, unicode:chardata()}.
+probe(Path) ->
+    {Pid, Ref} = spawn_monitor(fun() -> exit({probed, run(Path)}) end),
+    receive
+        {'DOWN', Ref, process, Pid, {probed, Result}} -> Result;
+        {'DOWN', Ref, process, Pid, Reason} -> {error, io_lib:format("~tp", [Reason])}
+    end.
+
+-spec run(binary()) -> {ok, version(), binary()} | {error, unicode:chardata()}.
+run(Path) ->
+    try
+        open_port({spawn_executable, Path}, [
+            {args, ["-I", "-S", "-c", ?PROBE]}, exit_status, binary, in, stderr_to_stdout
+        ])
+    of
+        Port -> collect(Port, <<>>, erlang:start_timer(?PROBE_TIMEOUT, self(), probe))
+    catch
+        error:Reason -> {error, io_lib:format("it could not be run (~p)", [Reason])}
+    end.
+
+-spec collect(port(), binary(), reference()) ->
+    {ok, version(), binary()} | {error, unicode:chardata()}.
+collect(Port, Text, Timer) ->
+    receive
+        {Port, {data, More}} when byte_size(Text) < 65536 ->
+            collect(Port, <<Text/binary, More/binary>>, Timer);
+        {Port, {data, _}} ->
+            {error, "it wrote more than a version"};
+        {Port, {exit_status, 0}} ->
+            case binary:split(Text, <<"\n">>) of
+                [<<"3.", _/binary>> = Version, Executable] -> {ok, Version, Executable};
+                _ -> {error, ["it wrote ", io_lib:format("~tp", [Text])]}
+            end;
+        {Port, {exit_status, Status}} ->
+            {error, io_lib:format("it exited with status ~b: ~tp", [Status, Text])};
+        {timeout, Timer, probe} ->
+            {error, "it did not answer in time"}
+    end.
+
+-spec bad(atom(), io:format(), [term()]) -> failure().
+bad(Key, Format, Args) ->
+    {error, py_port_error:bad_option(Key, Format, Args)}.
+
+-spec to_binary(file:filename_all()) -> binary().
+to_binary(Name) when is_binary(Name) ->
+    Name;
+to_binary(Name) ->
+    case unicode:characters_to_binary(Name, unicode, file:native_name_encoding()) of
+        Bin when is_binary(Bin) -> Bin
+    end.

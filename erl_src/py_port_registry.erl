@@ -1,0 +1,108 @@
+%% @doc Owns the table of contexts and knows which processes stand behind its rows.
+%%
+%% A context writes and deletes its own row; this process deletes it for a context that was killed before it could.
+%% Invariant: a row whose process is dead disappears as soon as the registry has seen the process go down.
+%% When the registry ends, every context on the node is told to stop and is waited for, also those that hang below other
+%% supervisors: nothing of py_port outlives the application.
+%% @end
+-module(py_port_registry).
+
+-behaviour(gen_server).
+
+-include("py_port.hrl").
+
+-export([start_link/0, enter/1, update/1, leave/1, lookup/1, contexts/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+%% How long the contexts have to stop when the application stops; a context needs at most 2 s for a worker that does
+%% not want to.
+-define(STOP_TIMEOUT, 8000).
+
+-type monitors() :: #{pid() => reference()}.
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc Called by an owner when its worker is ready. Answers with the registry's pid, which the owner watches.
+-spec enter(#ctx{}) -> pid().
+enter(#ctx{pid = Pid} = Row) when Pid =:= self() ->
+    Registry = gen_server:call(?MODULE, {watch, Pid}, infinity),
+    update(Row),
+    Registry.
+
+-spec update(#ctx{}) -> ok.
+update(#ctx{pid = Pid} = Row) when Pid =:= self() ->
+    true = ets:insert(?CONTEXTS, Row),
+    ok.
+
+%% @doc Called by an owner before it answers its callers for the last time. The table may be gone already.
+-spec leave(pid()) -> ok.
+leave(Pid) when Pid =:= self() ->
+    try ets:delete(?CONTEXTS, Pid) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end.
+
+-spec lookup(pid()) -> {ok, #ctx{}} | error.
+lookup(Pid) ->
+    try ets:lookup(?CONTEXTS, Pid) of
+        [Row] -> {ok, Row};
+        [] -> error
+    catch
+        %% The application is not running.
+        error:badarg -> error
+    end.
+
+-spec contexts() -> [pid()].
+contexts() ->
+    try
+        ets:select(?CONTEXTS, [{#ctx{pid = '$1', draining = '_', _ = '_'}, [], ['$1']}])
+    catch
+        error:badarg -> []
+    end.
+
+%% gen_server --------------------------------------------------------------------------------------------------------
+
+-spec init([]) -> {ok, monitors()}.
+init([]) ->
+    _ = process_flag(trap_exit, true),
+    ?CONTEXTS = ets:new(?CONTEXTS, [
+        named_table, public, {keypos, #ctx.pid}, {read_concurrency, true}
+    ]),
+    {ok, #{}}.
+
+-spec handle_call({watch, pid()}, gen_server:from(), monitors()) -> {reply, pid(), monitors()}.
+handle_call({watch, Pid}, _From, Monitors) ->
+    {reply, self(), Monitors#{Pid => erlang:monitor(process, Pid)}}.
+
+-spec handle_cast(term(), monitors()) -> {noreply, monitors()}.
+handle_cast(_, Monitors) ->
+    {noreply, Monitors}.
+
+-spec handle_info(term(), monitors()) -> {noreply, monitors()}.
+handle_info({'DOWN', _, process, Pid, _}, Monitors) ->
+    true = ets:delete(?CONTEXTS, Pid),
+    {noreply, maps:remove(Pid, Monitors)};
+handle_info(_, Monitors) ->
+    {noreply, Monitors}.
+
+-spec terminate(term(), monitors()) -> ok.
+terminate(_Reason, Monitors) ->
+    Pids = maps:keys(Monitors),
+    lists:foreach(fun(Pid) -> exit(Pid, shutdown) end, Pids),
+    Timer = erlang:start_timer(?STOP_TIMEOUT, self(), stop),
+    wait(Monitors, Timer).
+
+-spec wait(monitors(), reference()) -> ok.
+wait(Monitors, _) when map_size(Monitors) =:= 0 ->
+    ok;
+wait(Monitors, Timer) ->
+    receive
+        {'DOWN', _, process, Pid, _} ->
+            wait(maps:remove(Pid, Monitors), Timer);
+        {timeout, Timer, stop} ->
+            %% The port closes with its owner, and the launcher ends the worker when the pipes close.
+            lists:foreach(fun(Pid) -> exit(Pid, kill) end, maps:keys(Monitors))
+    end.

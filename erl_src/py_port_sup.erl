@@ -1,0 +1,34 @@
+%% @doc The top of the application.
+%%
+%% `rest_for_one': what is started later needs what was started before.
+%% <ul>
+%% <li>`py_port_registry': if it is lost, the table of contexts is lost, and every context stops;</li>
+%% <li>`py_port_context_sup': if it is lost, the contexts that hang below it are lost.</li>
+%% </ul>
+%% @end
+-module(py_port_sup).
+
+-behaviour(supervisor).
+
+-export([start_link/0]).
+-export([init/1]).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    case supervisor:start_link({local, ?MODULE}, ?MODULE, []) of
+        {ok, Pid} -> {ok, Pid};
+        ignore -> {error, ignore};
+        {error, _} = Error -> Error
+    end.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    {ok,
+        {#{strategy => rest_for_one, intensity => 3, period => 10}, [
+            #{id => py_port_registry, start => {py_port_registry, start_link, []}, shutdown => 15000},
+            #{
+                id => py_port_context_sup,
+                start => {py_port_context_sup, start_link, []},
+                type => supervisor
+            }
+        ]}}.

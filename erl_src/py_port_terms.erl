@@ -1,0 +1,178 @@
+%% @doc Terms across the border: encoding what a caller sends and decoding what a worker answers, both in the caller's
+%% own process.
+%%
+%% A worker is not trusted. `binary_to_term/2' with `safe' creates no atoms, and that is not enough:
+%% <ul>
+%% <li>a compressed term may be a thousand times larger than its bytes, so it is refused by its first byte;</li>
+%% <li>a fun may name any function of this node (`fun os:cmd/1' passes `safe'), so a fun is accepted only if this node
+%%     gave that very fun to that context before;</li>
+%% <li>trailing bytes mean that the frame is not what it says.</li>
+%% </ul>
+%%
+%% Looking for funs costs a walk of the term, so the bytes are searched for the two tags that make funs first, unless the
+%% payload is so small that walking is cheaper than searching. No other process is involved, nothing here blocks.
+%% @end
+-module(py_port_terms).
+
+-include("py_port.hrl").
+
+-export([init/0, encode/2, decode/2, decode_plain/1, known_atoms/0]).
+-export_type([bad_reply/0]).
+
+-type bad_reply() :: compressed | malformed_or_unsafe | trailing_bytes | {unknown_fun, binary()}.
+
+%% EXPORT_EXT and NEW_FUN_EXT.
+-define(FUN_TAGS, [<<112>>, <<113>>]).
+-define(PATTERN, {?MODULE, fun_tags}).
+%% Up to this many bytes a walk is cheaper than a search (binary:match/2 costs as much as walking some thirty elements).
+-define(SMALL, 128).
+%% How many of the funs that were given to a context are remembered.
+-define(MAX_FUNS, 10000).
+
+%% @doc Called once when the application starts. Also makes sure that every atom a worker may send exists.
+-spec init() -> ok.
+init() ->
+    _ = known_atoms(),
+    persistent_term:put(?PATTERN, binary:compile_pattern(?FUN_TAGS)).
+
+%% @doc The atoms of the error terms and maps of docs/protocol.md, and those that stand for values: `safe' decoding
+%% accepts only atoms that exist.
+-spec known_atoms() -> [atom()].
+known_atoms() ->
+    [python, type, module, message, traceback, file, line, function, source, cause, context] ++
+        [notes, formatted, bad_term, bad_ref, bad_request, interrupted, ok, error, not_running] ++
+        [nan, infinity, neg_infinity, none, nil, undefined, null, true, false, bytes, set] ++
+        [os_pid, executable, prefix, version, queued, running, draining, handles, protocol] ++
+        [date, time, datetime, timedelta, decimal, uuid, complex, '$py_ref', start_failed, init] ++
+        [config, exit, text, offset, end_line, column, end_column, exceptions].
+
+%% @doc Encodes, and remembers the funs in it as given to this context.
+-spec encode(term(), #ctx{}) -> erlang:ext_iovec().
+encode(Term, #ctx{funs = Funs} = Ctx) ->
+    case has_fun(Term) of
+        false -> ok;
+        true -> remember(Term, Funs, Ctx#ctx.counters)
+    end,
+    term_to_iovec(Term).
+
+%% @doc Decodes a reply of this context.
+-spec decode(binary(), #ctx{}) -> {ok, term()} | {error, bad_reply()}.
+decode(Payload, #ctx{funs = Funs}) ->
+    decode_with(Payload, fun(Fun) -> is_known(Fun, Funs) end).
+
+%% @doc Decodes where no fun can be right: start-up and status reports.
+-spec decode_plain(binary()) -> {ok, term()} | {error, bad_reply()}.
+decode_plain(Payload) ->
+    decode_with(Payload, fun(_) -> false end).
+
+-spec decode_with(binary(), fun((fun()) -> boolean())) -> {ok, term()} | {error, bad_reply()}.
+decode_with(<<131, 80, _/binary>>, _) ->
+    {error, compressed};
+decode_with(Payload, IsKnown) ->
+    try binary_to_term(Payload, [safe, used]) of
+        {Term, Used} when Used =:= byte_size(Payload) ->
+            case may_hold_fun(Payload) andalso has_fun(Term) andalso unknown_fun(Term, IsKnown) of
+                false -> {ok, Term};
+                {unknown, Fun} -> {error, {unknown_fun, describe(Fun)}}
+            end;
+        {_, _} ->
+            {error, trailing_bytes}
+    catch
+        error:badarg -> {error, malformed_or_unsafe}
+    end.
+
+-spec may_hold_fun(binary()) -> boolean().
+may_hold_fun(Payload) when byte_size(Payload) =< ?SMALL ->
+    true;
+may_hold_fun(Payload) ->
+    binary:match(Payload, persistent_term:get(?PATTERN)) =/= nomatch.
+
+-spec describe(fun()) -> binary().
+describe(Fun) ->
+    unicode:characters_to_binary(io_lib:format("~tp", [Fun])).
+
+%% Walks -------------------------------------------------------------------------------------------------------------
+
+-spec has_fun(term()) -> boolean().
+has_fun([H | T]) when is_number(H); is_binary(H); is_atom(H) ->
+    has_fun(T);
+has_fun([H | T]) ->
+    has_fun(H) orelse has_fun(T);
+has_fun(T) when is_tuple(T) ->
+    tuple_has_fun(T, tuple_size(T));
+has_fun(M) when is_map(M), map_size(M) > 0 ->
+    map_has_fun(maps:next(maps:iterator(M)));
+has_fun(T) ->
+    is_function(T).
+
+-spec tuple_has_fun(tuple(), non_neg_integer()) -> boolean().
+tuple_has_fun(_, 0) ->
+    false;
+tuple_has_fun(T, N) ->
+    case element(N, T) of
+        E when is_number(E); is_binary(E); is_atom(E) -> tuple_has_fun(T, N - 1);
+        E -> has_fun(E) orelse tuple_has_fun(T, N - 1)
+    end.
+
+-spec map_has_fun(none | {term(), term(), maps:iterator()}) -> boolean().
+map_has_fun(none) -> false;
+map_has_fun({K, V, I}) -> has_fun(K) orelse has_fun(V) orelse map_has_fun(maps:next(I)).
+
+-spec unknown_fun(term(), fun((fun()) -> boolean())) -> false | {unknown, fun()}.
+unknown_fun(Term, IsKnown) ->
+    try
+        each_fun(Term, fun(Fun) -> IsKnown(Fun) orelse throw({unknown, Fun}) end),
+        false
+    catch
+        throw:{unknown, Fun} -> {unknown, Fun}
+    end.
+
+-spec each_fun(term(), fun((fun()) -> term())) -> ok.
+each_fun([H | T], Do) ->
+    each_fun(H, Do),
+    each_fun(T, Do);
+each_fun(T, Do) when is_tuple(T) ->
+    each_fun(tuple_to_list(T), Do);
+each_fun(M, Do) when is_map(M) ->
+    maps:foreach(
+        fun(K, V) ->
+            each_fun(K, Do),
+            each_fun(V, Do)
+        end,
+        M
+    );
+each_fun(Fun, Do) when is_function(Fun) ->
+    _ = Do(Fun),
+    ok;
+each_fun(_, _) ->
+    ok.
+
+%% Funs given to a context -------------------------------------------------------------------------------------------
+
+%% The table holds {Fun, N} and {N, Fun}: the newest ?MAX_FUNS of them.
+-spec remember(term(), ets:tid(), atomics:atomics_ref()) -> ok.
+remember(Term, Funs, Counters) ->
+    each_fun(Term, fun(Fun) ->
+        ets:member(Funs, Fun) orelse
+            begin
+                N = atomics:add_get(Counters, ?C_FUNS, 1),
+                true = ets:insert(Funs, [{Fun, N}, {N, Fun}]),
+                forget(N - ?MAX_FUNS, Funs)
+            end
+    end).
+
+-spec forget(integer(), ets:tid()) -> true.
+forget(N, Funs) ->
+    case ets:take(Funs, N) of
+        [{_, Fun}] -> ets:delete_object(Funs, {Fun, N});
+        [] -> true
+    end.
+
+-spec is_known(fun(), ets:tid()) -> boolean().
+is_known(Fun, Funs) ->
+    try
+        ets:member(Funs, Fun)
+    catch
+        %% The context ended after it answered, and its table with it.
+        error:badarg -> false
+    end.

@@ -1,0 +1,97 @@
+"""The asyncio loop of a context.
+
+The worker's main loop owns the waiting: it watches our selector's descriptor beside the frame pipe and calls :meth:`ContextLoop.step`
+when something is ready, so coroutines and calls from Erlang interleave on one thread. Between two steps no loop counts as
+running, so a synchronous call may use ``asyncio.run`` itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from asyncio import events
+from typing import Any, Coroutine, Union
+
+__all__ = ["ContextLoop", "new_context_loop"]
+
+
+class ContextLoop(asyncio.SelectorEventLoop):
+    """One step at a time, driven from outside. Main thread only, apart from ``call_soon_threadsafe``."""
+
+    _finishing = False
+
+    def fileno(self) -> int:
+        """Readable when a watched descriptor is ready or another thread has called in."""
+        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+
+    def delay(self) -> float:
+        """Seconds until :meth:`step` has something to do; 0 at once, -1 not before a descriptor is ready."""
+        if self._ready:  # type: ignore[attr-defined]
+            return 0.0
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        return max(0.0, scheduled[0]._when - self.time()) if scheduled else -1.0
+
+    def step(self) -> None:
+        """Runs what is ready and returns without waiting.
+
+        KeyboardInterrupt and SystemExit of a task come out of here, after the task has taken them as its result.
+        """
+        self._thread_id = threading.get_ident()
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(
+            firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
+            finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+        )
+        events._set_running_loop(self)
+        self._stopping = True  # makes _run_once look at the descriptors without waiting
+        try:
+            self._run_once()  # type: ignore[attr-defined]
+        finally:
+            self._stopping = False
+            events._set_running_loop(None)
+            self._thread_id = None
+            sys.set_asyncgen_hooks(*hooks)
+
+    def start(self, awaitable: Union[Coroutine[Any, Any, Any], Any], done: Any) -> "asyncio.Future[Any]":
+        """Makes a task of it; ``done(task)`` is called when it has ended."""
+        task = asyncio.ensure_future(awaitable, loop=self)
+        task.add_done_callback(done)
+        return task
+
+    def finish(self) -> None:
+        """The end of the context: cancels what is left and lets it clean up, then closes."""
+        self._finishing = True
+        tasks = asyncio.all_tasks(self)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+        self.run_until_complete(self.shutdown_asyncgens())
+        self.close()
+
+    def run_forever(self) -> None:
+        self._allow("run_forever")
+        super().run_forever()
+
+    def run_until_complete(self, future: Any) -> Any:
+        self._allow("run_until_complete")
+        return super().run_until_complete(future)
+
+    def stop(self) -> None:
+        self._allow("stop")
+        super().stop()
+
+    def close(self) -> None:
+        self._allow("close")
+        super().close()
+
+    def _allow(self, what: str) -> None:
+        if not self._finishing:
+            raise RuntimeError(f"{what}: this loop belongs to the context; use asyncio.run() for a loop of your own")
+
+
+def new_context_loop() -> ContextLoop:
+    loop = ContextLoop()
+    asyncio.set_event_loop(loop)
+    return loop

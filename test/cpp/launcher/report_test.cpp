@@ -1,0 +1,110 @@
+// What the owner can still read of a worker that is dead.
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <doctest/doctest.h>
+
+#include "launcher/launched.hpp"
+
+using namespace pyw::test;
+
+TEST_CASE("report: exit code 139 and death by SIGSEGV are told apart, though a shell would call both 139") {
+  Launched code(shell("exit 139"));
+  code.send("x");
+  CHECK(code.report().keys["status"] == "exited 139");
+  CHECK(WEXITSTATUS(code.exit_status()) == 139);
+
+  Launched fault(shell("ulimit -c 0; kill -SEGV $$"));
+  fault.send("x");
+  Report report = fault.report();
+  CHECK(report.keys["status"] == "signaled 11");
+  CHECK(report.keys["core"] == "0");
+  CHECK(report.keys["killed"] == "0");
+  CHECK(WEXITSTATUS(fault.exit_status()) == 139);
+}
+
+TEST_CASE("report: a SIGKILL from elsewhere (the system's out-of-memory killer, say) is not claimed as ours") {
+  Launched launched(shell("kill -KILL $$"));
+  launched.send("x");
+  Report report = launched.report();
+  CHECK(report.keys["status"] == "signaled 9");
+  CHECK(report.keys["killed"] == "0");
+}
+
+TEST_CASE("report: the worker's cpu time and memory are in it") {
+  Launched launched(python("b = bytearray(60 << 20)\nend = time.process_time() + 0.05\nwhile time.process_time() < end: pass"));
+  launched.send("x");
+  Report report = launched.report();
+  CHECK(std::stoll(report.keys["user_us"]) + std::stoll(report.keys["system_us"]) >= 50'000);
+  CHECK(std::stoll(report.keys["max_rss_kb"]) >= 60 << 10);
+}
+
+TEST_CASE("report: what the output pipes still hold appears, each stream for itself, the last 64 KiB of it") {
+  Launched launched(python("fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ\n"
+                           "os.write(1, b''.join(b'%07d\\n' % i for i in range(25000)))\n"
+                           "os.write(2, b'last words, without a newline\\0')"));
+  launched.send("x");
+  Report report = launched.report();
+  std::string expected;
+  for (int i = 25000 - 64 * 1024 / 8; i < 25000; ++i) expected += std::to_string(10'000'000 + i).substr(1) + "\n";
+  CHECK(report.sections["stdout"].size() == 64 * 1024);
+  CHECK((report.sections["stdout"] == expected));
+  CHECK(report.sections["stderr"] == std::string("last words, without a newline\0", 30));
+}
+
+TEST_CASE("report: a worker that makes its read ends blocking cannot hold the launcher at an empty pipe") {
+  Launched launched(python("os.set_blocking(6, True); os.set_blocking(7, True)"));
+  launched.send("x");
+  CHECK(launched.ended_within(3000));
+}
+
+TEST_CASE("report: the crash file holds what was written before the signal; it cannot be grown, shrunk or sealed against writing") {
+  Launched launched(python("def refused(f):\n"
+                           "  try: f(); return b'0'\n"
+                           "  except OSError: return b'1'\n"
+                           "os.write(1, refused(lambda: os.ftruncate(5, 0)) + refused(lambda: os.ftruncate(5, 1 << 20)) +\n"
+                           "   refused(lambda: os.pwrite(5, b'x', 64 * 1024)) + refused(lambda: fcntl.fcntl(5, 1033, 8)))\n"
+                           "os.write(5, b'Fatal Python error: a\\0b')\n"
+                           "os.kill(os.getpid(), signal.SIGABRT)"));
+  launched.send("x");
+  Report report = launched.report();
+  CHECK(report.keys["status"] == "signaled 6");
+  CHECK(report.sections["stack"] == std::string("Fatal Python error: a\0b", 23));
+  CHECK(report.sections["stdout"] == "1111");
+}
+
+TEST_CASE("report: a full crash file is read to its last byte") {
+  Launched launched(python("os.write(5, b'a' * 64 * 1024)"));
+  launched.send("x");
+  CHECK(launched.report().sections["stack"] == std::string(64 * 1024, 'a'));
+}
+
+TEST_CASE("report: the owner is late: the worker is dead before the report was opened, and it is still there") {
+  Options options;
+  options.open_report = false;
+  Launched launched(shell("exit 7"), options);
+  REQUIRE(eventually([&] { return !exists(static_cast<pid_t>(launched.hello().worker)); }));
+  CHECK_FALSE(launched.ended_within(50));
+  launched.open_report();
+  launched.send("CONFIG");
+  CHECK(launched.ended_within(500));
+  CHECK(launched.report().keys["status"] == "exited 7");
+}
+
+TEST_CASE("report: a start failure that has read its CONFIG is not held up when the owner has the report") {
+  Launched launched(shell("head -c 6 <&3 >/dev/null; exit 1"));
+  const long long before = now_ms();
+  launched.send("CONFIG");
+  CHECK(launched.ended_within(5000));
+  CHECK(now_ms() - before < 800);
+  CHECK(launched.report().keys["status"] == "exited 1");
+}
+
+TEST_CASE("report: an owner that never opens it delays the end by a second and no more") {
+  Options options;
+  options.open_report = false;
+  Launched launched(shell("exit 0"), options);
+  CHECK(launched.ended_within(3000));
+}

@@ -1,0 +1,13 @@
+"""Runs pytest inside a worker: `py_worker-3.X --python test/pytest_in_worker.py SITE_PACKAGES ARGUMENT...`.
+
+pytest comes from a virtual environment beside the build, so that neither the worker nor the machine's Python needs it.
+It is put at the end of sys.path: what the worker itself brings (the package `erlang`) must win, as it does for users.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    sys.path.append(sys.argv[1])
+    import pytest
+
+    sys.exit(pytest.main(sys.argv[2:]))

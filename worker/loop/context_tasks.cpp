@@ -1,0 +1,156 @@
+#include "loop/context_tasks.hpp"
+
+#include <cmath>
+
+#include "python/fork.hpp"
+
+namespace pyw::loop {
+namespace {
+
+/// What the done-callback carries: which request of which host.
+struct DoneKey {
+  ContextTasks* host;
+  std::uint64_t id;
+};
+
+void free_key(PyObject* capsule) { delete static_cast<DoneKey*>(PyCapsule_GetPointer(capsule, nullptr)); }
+
+/// A failure of the loop itself, of which no request is the cause: goes where Python prints what nobody catches.
+void report_unraisable(PyObject* about) {
+  if (PyErr_Occurred()) PyErr_WriteUnraisable(about);
+}
+
+}  // namespace
+
+PyMethodDef ContextTasks::done_definition_ = {"task_done", ContextTasks::done, METH_O, nullptr};
+
+bool ContextTasks::start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable) {
+  if (!make_loop(gil)) return false;
+  auto key = std::make_unique<DoneKey>(DoneKey{this, id});
+  const Ref capsule = Ref::steal(PyCapsule_New(key.get(), nullptr, free_key));
+  if (!capsule) return false;
+  key.release();
+  const Ref callback = Ref::steal(PyCFunction_New(&done_definition_, capsule.get()));
+  Ref future = Ref::steal(callback ? PyObject_CallMethod(loop_object_.get(), "start", "OO", awaitable, callback.get()) : nullptr);
+  if (!future) return false;
+  tasks_.emplace(id, Task{std::move(future), flags, false});
+  session_.became_task(id);
+  due_ = true;
+  return true;
+}
+
+PyObject* ContextTasks::done(PyObject* self, PyObject* future) {
+  const GilHeld gil;
+  const auto* key = static_cast<DoneKey*>(PyCapsule_GetPointer(self, nullptr));
+  if (!key) return nullptr;
+  if (in_forked_child()) end_forked_child(gil);
+  key->host->ended(gil, key->id, future);
+  Py_RETURN_NONE;
+}
+
+void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
+  const auto found = tasks_.find(id);
+  if (found == tasks_.end()) return;
+  const Task task = std::move(found->second);
+  tasks_.erase(found);
+  const Ref value = Ref::steal(PyObject_CallMethod(future, "result", nullptr));
+  if (!value && task.cancelled && !PyErr_ExceptionMatches(PyExc_Exception)) {
+    PyErr_Clear();  // the CancelledError that we asked for
+    executor_->answer_ended(id, port::Ended::cancelled);
+  } else {
+    executor_->answer(gil, id, task.flags, value);
+  }
+  session_.task_finished(id);
+}
+
+void ContextTasks::cancel(const Gil&, std::uint64_t id) {
+  const auto found = tasks_.find(id);
+  if (found == tasks_.end()) return;  // it has been answered while the cancel was under way
+  found->second.cancelled = true;
+  due_ = true;
+  if (!Ref::steal(PyObject_CallMethod(found->second.future.get(), "cancel", nullptr))) report_unraisable(found->second.future.get());
+}
+
+void ContextTasks::step(const Gil& gil) {
+  due_ = false;
+  stepping_ = true;
+  const bool ok = static_cast<bool>(Ref::steal(PyObject_CallMethod(loop_object_.get(), "step", nullptr)));
+  stepping_ = false;
+  if (in_forked_child()) end_forked_child(gil);
+  if (!ok) {
+    // KeyboardInterrupt and SystemExit of a task are that task's result already, and end nothing else.
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
+      PyErr_Clear();
+    else
+      report_unraisable(loop_object_.get());
+  }
+  const Ref delay = Ref::steal(PyObject_CallMethod(loop_object_.get(), "delay", nullptr));
+  if (delay)
+    arm(PyFloat_AsDouble(delay.get()));
+  else
+    report_unraisable(loop_object_.get());
+}
+
+void ContextTasks::arm(double delay) {
+  if (delay == 0.0) {
+    due_ = true;
+  } else if (delay > 0.0) {
+    uv_update_time(uv_.get());
+    uv_timer_start(timer_.get(), [](uv_timer_t* timer) {
+      if (timer->data) static_cast<ContextTasks*>(timer->data)->due_ = true;
+    }, static_cast<std::uint64_t>(std::ceil(delay * 1000)), 0);
+  } else {
+    uv_timer_stop(timer_.get());
+  }
+}
+
+bool ContextTasks::make_loop(const Gil& gil) {
+  if (loop_object_) return true;
+  const Ref module = Ref::steal(PyImport_ImportModule("erlang._context_loop"));
+  const Ref asyncio = Ref::steal(module ? PyImport_ImportModule("asyncio") : nullptr);
+  if (!asyncio) return false;
+  current_task_ = Ref::steal(PyObject_GetAttrString(asyncio.get(), "current_task"));
+  Ref made = Ref::steal(current_task_ ? PyObject_CallMethod(module.get(), "new_context_loop", nullptr) : nullptr);
+  if (!made) return false;
+  loop_object_ = std::move(made);
+  if (watch(gil)) return true;
+  loop_object_.reset();
+  return false;
+}
+
+bool ContextTasks::watch(const Gil&) {
+  const Ref number = Ref::steal(PyObject_CallMethod(loop_object_.get(), "fileno", nullptr));
+  if (!number) return false;
+  const int fd = static_cast<int>(PyLong_AsLong(number.get()));
+  auto poll = uv::open<uv_poll_t>("uv_poll", this, [&](uv_poll_t* h) { return uv_poll_init(uv_.get(), h, fd); });
+  auto timer = uv::open<uv_timer_t>("uv_timer", this, [&](uv_timer_t* h) { return uv_timer_init(uv_.get(), h); });
+  if (!poll || !timer) {
+    PyErr_SetString(PyExc_OSError, (poll ? timer.error() : poll.error()).message.c_str());
+    return false;
+  }
+  poll_ = poll.take();
+  timer_ = timer.take();
+  uv_poll_start(poll_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
+    if (handle->data) static_cast<ContextTasks*>(handle->data)->due_ = true;
+  });
+  return true;
+}
+
+void ContextTasks::finish(const Gil&) {
+  if (!loop_object_) return;
+  poll_.reset();
+  timer_.reset();
+  if (!Ref::steal(PyObject_CallMethod(loop_object_.get(), "finish", nullptr))) report_unraisable(loop_object_.get());
+  loop_object_.reset();
+}
+
+std::uint64_t ContextTasks::current() const {
+  if (!stepping_) return 0;
+  const Ref running = Ref::steal(PyObject_CallFunctionObjArgs(current_task_.get(), loop_object_.get(), nullptr));
+  if (!running) return PyErr_Clear(), 0;  // no loop runs: nothing of ours is being stepped
+  for (const auto& [id, task] : tasks_)
+    if (task.future.get() == running.get()) return id;
+  return 0;
+}
+
+}  // namespace pyw::loop

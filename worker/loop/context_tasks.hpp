@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "python/executor.hpp"
+#include "uv/handle.hpp"
+
+namespace pyw::loop {
+
+/// The requests that have become tasks of the context's asyncio loop, and the driving of that loop from libuv: its selector's descriptor
+/// is watched, its next timer is ours, and a step runs when either is due. The loop is made when the first awaitable comes, so a worker
+/// without coroutines never imports asyncio.
+/// Threads: the main thread. GIL: held, but for the uv callbacks, which touch no Python object.
+class ContextTasks final : public TaskHost {
+ public:
+  ContextTasks(uv::Loop& loop, session::Session& session) : uv_(loop), session_(session) {}
+
+  /// Before the first request. The executor answers for tasks that ended.
+  void use(Executor& executor) { executor_ = &executor; }
+
+  bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable) override;
+  void cancel(const Gil& gil, std::uint64_t id);
+
+  /// True when step() has something to do now.
+  bool due() const { return due_; }
+  bool any() const { return loop_object_.get() != nullptr; }
+  /// One step of the asyncio loop; then says when the next is due. Main thread, no loop running.
+  void step(const Gil& gil);
+  /// Cancels what is left, lets `finally` blocks run, closes the loop.
+  void finish(const Gil& gil);
+
+  /// The request whose task runs at this moment, for the interrupt handler. GIL: held.
+  std::uint64_t current() const;
+
+ private:
+  struct Task {
+    Ref future;
+    std::uint8_t flags;
+    bool cancelled;
+  };
+  static PyObject* done(PyObject* self, PyObject* future);
+  void ended(const Gil& gil, std::uint64_t id, PyObject* future);
+  bool make_loop(const Gil& gil);
+  bool watch(const Gil& gil);
+  void arm(double delay);
+
+  uv::Loop& uv_;
+  session::Session& session_;
+  Executor* executor_ = nullptr;
+  Ref loop_object_;
+  Ref current_task_;  // asyncio.current_task
+  std::unordered_map<std::uint64_t, Task> tasks_;
+  uv::Handle<uv_poll_t> poll_;
+  uv::Handle<uv_timer_t> timer_;
+  bool due_ = false;
+  bool stepping_ = false;
+  static PyMethodDef done_definition_;
+};
+
+}  // namespace pyw::loop

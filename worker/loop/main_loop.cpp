@@ -1,0 +1,175 @@
+#include "loop/main_loop.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "base/clock.hpp"
+
+namespace pyw::loop {
+namespace {
+constexpr std::uint64_t kFlushAfterNs = 50'000;  ///< an answer waits no longer than this for company
+constexpr std::size_t kFlushBytes = 256u << 10;
+constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands have their turn
+
+void ignore(uv_poll_t*, int, int) {}  // being woken is all
+
+/// signal.set_wakeup_fd; the C function behind it is not exported by every libpython.
+void set_wakeup_fd(int fd) {
+  const Ref module = Ref::steal(PyImport_ImportModule("_signal"));
+  const Ref function = Ref::steal(module ? PyObject_GetAttrString(module.get(), "set_wakeup_fd") : nullptr);
+  const Ref args = Ref::steal(function ? Py_BuildValue("(i)", fd) : nullptr);
+  const Ref kwargs = Ref::steal(args ? Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False) : nullptr);
+  if (!kwargs || !Ref::steal(PyObject_Call(function.get(), args.get(), kwargs.get()))) PyErr_WriteUnraisable(nullptr);
+}
+
+template <class T>
+T must(Result<T> made) {
+  PYW_CHECK(made, made ? "" : made.error().message.c_str());
+  return made.take();
+}
+
+}  // namespace
+
+void MainLoop::open_handles() {
+  uv_loop_t* loop = parts_.uv.get();
+  const auto watch = [&](const char* what, int fd) {
+    return must(uv::open<uv_poll_t>(what, this, [&](uv_poll_t* h) { return uv_poll_init(loop, h, fd); }));
+  };
+  in_ = watch("frames in", parts_.inlet.fd());
+  out_ = watch("frames out", parts_.frames_out);
+  // Python's own signal handlers run on this thread, so a signal must end our wait: CPython writes a byte here.
+  std::array<int, 2> pipe;
+  PYW_CHECK(::pipe2(pipe.data(), O_CLOEXEC | O_NONBLOCK) == 0, "pipe2");
+  signal_read_ = UniqueFd(pipe[0]);
+  signal_write_ = UniqueFd(pipe[1]);
+  set_wakeup_fd(signal_write_.get());
+  signals_ = watch("signals", signal_read_.get());
+  uv_poll_start(in_.get(), UV_READABLE | UV_DISCONNECT, ignore);
+  uv_poll_start(signals_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
+    std::array<char, 64> bytes;
+    int fd = -1;
+    if (uv_fileno(reinterpret_cast<uv_handle_t*>(handle), &fd) == 0)
+      while (::read(fd, bytes.data(), bytes.size()) > 0) {
+      }
+  });
+}
+
+MainLoop::End MainLoop::run(const Gil& gil) {
+  open_handles();
+  while (!ended_) {
+    parts_.sentinel.busy();
+    obey(gil);
+    run_requests(gil);
+    run_tasks(gil);
+    check_signals();
+    parts_.outbox.collect();
+    parts_.sentinel.idle();
+    flush();
+    if (stopping_ && !parts_.session.has_requests()) break;
+    if (!ended_) wait(gil);
+  }
+  set_wakeup_fd(-1);
+  return end_;
+}
+
+void MainLoop::obey(const Gil& gil) {
+  if (!parts_.session.has_commands()) return;
+  for (const auto& command : parts_.session.commands()) {
+    switch (command.what) {
+      case session::Command::What::cancel_task: parts_.tasks.cancel(gil, command.id); break;
+      case session::Command::What::release: parts_.handles.release(gil, command.id); break;
+      case session::Command::What::stop: stopping_ = true; break;
+    }
+  }
+}
+
+void MainLoop::run_requests(const Gil& gil) {
+  for (int n = 0; n < kRequestsPerTurn; ++n) {
+    const auto frame = parts_.session.take();
+    if (!frame) return;
+    run_one(gil, *frame);
+    // Fast calls share a write; an answer that took its time goes at once.
+    if (parts_.outbox.bytes() > kFlushBytes || monotonic_ns() - last_flush_ > kFlushAfterNs) flush();
+  }
+}
+
+void MainLoop::run_one(const Gil& gil, const port::Frame& frame) {
+  const std::uint64_t id = frame.header.id;
+  if (parts_.executor.run(gil, frame) == Executor::Outcome::answered) parts_.session.finished(id);
+}
+
+void MainLoop::run_tasks(const Gil& gil) {
+  if (parts_.tasks.any() && parts_.tasks.due()) parts_.tasks.step(gil);
+}
+
+void MainLoop::check_signals() {
+  // An exception here comes from a handler of the user's that ran while nothing else did.
+  if (PyErr_CheckSignals() != 0) PyErr_WriteUnraisable(nullptr);
+}
+
+void MainLoop::flush() {
+  switch (parts_.outbox.flush()) {
+    case port::Outbox::State::empty: break;
+    case port::Outbox::State::blocked:
+      if (out_armed_) return last_flush_ = monotonic_ns(), void();
+      uv_poll_start(out_.get(), UV_WRITABLE, ignore);
+      out_armed_ = true;
+      return last_flush_ = monotonic_ns(), void();
+    case port::Outbox::State::broken:
+      ended_ = true;
+      end_ = End::closed;
+      break;
+  }
+  if (out_armed_) uv_poll_stop(out_.get());
+  out_armed_ = false;
+  last_flush_ = monotonic_ns();
+}
+
+void MainLoop::wait(const Gil& gil) {
+  if (has_work()) {
+    // Work is there, but the pipes and timers must not starve.
+    if (parts_.tasks.any()) uv_run(parts_.uv.get(), UV_RUN_NOWAIT);
+    if (!parts_.session.full()) read();
+    return;
+  }
+  const GilRelease released(gil);
+  if (read()) return;
+  const std::uint64_t began = monotonic_ns();
+  if (!spin()) sleep();
+  if (!ended_) spin_.frame_after(monotonic_ns() - began);
+}
+
+bool MainLoop::spin() {
+  if (!spin_.worth_it() || out_armed_) return false;
+  const std::uint64_t until = monotonic_ns() + spin_.limit_ns();
+  do {
+    if (read()) return true;
+  } while (monotonic_ns() < until);
+  return false;
+}
+
+void MainLoop::sleep() {
+  uv_run(parts_.uv.get(), UV_RUN_ONCE);
+  read();
+}
+
+/// True when something came, or the end.
+bool MainLoop::read() {
+  switch (parts_.inlet.read()) {
+    case Inlet::State::nothing: return false;
+    case Inlet::State::some: return true;
+    case Inlet::State::ended:
+      end_ = End::closed;
+      break;
+    case Inlet::State::broken:
+      end_ = End::broken;
+      why_ = parts_.inlet.why();
+      break;
+  }
+  ended_ = true;
+  return true;
+}
+
+}  // namespace pyw::loop

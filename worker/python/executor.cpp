@@ -1,0 +1,234 @@
+#include "python/executor.hpp"
+
+#include <array>
+#include <vector>
+
+#include "python/exceptions.hpp"
+#include "python/fork.hpp"
+
+namespace pyw {
+
+using port::Kind;
+
+/// What a vectorcall takes: positional values, then those of the keywords, with room for the callee's own use in front. Small calls
+/// stay on the stack.
+struct Executor::Arguments {
+  static constexpr std::size_t kInline = 12;
+  std::array<PyObject*, kInline + 1> small{};
+  std::vector<PyObject*> large;
+  std::size_t count = 0;
+  std::size_t positional = 0;
+  Ref names;  // tuple of keyword names, or empty
+
+  Arguments() = default;
+  Arguments(const Arguments&) = delete;
+  ~Arguments() {
+    for (std::size_t i = 0; i < count; ++i) Py_DECREF(data()[i + 1]);
+  }
+  PyObject** data() { return large.empty() ? small.data() : large.data(); }
+  void reserve(std::size_t more) {
+    if (large.empty() && count + more <= kInline) return;
+    const bool moves = large.empty();
+    large.resize(count + more + 1);
+    if (moves) std::copy_n(small.begin(), count + 1, large.begin());
+  }
+  void push(Ref value) { data()[++count] = value.release(); }
+};
+
+namespace {
+
+bool is_awaitable(PyObject* value) {
+  if (PyCoro_CheckExact(value)) return true;
+  const PyAsyncMethods* async = Py_TYPE(value)->tp_as_async;
+  return async && async->am_await;
+}
+
+bool result_is_awaited(Kind kind) { return kind == Kind::call || kind == Kind::method || kind == Kind::eval; }
+
+}  // namespace
+
+Executor::Executor(const Gil& gil, const Parts& parts) : parts_(parts), reply_(parts.max_frame), code_(gil) {}
+
+Executor::Outcome Executor::run(const Gil& gil, const port::Frame& frame) {
+  failure_ = {};
+  const auto& header = frame.header;
+  Ref value = dispatch(gil, frame);
+  if (in_forked_child()) end_forked_child(gil);
+  if (value && result_is_awaited(header.kind) && is_awaitable(value.get())) {
+    if (parts_.tasks.start_task(gil, header.id, header.flags, value.get())) return Outcome::task;
+    value.reset();
+  }
+  const bool no_value = header.kind == Kind::exec;
+  answer(gil, header.id, no_value ? header.flags | port::kFlagNoResult : header.flags, value);
+  return Outcome::answered;
+}
+
+Ref Executor::dispatch(const Gil& gil, const port::Frame& frame) {
+  etf::Reader in(frame.payload(), parts_.limits);
+  if (!in.version()) return malformed(in), Ref();
+  switch (frame.header.kind) {
+    case Kind::call: return call(gil, in);
+    case Kind::eval: return run_code(gil, in, CodeRunner::Mode::eval);
+    case Kind::exec: return run_code(gil, in, CodeRunner::Mode::exec);
+    case Kind::method: return call_method(gil, in);
+    case Kind::getattr: return get_attribute(gil, in);
+    case Kind::to_term: return expect_tuple(in, 1) ? decode_referenced(gil, in) : Ref();
+    default: return bad_request("not a request"), Ref();
+  }
+}
+
+Ref Executor::call(const Gil& gil, etf::Reader& in) {
+  if (!expect_tuple(in, 4)) return {};
+  const Target* target = targets_.find(gil, in, failure_.bad_request);
+  if (!target) return {};
+  const Ref callable = TargetCache::resolve(gil, *target);
+  if (!callable) return {};
+  return invoke(gil, callable.get(), in);
+}
+
+Ref Executor::call_method(const Gil& gil, etf::Reader& in) {
+  if (!expect_tuple(in, 4)) return {};
+  Ref object = decode_referenced(gil, in);
+  std::string name;
+  if (!object || !read_name(in, "the method", name, failure_.bad_request)) return {};
+  const auto path = split_name(gil, name, failure_.bad_request);
+  if (path.empty()) return {};
+  const Ref callable = attribute_path(gil, std::move(object), path);
+  return callable ? invoke(gil, callable.get(), in) : Ref();
+}
+
+Ref Executor::get_attribute(const Gil& gil, etf::Reader& in) {
+  if (!expect_tuple(in, 2)) return {};
+  Ref object = decode_referenced(gil, in);
+  std::string name;
+  if (!object || !read_name(in, "the attribute", name, failure_.bad_request)) return {};
+  const auto path = split_name(gil, name, failure_.bad_request);
+  return path.empty() ? Ref() : attribute_path(gil, std::move(object), path);
+}
+
+Ref Executor::run_code(const Gil& gil, etf::Reader& in, CodeRunner::Mode mode) {
+  if (!expect_tuple(in, 2)) return {};
+  etf::Token source;
+  if (!in.next(source)) return malformed(in), Ref();
+  if (source.kind != etf::Kind::binary) return bad_request("the code is no binary"), Ref();
+  const Bytes text = source.bytes;
+  const Ref locals = read_locals(gil, in);
+  return locals ? code_.run(gil, text, mode, locals.get()) : Ref();
+}
+
+Ref Executor::invoke(const Gil& gil, PyObject* callable, etf::Reader& in) {
+  Arguments arguments;
+  if (!read_positional(gil, in, arguments) || !read_keywords(gil, in, arguments)) return {};
+  if (!in.at_end()) return bad_request("bytes are left over behind the request"), Ref();
+  return Ref::steal(PyObject_Vectorcall(callable, arguments.data() + 1, arguments.positional | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                        arguments.names.get()));
+}
+
+bool Executor::read_positional(const Gil& gil, etf::Reader& in, Arguments& out) {
+  etf::Token list;
+  if (!in.next(list)) return malformed(in);
+  if (list.kind == etf::Kind::string) {
+    out.reserve(list.bytes.size());
+    for (const auto byte : list.bytes) {
+      Ref value = Ref::steal(PyLong_FromLong(std::to_integer<long>(byte)));
+      if (!value) return false;
+      out.push(std::move(value));
+    }
+  } else if (list.kind == etf::Kind::list) {
+    out.reserve(list.count);
+    for (std::uint32_t i = 0; i < list.count; ++i) {
+      Ref value = decode(gil, in, "args[");
+      if (!value) {
+        failure_.bad.path.insert(std::min<std::size_t>(5, failure_.bad.path.size()), std::to_string(i) + "]");
+        return false;
+      }
+      out.push(std::move(value));
+    }
+    etf::Token tail;
+    if (!in.next(tail)) return malformed(in);
+    if (tail.kind != etf::Kind::nil) return bad_request("the arguments are an improper list");
+  } else if (list.kind != etf::Kind::nil) {
+    return bad_request("the arguments are no list");
+  }
+  out.positional = out.count;
+  return true;
+}
+
+bool Executor::read_keywords(const Gil& gil, etf::Reader& in, Arguments& out) {
+  etf::Token map;
+  if (!in.next(map)) return malformed(in);
+  if (map.kind != etf::Kind::map) return bad_request("the keyword arguments are no map");
+  if (map.count == 0) return true;
+  out.reserve(map.count);
+  out.names = Ref::steal(PyTuple_New(map.count));
+  if (!out.names) return false;
+  for (std::uint32_t i = 0; i < map.count; ++i) {
+    std::string name;
+    if (!read_name(in, "a keyword", name, failure_.bad_request)) return false;
+    PyObject* text = PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "strict");
+    if (!text) return false;
+    PyUnicode_InternInPlace(&text);
+    PyTuple_SET_ITEM(out.names.get(), i, text);
+    Ref value = decode(gil, in, "kwargs." + name);
+    if (!value) return false;
+    out.push(std::move(value));
+  }
+  return true;
+}
+
+Ref Executor::read_locals(const Gil& gil, etf::Reader& in) {
+  etf::Token map;
+  if (!in.next(map)) return malformed(in), Ref();
+  if (map.kind != etf::Kind::map) return bad_request("the locals are no map"), Ref();
+  Ref dict = Ref::steal(PyDict_New());
+  if (!dict) return {};
+  for (std::uint32_t i = 0; i < map.count; ++i) {
+    std::string name;
+    if (!read_name(in, "a local's name", name, failure_.bad_request)) return {};
+    const Ref key = Ref::steal(PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "strict"));
+    const Ref value = key ? decode(gil, in, "locals." + name) : Ref();
+    if (!value || PyDict_SetItem(dict.get(), key.get(), value.get()) != 0) return {};
+  }
+  return dict;
+}
+
+Ref Executor::decode(const Gil& gil, etf::Reader& in, std::string_view prefix) {
+  Ref value = parts_.codec.decode(gil, in, prefix, failure_.bad);
+  return value;
+}
+
+Ref Executor::decode_referenced(const Gil& gil, etf::Reader& in) { return decode(gil, in, "ref"); }
+
+bool Executor::expect_tuple(etf::Reader& in, std::uint32_t arity) {
+  etf::Token token;
+  if (!in.next(token)) return malformed(in);
+  if (token.kind != etf::Kind::tuple || token.count != arity)
+    return bad_request("not a tuple of " + std::to_string(arity));
+  return true;
+}
+
+bool Executor::bad_request(std::string why) {
+  failure_.bad_request = std::move(why);
+  return false;
+}
+
+bool Executor::malformed(const etf::Reader& in) { return bad_request(in.error()); }
+
+bool Executor::run_init(const Gil& gil, const std::string& text, bool is_module, etf::Writer& why) {
+  Ref done;
+  if (is_module) {
+    const Ref name = Ref::steal(PyUnicode_FromString(text.c_str()));
+    if (name) done = Ref::steal(PyImport_Import(name.get()));
+  } else {
+    done = code_.run(gil, bytes_of(text), CodeRunner::Mode::exec, nullptr);
+  }
+  if (in_forked_child()) end_forked_child(gil);
+  if (done) return true;
+  if (!write_exception(gil, parts_.codec, why)) {
+    PyErr_Clear();  // the report of the failure failed; the traceback may still be on stderr
+    why.binary("init failed, and its exception could not be reported");
+  }
+  return false;
+}
+
+}  // namespace pyw

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "python/gil.hpp"
+#include "session/session.hpp"
+
+namespace pyw {
+
+/// Where SIGINT meets the session. An interrupt of ours names one request: the handler raises KeyboardInterrupt only if that request is
+/// what the main thread runs at that very moment. A SIGINT that the user's own code sent does what it does in any Python.
+/// Lives as long as the process: a signal can come at any time.
+/// Threads: send() any; everything else the main thread.
+class InterruptPoint {
+ public:
+  explicit InterruptPoint(session::Session& session) : session_(session) {}
+
+  /// Replaces Python's SIGINT handler by ours. False: a Python exception is pending.
+  bool install(const Gil& gil);
+  /// Wakes the main thread (which install() was called on) out of blocking system calls and makes the handler run.
+  void send();
+  /// The request whose task the event loop is stepping right now is `id`; 0: none.
+  void stepping(std::uint64_t (*current)(void*), void* arg) { current_ = current, current_arg_ = arg; }
+
+  /// Whether the pending KeyboardInterrupt is the one that we raised in request `id`, and why. Asking takes the note away.
+  session::Interrupt take_fired(const Gil& gil, std::uint64_t id);
+
+  /// Called by the handler. False: KeyboardInterrupt is pending.
+  bool on_signal(const Gil& gil);
+
+ private:
+  session::Session& session_;
+  std::atomic<bool> ours_{false};
+  unsigned long main_thread_ = 0;
+  std::uint64_t (*current_)(void*) = nullptr;
+  void* current_arg_ = nullptr;
+  session::Interrupt fired_ = session::Interrupt::none;
+  std::uint64_t fired_for_ = 0;
+};
+
+}  // namespace pyw

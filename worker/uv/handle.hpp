@@ -1,0 +1,51 @@
+#pragma once
+
+#include <uv.h>
+
+#include <memory>
+#include <string>
+
+#include "base/check.hpp"
+#include "base/result.hpp"
+
+namespace pyw::uv {
+
+/// Deleter: close now, free later. uv_close is asynchronous, so the struct outlives its owner until the loop has let go of it.
+template <class H>
+struct CloseThenFree {
+  void operator()(H* handle) const noexcept {
+    handle->data = nullptr;  // late callbacks see "owner gone" and return
+    uv_close(reinterpret_cast<uv_handle_t*>(handle), [](uv_handle_t* closed) { delete reinterpret_cast<H*>(closed); });
+  }
+};
+template <class H>
+using Handle = std::unique_ptr<H, CloseThenFree<H>>;
+
+/// Initialises a handle with `init(H*)`; `owner` becomes its data.
+template <class H, class Init>
+Result<Handle<H>> open(const char* what, void* owner, Init init) {
+  auto raw = std::make_unique<H>();  // plain delete is right until libuv knows the struct ...
+  if (const int rc = init(raw.get()); rc < 0) return Error{Errc::os, std::string(what) + ": " + uv_strerror(rc)};
+  raw->data = owner;
+  return Handle<H>(raw.release());  // ... and wrong from here on
+}
+
+/// One uv_loop_t. Its end closes what is left and insists that nothing remains.
+class Loop {
+ public:
+  Loop() { PYW_CHECK(uv_loop_init(&loop_) == 0, "uv_loop_init"); }
+  ~Loop() {
+    uv_walk(&loop_, [](uv_handle_t* handle, void*) {
+      if (!uv_is_closing(handle)) uv_close(handle, nullptr);
+    }, nullptr);
+    uv_run(&loop_, UV_RUN_DEFAULT);
+    PYW_CHECK(uv_loop_close(&loop_) == 0, "a uv handle is still open");
+  }
+  Loop(const Loop&) = delete;
+  uv_loop_t* get() { return &loop_; }
+
+ private:
+  uv_loop_t loop_;
+};
+
+}  // namespace pyw::uv

@@ -137,7 +137,7 @@ field(File, Pattern, Default) ->
 
 write(Env, Rows, Goals) ->
     #{time := Time} = About = about(Env),
-    File = filename:join("bench/results", ["local-", string:replace(Time, ":", "", all), ".json"]),
+    File = "bench/results/local-" ++ [C || <<C>> <= Time, C =/= $:] ++ ".json",
     ok = filelib:ensure_dir(File),
     ok = file:write_file(File, [bench_report:json(About#{rows => Rows, goals => Goals}), "\n"]),
     File.

@@ -20,9 +20,7 @@
     incarnation :: non_neg_integer() | '_',
     max_pending :: pos_integer() | '_',
     max_frame :: pos_integer() | '_',
-    call_timeout :: timeout() | '_',
-    %% true from the moment the context was asked to stop
-    draining = false :: boolean() | '_'
+    call_timeout :: timeout() | '_'
 }).
 
 %% Indices of #ctx.counters, one cache line apart.
@@ -34,7 +32,14 @@
 -define(C_FUNS, 17).
 %% Casts that were dropped because the context was overloaded.
 -define(C_DROPPED, 25).
--define(C_SIZE, 32).
+%% 1 from the moment the context was asked to stop.
+-define(C_DRAINING, 33).
+%% Ids that are done with. The last id minus this is how many requests are outstanding, or a little more: a caller that
+%% is killed between taking an id and entering its request leaves it for ever, so this is only a hint.
+-define(C_DONE, 41).
+-define(C_SIZE, 48).
+%% The first ids belong to the start of the worker.
+-define(FIRST_ID, 16).
 
 %% One outstanding request. Only the owner removes rows, and whoever removes the row or marks it expired first decides
 %% what the caller gets: the owner by ets:take/2, the caller (whose time is up) by adding 1 to `state'.

@@ -34,7 +34,7 @@
     io :: pid(),
     parent :: pid(),
     registry :: reference(),
-    row :: #ctx{},
+    callers :: ets:tid(),
     options :: py_port_options:options(),
     started :: py_port_start:started(),
     started_at :: integer(),
@@ -51,7 +51,8 @@
     %% the reason to exit with when the worker has stopped
     stopping = no :: no | {reason, term()},
     last_stop = none :: none | map(),
-    last_error = none :: term(),
+    %% what was asked for, the encoded reason, and when
+    last_error = none :: none | {term(), binary(), integer()},
     %% an unexpected message has been logged
     puzzled = false :: boolean()
 }).
@@ -61,6 +62,8 @@
 -define(LARGE, 16384).
 -define(COLLECT_AFTER, 524288).
 -define(SWEEP_MS, 100).
+%% An encoded error that is larger is not kept for info/1.
+-define(MAX_LAST_ERROR, 65536).
 -define(TAIL, 20).
 %% Lines a worker may send before it is given more.
 -define(CREDIT, 256).
@@ -125,8 +128,8 @@ state(Parent, Options, Incarnation, Started) ->
     #{port := Port, writer := Writer, io := Io, credit := Credit, tail := Tail} = Started,
     #{max_pending := MaxPending, max_frame := MaxFrame, call_timeout := Timeout} = Options,
     Counters = atomics:new(?C_SIZE, [{signed, false}]),
-    %% The first ids belong to the start.
-    ok = atomics:put(Counters, ?C_ID, 15),
+    ok = atomics:put(Counters, ?C_ID, ?FIRST_ID - 1),
+    ok = atomics:put(Counters, ?C_DONE, ?FIRST_ID - 1),
     Requests = ets:new(py_port_requests, [
         public, {keypos, #request.id}, {write_concurrency, true}
     ]),
@@ -153,7 +156,7 @@ state(Parent, Options, Incarnation, Started) ->
         io = Io,
         parent = Parent,
         registry = erlang:monitor(process, Registry),
-        row = Row,
+        callers = Row#ctx.callers,
         options = Options,
         started = Started,
         started_at = erlang:system_time(millisecond),
@@ -193,12 +196,14 @@ frame(<<>>, S) ->
     broken(empty_frame, S).
 
 -spec answer(ok | error | ref | ended | control, py_port_wire:id(), term(), #s{}) -> no_return().
-answer(Tag, Id, Payload, #s{requests = Requests} = S) ->
+answer(Tag, Id, Payload, #s{requests = Requests, counters = Counters} = S) ->
     case ets:take(Requests, Id) of
-        [#request{state = 0, kind = term, alias = Alias}] when Tag =:= ok; Tag =:= error ->
-            Alias ! {Alias, Tag, Payload},
+        [#request{state = 0, kind = term, alias = Alias}] when Tag =:= ok ->
+            Alias ! {Alias, ok, Payload},
+            ok = atomics:add(Counters, ?C_DONE, 1),
             forwarded(byte_size(Payload), S);
         [Row] ->
+            ok = atomics:add(Counters, ?C_DONE, 1),
             loop(answer_other(Tag, Payload, Row, S));
         [] ->
             loop(answer_late(Tag, Id, Payload, S))
@@ -236,13 +241,27 @@ answer_other(ok, _, #request{kind = {ref, _}, id = Id}, S) ->
     broken({reference_asked_for, Id}, S);
 answer_other(_, _, #request{state = State}, S) when State > 0 ->
     S;
-answer_other(error, Payload, #request{kind = cast, module = M, function = F}, #s{io = Io} = S) ->
+answer_other(error, Payload, #request{kind = cast, module = M, function = F} = Row, S) ->
+    #s{io = Io} = S,
     ok = py_port_io:cast_failed(Io, M, F, Payload),
-    S;
+    remember_error(Payload, Row, S);
 answer_other(_, _, #request{kind = cast}, S) ->
     S;
+answer_other(error, Payload, #request{alias = Alias} = Row, S) ->
+    Alias ! {Alias, error, Payload},
+    remember_error(Payload, Row, S);
 answer_other(Tag, Payload, #request{alias = Alias}, S) ->
     Alias ! {Alias, Tag, Payload},
+    S.
+
+%% For info/1, where whoever asks decodes it.
+-spec remember_error(binary(), #request{}, #s{}) -> #s{}.
+remember_error(Payload, #request{module = M, function = F}, S) when
+    byte_size(Payload) =< ?MAX_LAST_ERROR
+->
+    S#s{last_error = {{M, F}, Payload, erlang:system_time(millisecond)}};
+remember_error(_, _, S) ->
+    true = garbage_collect(),
     S.
 
 %% Nobody waits for it any more.
@@ -384,7 +403,7 @@ watch(Pid, #s{watched = Watched} = S) ->
 
 %% The search for its requests waits for the end of the mailbox: many callers that end together cost one search.
 -spec caller_down(pid(), #s{}) -> #s{}.
-caller_down(Pid, #s{watched = Watched, dead = Dead, refs = Refs, row = #ctx{callers = Callers}} = S) ->
+caller_down(Pid, #s{watched = Watched, dead = Dead, refs = Refs, callers = Callers} = S) ->
     true = ets:delete(Callers, Pid),
     {Handles, Refs1} = py_port_refs:drop_holder(Pid, Refs),
     S1 = lists:foldl(fun release_frame/2, S#s{refs = Refs1}, Handles),
@@ -462,7 +481,8 @@ count_deadlines(Requests) ->
 
 -spec stop_request(py_port_ladder:why(), #request{}, #s{}) -> #s{}.
 stop_request(Why, #request{id = Id, module = M, function = F}, #s{ladder = Ladder} = S) ->
-    #s{options = #{kill_after := KillAfter}} = S,
+    #s{options = #{kill_after := KillAfter}, counters = Counters} = S,
+    ok = atomics:add(Counters, ?C_DONE, 1),
     ok = control(?K_CANCEL, Id, S),
     Timer = erlang:send_after(KillAfter, self(), {overdue, Id}),
     S#s{ladder = py_port_ladder:add(Id, {Why, {M, F}}, now_ms(), Timer, Ladder)}.
@@ -488,9 +508,8 @@ stopped(#{step := Step} = Outcome, #s{io = Io} = S) ->
 %% Stopping the context ----------------------------------------------------------------------------------------------
 
 -spec begin_stop(timeout(), term(), #s{}) -> #s{}.
-begin_stop(Grace, Reason, #s{row = Row, stopping = Stopping} = S) ->
-    Drain = Row#ctx{draining = true},
-    ok = try_update(Drain),
+begin_stop(Grace, Reason, #s{counters = Counters, stopping = Stopping} = S) ->
+    ok = atomics:put(Counters, ?C_DRAINING, 1),
     case Grace of
         infinity ->
             ok = control(?K_STOP, 16#ffffffff, S);
@@ -499,17 +518,8 @@ begin_stop(Grace, Reason, #s{row = Row, stopping = Stopping} = S) ->
             _ = erlang:send_after(Ms, self(), stop_now)
     end,
     case Stopping of
-        no -> S#s{row = Drain, stopping = {reason, Reason}};
+        no -> S#s{stopping = {reason, Reason}};
         _ -> S
-    end.
-
-%% The registry, and its table, may have gone before us.
--spec try_update(#ctx{}) -> ok.
-try_update(Row) ->
-    try
-        py_port_registry:update(Row)
-    catch
-        error:badarg -> ok
     end.
 
 %% The end -----------------------------------------------------------------------------------------------------------
@@ -608,7 +618,7 @@ info(#s{started = #{os_pid := OsPid, ready := Ready, body := #{launcher := Launc
         executable => maps:get(executable, Ready, undefined),
         prefix => maps:get(prefix, Ready, undefined),
         started_at => S#s.started_at,
-        calls => atomics:get(Counters, ?C_ID) - 15,
+        calls => atomics:get(Counters, ?C_ID) - ?FIRST_ID + 1,
         in_flight => ets:info(Requests, size),
         stopping => py_port_ladder:size(S#s.ladder),
         callers => map_size(S#s.watched),

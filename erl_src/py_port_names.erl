@@ -2,6 +2,8 @@
 %% @end
 -module(py_port_names).
 
+-compile({no_auto_import, [register/2, unregister/1, whereis/1]}).
+
 -export([register/1, unregister/1, whereis/1]).
 -export_type([context/0]).
 
@@ -48,9 +50,9 @@ unregister({via, Module, Name}) ->
 -spec whereis(term()) -> {local, pid()} | {remote, node(), pid() | atom()} | none | bad.
 whereis(Pid) when is_pid(Pid), node(Pid) =:= node() -> {local, Pid};
 whereis(Pid) when is_pid(Pid) -> {remote, node(Pid), Pid};
-whereis({Name, Node}) when is_atom(Name), Node =:= node() -> whereis(Name);
 whereis({global, Name}) -> found(global:whereis_name(Name));
 whereis({via, Module, Name}) when is_atom(Module) -> found(Module:whereis_name(Name));
+whereis({Name, Node}) when is_atom(Name), Node =:= node() -> found(erlang:whereis(Name));
 whereis({Name, Node}) when is_atom(Name), is_atom(Node) -> {remote, Node, Name};
 whereis(Name) when is_atom(Name) -> found(erlang:whereis(Name));
 whereis(_) -> bad.

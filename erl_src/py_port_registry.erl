@@ -11,7 +11,7 @@
 
 -include("py_port.hrl").
 
--export([start_link/0, enter/1, update/1, leave/1, lookup/1, contexts/0]).
+-export([start_link/0, enter/1, leave/1, lookup/1, contexts/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% How long the contexts have to stop when the application stops; a context needs at most 2 s for a worker that does
@@ -28,13 +28,8 @@ start_link() ->
 -spec enter(#ctx{}) -> pid().
 enter(#ctx{pid = Pid} = Row) when Pid =:= self() ->
     Registry = gen_server:call(?MODULE, {watch, Pid}, infinity),
-    update(Row),
-    Registry.
-
--spec update(#ctx{}) -> ok.
-update(#ctx{pid = Pid} = Row) when Pid =:= self() ->
     true = ets:insert(?CONTEXTS, Row),
-    ok.
+    Registry.
 
 %% @doc Called by an owner before it answers its callers for the last time. The table may be gone already.
 -spec leave(pid()) -> ok.
@@ -58,7 +53,7 @@ lookup(Pid) ->
 -spec contexts() -> [pid()].
 contexts() ->
     try
-        ets:select(?CONTEXTS, [{#ctx{pid = '$1', draining = '_', _ = '_'}, [], ['$1']}])
+        ets:select(?CONTEXTS, [{#ctx{pid = '$1', _ = '_'}, [], ['$1']}])
     catch
         error:badarg -> []
     end.

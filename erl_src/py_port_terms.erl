@@ -17,8 +17,10 @@
 -include("py_port.hrl").
 
 -export([init/0, encode/2, decode/2, decode_plain/1, known_atoms/0]).
--export_type([bad_reply/0]).
+-export_type([bad_reply/0, encoded/0]).
 
+%% One binary, or several when there are large ones that need not be copied.
+-type encoded() :: binary() | erlang:ext_iovec().
 -type bad_reply() :: compressed | malformed_or_unsafe | trailing_bytes | {unknown_fun, binary()}.
 
 %% EXPORT_EXT and NEW_FUN_EXT.
@@ -26,6 +28,11 @@
 -define(PATTERN, {?MODULE, fun_tags}).
 %% Up to this many bytes a walk is cheaper than a search (binary:match/2 costs as much as walking some thirty elements).
 -define(SMALL, 128).
+%% A binary of this size is handed to the port as it is instead of being copied.
+-define(LARGE_BYTES, 16384).
+%% What a scan can find.
+-define(FUN, 1).
+-define(LARGE, 2).
 %% How many of the funs that were given to a context are remembered.
 -define(MAX_FUNS, 10000).
 
@@ -47,13 +54,17 @@ known_atoms() ->
         [config, exit, text, offset, end_line, column, end_column, exceptions].
 
 %% @doc Encodes, and remembers the funs in it as given to this context.
--spec encode(term(), #ctx{}) -> erlang:ext_iovec().
+-spec encode(term(), #ctx{}) -> encoded().
 encode(Term, #ctx{funs = Funs} = Ctx) ->
-    case has_fun(Term) of
-        false -> ok;
-        true -> remember(Term, Funs, Ctx#ctx.counters)
-    end,
-    term_to_iovec(Term).
+    case scan(Term, 0) of
+        0 ->
+            term_to_binary(Term);
+        ?LARGE ->
+            term_to_iovec(Term);
+        _ ->
+            ok = remember(Term, Funs, Ctx#ctx.counters),
+            term_to_iovec(Term)
+    end.
 
 %% @doc Decodes a reply of this context.
 -spec decode(binary(), #ctx{}) -> {ok, term()} | {error, bad_reply()}.
@@ -94,29 +105,46 @@ describe(Fun) ->
 %% Walks -------------------------------------------------------------------------------------------------------------
 
 -spec has_fun(term()) -> boolean().
-has_fun([H | T]) when is_number(H); is_binary(H); is_atom(H) ->
-    has_fun(T);
-has_fun([H | T]) ->
-    has_fun(H) orelse has_fun(T);
-has_fun(T) when is_tuple(T) ->
-    tuple_has_fun(T, tuple_size(T));
-has_fun(M) when is_map(M), map_size(M) > 0 ->
-    map_has_fun(maps:next(maps:iterator(M)));
-has_fun(T) ->
-    is_function(T).
+has_fun(Term) ->
+    scan(Term, 0) band ?FUN =/= 0.
 
--spec tuple_has_fun(tuple(), non_neg_integer()) -> boolean().
-tuple_has_fun(_, 0) ->
-    false;
-tuple_has_fun(T, N) ->
+%% What there is in a term: ?FUN, ?LARGE, both or neither.
+-spec scan(term(), 0..3) -> 0..3.
+scan([H | T], Seen) when is_number(H); is_atom(H); byte_size(H) < ?LARGE_BYTES ->
+    scan(T, Seen);
+scan([H | T], Seen) ->
+    scan(T, scan(H, Seen));
+scan(T, Seen) when is_number(T); is_atom(T); T =:= [] ->
+    Seen;
+scan(T, Seen) when is_tuple(T) ->
+    scan_tuple(T, tuple_size(T), Seen);
+scan(M, Seen) when is_map(M) ->
+    case map_size(M) of
+        0 -> Seen;
+        _ -> scan_map(maps:next(maps:iterator(M)), Seen)
+    end;
+scan(B, Seen) when is_bitstring(B) ->
+    case byte_size(B) >= ?LARGE_BYTES of
+        true -> Seen bor ?LARGE;
+        false -> Seen
+    end;
+scan(F, Seen) when is_function(F) ->
+    Seen bor ?FUN;
+scan(_, Seen) ->
+    Seen.
+
+-spec scan_tuple(tuple(), non_neg_integer(), 0..3) -> 0..3.
+scan_tuple(_, 0, Seen) ->
+    Seen;
+scan_tuple(T, N, Seen) ->
     case element(N, T) of
-        E when is_number(E); is_binary(E); is_atom(E) -> tuple_has_fun(T, N - 1);
-        E -> has_fun(E) orelse tuple_has_fun(T, N - 1)
+        E when is_number(E); is_atom(E) -> scan_tuple(T, N - 1, Seen);
+        E -> scan_tuple(T, N - 1, scan(E, Seen))
     end.
 
--spec map_has_fun(none | {term(), term(), maps:iterator()}) -> boolean().
-map_has_fun(none) -> false;
-map_has_fun({K, V, I}) -> has_fun(K) orelse has_fun(V) orelse map_has_fun(maps:next(I)).
+-spec scan_map(none | {term(), term(), maps:iterator()}, 0..3) -> 0..3.
+scan_map(none, Seen) -> Seen;
+scan_map({K, V, I}, Seen) -> scan_map(maps:next(I), scan(V, scan(K, Seen))).
 
 -spec unknown_fun(term(), fun((fun()) -> boolean())) -> false | {unknown, fun()}.
 unknown_fun(Term, IsKnown) ->

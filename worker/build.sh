@@ -59,13 +59,18 @@ check() {
 facts() {
   echo "$here"
   echo "${PY_PORT_PYTHONS:-}" "${CXX:-}" "${CXXFLAGS:-}"
-  command -v erl || true
   ls -d /usr/bin/python3.* /usr/local/bin/python3.* "$HOME"/.pyenv/versions/3.*/bin/python3.* /usr/include/python3.*/Python.h 2>/dev/null || true
+}
+
+# False after an upgrade of Erlang, too: the path has the version in it. (Not a fact above: rebar3 has another PATH than its caller.)
+configured() {
+  ei=$(sed -n 's/^PYW_EI_INCLUDE:[A-Z]*=//p' "$folder/CMakeCache.txt" 2>/dev/null)
+  [ -e "$stamp" ] && [ "$now" = "$(cat "$stamp")" ] && { [ -z "$ei" ] || [ -e "$ei/ei.h" ]; }
 }
 
 export HOME="${HOME:-/nonexistent}"
 now=$(facts)
-if [ ! -f "$folder/CMakeCache.txt" ] || [ "$now" != "$(cat "$stamp" 2>/dev/null)" ]; then
+if ! configured; then
   check
   rm -rf "$folder"
   mkdir -p "$folder"

@@ -1,14 +1,18 @@
 # One worker program per CPython minor version, each linked to that version's libpython.
 #
-# PYW_PYTHONS names the interpreters; when it is empty we take what we find: python3.X on PATH, /usr/bin/python3.X, and the builds of
-# ~/.pyenv/versions. The first one of a minor version wins. A version without headers or shared library is passed over.
+# PYW_PYTHONS names the interpreters; when it is empty we take what we find: python3 on PATH (the one that a context without options
+# gets), /usr/bin/python3.X, the builds of ~/.pyenv/versions, python3.X on PATH. The first one of a minor version wins. A version without headers or shared library is passed over.
 
 set(PYW_PROBE "import sys,sysconfig as s;v=s.get_config_var;print(';'.join(map(str,['%d.%d'%sys.version_info[:2],getattr(sys,'_base_executable',sys.executable),s.get_path('include'),v('LIBDIR'),v('LDLIBRARY'),v('Py_ENABLE_SHARED'),v('MULTIARCH') or ''])))")
 
 if(PYW_PYTHONS)
   set(candidates ${PYW_PYTHONS})
 else()
-  set(candidates "")
+  find_program(PYW_PYTHON_3 python3)
+  set(candidates ${PYW_PYTHON_3})
+  if(NOT PYW_PYTHON_3)
+    set(candidates "")
+  endif()
   foreach(minor 9 10 11 12 13)
     if(EXISTS /usr/bin/python3.${minor})
       list(APPEND candidates /usr/bin/python3.${minor})
@@ -66,6 +70,15 @@ endif()
 # The Python package goes where the programs are, so that a release that takes priv/ along is complete.
 file(GLOB_RECURSE package_files RELATIVE "${CMAKE_SOURCE_DIR}/python_pkg" CONFIGURE_DEPENDS
      "python_pkg/erlang/*.py" "python_pkg/erlang/*.pyi" "python_pkg/erlang/py.typed")
-add_custom_target(py_package ALL
+# Only when it changed: workers that run now read these files.
+list(TRANSFORM package_files PREPEND "${CMAKE_SOURCE_DIR}/python_pkg/" OUTPUT_VARIABLE package_sources)
+add_custom_command(OUTPUT "${PYW_PRIV}/python/erlang/__init__.py"
   COMMAND ${CMAKE_COMMAND} -E rm -rf "${PYW_PRIV}/python/erlang"
-  COMMAND ${CMAKE_COMMAND} -E copy_directory "${CMAKE_SOURCE_DIR}/python_pkg/erlang" "${PYW_PRIV}/python/erlang")
+  COMMAND ${CMAKE_COMMAND} -E copy_directory "${CMAKE_SOURCE_DIR}/python_pkg/erlang" "${PYW_PRIV}/python/erlang"
+  COMMAND ${CMAKE_COMMAND} -E touch "${PYW_PRIV}/python/erlang/__init__.py"
+  DEPENDS ${package_sources})
+add_custom_target(py_package ALL DEPENDS "${PYW_PRIV}/python/erlang/__init__.py")
+
+# A context that names no Python gets the first one that was found; see py_port_python.
+list(GET found_versions 0 default_version)
+file(WRITE "${PYW_PRIV}/default_python" "${default_version}\n")

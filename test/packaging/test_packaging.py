@@ -255,6 +255,11 @@ class BuildScriptTest(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 3)  # about 0.1 s; the room is for a busy machine
         self.assertEqual(before, os.stat(program).st_mtime_ns)
 
+    def test_the_path_of_rebar3_is_no_reason_to_start_afresh(self):
+        self.assertEqual(0, self.build().returncode)
+        done = self.build(PATH="/usr/lib/erlang/bin:" + os.environ["PATH"])
+        self.assertEqual((0, ""), (done.returncode, done.stdout))
+
     def test_a_changed_source_is_compiled_again(self):
         self.assertEqual(0, self.build().returncode)
         write(self.folder, {"worker/main.cpp": "int main() { return 7; }\n"})

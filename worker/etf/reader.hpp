@@ -53,7 +53,8 @@ class Reader {
   [[nodiscard]] bool version();
   /// The next token. False: error() says why; the reader stays failed.
   [[nodiscard]] bool next(Token& out);
-  /// Steps over one whole term, however deep (no recursion; max_depth does not apply, max_elements does). `encoded`, if wanted, becomes its bytes without version byte.
+  /// Steps over one whole term, however deep (no recursion; max_depth does not apply, max_elements does). `encoded`, if wanted,
+  /// becomes its bytes without version byte.
   [[nodiscard]] bool skip(Bytes* encoded = nullptr);
 
   /// Called by who descends into a list, tuple or map. False: deeper than the limit allows, error() says so.

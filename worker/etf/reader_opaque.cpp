@@ -78,10 +78,7 @@ bool Reader::fun_header(std::size_t& fixed, std::uint32_t& captured, std::size_t
   if (!has(fixed)) return truncated("a fun");
   captured = load32(here() + fixed - 4);
   end = 0;
-  if (!sized) return true;
-  const std::size_t size = load32(here() + 1);  // counts itself, but not the tag
-  if (size > input_.size() - at_ - 1) return truncated("a fun");
-  end = at_ + 1 + size;
+  if (sized) end = at_ + 1 + load32(here() + 1);  // the size counts itself, but not the tag
   return true;
 }
 

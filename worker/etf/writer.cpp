@@ -108,8 +108,7 @@ void Writer::big(bool negative, Bytes bytes) {
   const Bytes trimmed = without_leading_zeros(bytes);
   if (trimmed.size() > 8) return magnitude(negative, trimmed);
   const std::uint64_t value = load_little(trimmed);
-  const std::uint64_t largest = std::uint64_t{std::numeric_limits<std::int64_t>::max()} + (negative ? 1 : 0);
-  if (value > largest) return magnitude(negative, trimmed);
+  if (value > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) return magnitude(negative, trimmed);
   integer(static_cast<std::int64_t>(negative ? 0 - value : value));
 }
 

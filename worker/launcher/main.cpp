@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstring>
 
@@ -19,7 +21,8 @@ int usage() {
 
 int main(int argc, char** argv) {
   if (argc < 2) return usage();
-  if (argv[1][0] != '-') return pyw::launcher::launch(argv + 1);
+  // 3 and 4 are closed when launch() returns: no exit handler (a leak checker, say) may keep the process beyond that.
+  if (argv[1][0] != '-') ::_exit(pyw::launcher::launch(argv + 1));
   if (argc != 4 || std::strcmp(argv[1], "--kill") != 0) return usage();
   const int status = pyw::launcher::kill_launcher(argv[2], argv[3]);
   return status == 2 ? usage() : status;

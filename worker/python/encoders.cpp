@@ -12,12 +12,13 @@ constexpr std::size_t kMaxChosen = 1024;
 
 bool is_kind_of(PyTypeObject* type, PyTypeObject* base) { return PyType_IsSubtype(type, base) != 0; }
 
-/// The attribute of a module that is imported already; empty if it is not, or has no such attribute.
+/// The attribute of a module that is imported already; empty if it is not, or cannot give it (it may be half imported, or not what
+/// its name says): then no value can be of that class. Leaves no exception behind.
 Ref loaded(const char* module, const char* attribute) {
   const Ref name = Ref::steal(PyUnicode_FromString(module));
   const Ref found = Ref::steal(name ? PyImport_GetModule(name.get()) : nullptr);
   Ref value = Ref::steal(found ? PyObject_GetAttrString(found.get(), attribute) : nullptr);
-  if (!value && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_AttributeError)) PyErr_Clear();  // e.g. half imported: then not one of its
+  if (!value) PyErr_Clear();
   return value;
 }
 
@@ -90,7 +91,6 @@ Choice default_choice(const Terms& terms, PyTypeObject* type) {
   if (const Form form = term_form(terms, type); form != Form::unknown) return {form, {}};
   // Before the builtin bases: an IntEnum is an int and a str-Enum a str, and numpy's float64 is a float.
   if (is_loaded_kind(type, "enum", "Enum")) return with_name(Form::attribute, "value");
-  if (PyErr_Occurred()) return {};
   if (const Form form = builtin_form(type); form != Form::unknown) return {form, {}};
   return library_choice(type);
 }

@@ -33,7 +33,7 @@ struct ModuleState {
 /// The state of `module`, which must be `_erlang`.
 ModuleState& module_state(const Gil&, PyObject* module);
 
-/// Imports `_erlang` and gives it the hooks. Err: python.
+/// Imports `_erlang` and gives it the hooks. To be called before anybody imports the package `erlang`, which copies the names. Err: python.
 Result<void> attach(const Gil&, const ModuleHooks&);
 
 }  // namespace pyw

@@ -258,6 +258,7 @@ class ToEtf {
     }
     if (PyErr_Occurred()) return false;
     out_.close_list(opened, static_cast<std::uint32_t>(here.index));
+    out_.nil();
     return leave();
   }
 

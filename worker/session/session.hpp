@@ -71,13 +71,10 @@ class Session {
   Interrupt take_interrupt(std::uint64_t id);
   /// The request for which an interrupt is waiting; 0: none. Lock-free.
   std::uint64_t interrupt_target() const { return target_.load(std::memory_order_acquire); }
-  /// Set by signal_main()'s implementation around a signal of ours; the handler tells ours from the user's own with it.
+  /// The request that main runs; 0: none. Lock-free.
   std::uint64_t running() const { return running_.load(std::memory_order_acquire); }
 
  private:
-  struct Queued {
-    port::Frame frame;
-  };
   void cancel(std::uint64_t id);
   void interrupt_running(std::uint64_t token);
   void answer_status(std::uint64_t token);
@@ -94,7 +91,6 @@ class Session {
   std::deque<port::Frame> queue_;
   std::vector<Command> commands_;
   std::uint64_t calls_ = 0;
-  std::uint64_t running_since_ = 0;
   Interrupt why_ = Interrupt::none;
   bool stopping_ = false;
   std::atomic<std::uint64_t> tasks_{0};

@@ -16,7 +16,10 @@ start(_Type, _Args) ->
     {ok, Root} = application:get_env(plugin_host, root),
     ok = plugin_host_corpus:load(filename:join(Root, "data")),
     ok = logger:add_handler(plugin_host_output, plugin_host_output, #{}),
-    plugin_host_sup:start_link().
+    case plugin_host_sup:start_link() of
+        {ok, Pid} -> {ok, Pid};
+        {error, Reason} -> {error, Reason}
+    end.
 
 -spec stop(term()) -> ok.
 stop(_State) ->

@@ -63,11 +63,15 @@ expect(export, Rows, #{documents := Documents, md5 := Md5}) ->
 expect(unicode, Rows, Memo) ->
     Table = [binary:split(Line, <<";">>, [global]) || Line <- lines(Rows)],
     Categories = count([lists:nth(3, Row) || Row <- Table]),
-    Characters = [<<(binary_to_integer(Code, 16))/utf8>> || [Code, <<C, _/binary>> | _] <- Table, C =/= $<],
+    Characters = [
+        <<(binary_to_integer(Code, 16))/utf8>>
+     || [Code, <<C, _/binary>> | _] <- Table, C =/= $<
+    ],
+    Numbers = [lists:nth(9, Row) || Row <- Table],
     Answer = #{
         <<"categories">> => Categories,
         <<"nfd">> => iolist_to_binary([nfd_if_other(Character) || Character <- Characters]),
-        <<"numeric_total">> => lists:foldl(fun add_fraction/2, {0, 1}, [lists:nth(9, Row) || Row <- Table])
+        <<"numeric_total">> => lists:foldl(fun add_fraction/2, {0, 1}, Numbers)
     },
     {Answer, add_counts(Categories, Memo)};
 expect(metrics, Rows, #{lengths := Lengths}) ->
@@ -88,8 +92,13 @@ expect(phonetics, Rows, Memo) ->
 expect(tally, Rows, #{lines := Lines, words := Words, crc32 := Crc}) ->
     HereLines = length(binary:matches(Rows, <<"\n">>)),
     HereWords = length(binary:split(Rows, [<<" ">>, <<"\t">>, <<"\n">>], [global, trim_all])),
-    Answer = #{<<"lines">> => HereLines, <<"words">> => HereWords, <<"crc32">> => erlang:crc32(Rows)},
-    {Answer, #{lines => Lines + HereLines, words => Words + HereWords, crc32 => erlang:crc32(Crc, Rows)}}.
+    Answer = #{
+        <<"lines">> => HereLines, <<"words">> => HereWords, <<"crc32">> => erlang:crc32(Rows)
+    },
+    NewMemo = #{
+        lines => Lines + HereLines, words => Words + HereWords, crc32 => erlang:crc32(Crc, Rows)
+    },
+    {Answer, NewMemo}.
 
 %% @doc The right answer to the call that ends a pass.
 -spec summary(work(), memo()) -> answer().
@@ -154,7 +163,7 @@ letter_or_space(C) when C >= $a, C =< $z -> C;
 letter_or_space(C) when C >= $A, C =< $Z -> C + 32;
 letter_or_space(_) -> $\s.
 
--spec all_groups(binary(), re:mp()) -> [[binary()]].
+-spec all_groups(binary(), Pattern :: tuple()) -> [[binary()]].
 all_groups(Text, Pattern) ->
     case re:run(Text, Pattern, [global, {capture, all_but_first, binary}]) of
         {match, Groups} -> Groups;
@@ -169,7 +178,8 @@ count(Keys) ->
 
 -spec add_counts(#{Key => integer()}, #{Key => integer()}) -> #{Key => integer()}.
 add_counts(Counts, Sums) ->
-    maps:fold(fun(Key, N, Acc) -> maps:update_with(Key, fun(M) -> M + N end, N, Acc) end, Sums, Counts).
+    Add = fun(Key, N, Acc) -> maps:update_with(Key, fun(M) -> M + N end, N, Acc) end,
+    maps:fold(Add, Sums, Counts).
 
 %% The most frequent first, and those of equal frequency in alphabetical order.
 -spec top(pos_integer(), #{binary() => integer()}) -> [{binary(), integer()}].
@@ -201,10 +211,13 @@ length_figures(Lengths) ->
 
 %%% the rest
 
--spec verse_as_json([binary()]) -> iodata().
+-spec verse_as_json([binary()]) -> iolist().
 verse_as_json([Book, Chapter, Verse, Text]) ->
     %% The corpus holds neither quotes nor backslashes nor control characters.
-    ["{\"book\":\"", Book, "\",\"chapter\":", Chapter, ",\"verse\":", Verse, ",\"text\":\"", Text, "\"}"].
+    [
+        "{\"book\":\"", Book, "\",\"chapter\":", Chapter,
+        ",\"verse\":", Verse, ",\"text\":\"", Text, "\"}"
+    ].
 
 -spec hex(0..15) -> char().
 hex(Nibble) when Nibble < 10 -> $0 + Nibble;
@@ -214,7 +227,7 @@ hex(Nibble) -> $a + Nibble - 10.
 nfd_if_other(Character) ->
     case unicode:characters_to_nfd_binary(Character) of
         Character -> <<>>;
-        Decomposed -> Decomposed
+        Decomposed when is_binary(Decomposed) -> Decomposed
     end.
 
 -spec add_fraction(binary(), {integer(), pos_integer()}) -> {integer(), pos_integer()}.

@@ -25,7 +25,7 @@
     left_over := [pos_integer()],
     deadline_ms := pos_integer()
 }.
--type claim() :: {ok | failed, iodata()}.
+-type claim() :: {ok | failed, iolist()}.
 -type finding() :: {Holds :: boolean(), io:format(), [term()]}.
 
 %% A call with a deadline of 500 ms must be answered at 500 ms; this much later is the fault of a busy machine.
@@ -68,7 +68,8 @@ healthy_answers(#{deadline_ms := Deadline} = Evidence) ->
     Slowest = lists:max([plugin_host_histogram:max(maps:get(latency, Row)) || Row <- Rows]),
     {
         length(Rows) >= 8 andalso Right > 0 andalso Wrong + Failed + Late =:= 0,
-        "the ~b healthy tenants gave ~b right answers: ~b wrong, ~b failed, ~b late (slowest ~.1f ms of ~b allowed)~ts",
+        "the ~b healthy tenants gave ~b right answers: ~b wrong, ~b failed, ~b late "
+        "(slowest ~.1f ms of ~b allowed)~ts",
         [length(Rows), Right, Wrong, Failed, Late, Slowest / 1000, Deadline, oddities(Rows)]
     }.
 
@@ -97,7 +98,8 @@ served_during_faults(#{outcomes := Outcomes}) ->
     Counts = [N || #{healthy_answers := N} <- maps:values(Outcomes)],
     {
         lists:min(Counts) > 0,
-        "they went on while others broke: ~b right answers during the ~b incidents, at least ~b in each",
+        "they went on while others broke: ~b right answers during ~b incidents, "
+        "at least ~b in each",
         [lists:sum(Counts), length(Counts), lists:min(Counts)]
     }.
 
@@ -108,12 +110,13 @@ faulty_answers(#{rows := Rows}) ->
     Faulty = maps:values(maps:without(plugin_host_tenants:healthy(), Rows)),
     {
         sum(wrong, Faulty) =:= 0 andalso sum(right, Faulty) > 0,
-        "the ~b misbehaving tenants gave ~b right answers between their faults, and ~b wrong ones~ts",
+        "the ~b misbehaving tenants gave ~b right answers besides their faults, and ~b wrong~ts",
         [length(Faulty), sum(right, Faulty), sum(wrong, Faulty), wrongs(Faulty)]
     }.
 
 -spec virtual_environment(evidence()) -> finding().
-virtual_environment(#{environment := {ok, #{<<"prefix">> := Prefix, <<"module">> := Module}}, venv := Venv}) ->
+virtual_environment(#{environment := {ok, #{<<"prefix">> := Prefix} = Found}, venv := Venv}) ->
+    #{<<"module">> := Module} = Found,
     Root = unicode:characters_to_binary(Venv),
     {
         Prefix =:= Root andalso string:prefix(Module, <<Root/binary, "/">>) =/= nomatch,
@@ -124,7 +127,8 @@ virtual_environment(#{environment := Other}) ->
     {false, "phonetics could not say where it runs: ~tp", [Other]}.
 
 -spec segfault(evidence()) -> finding().
-segfault(#{outcomes := #{segfault := #{result := Result}}, rows := #{crasher := #{downs := Downs}}}) ->
+segfault(#{outcomes := #{segfault := #{result := Result}}, rows := #{crasher := Row}}) ->
+    #{downs := Downs} = Row,
     Stacks = [Stack || {worker_killed, sigsegv, #{stack := Stack}} <- Downs],
     Told =
         case Result of
@@ -135,12 +139,17 @@ segfault(#{outcomes := #{segfault := #{result := Result}}, rows := #{crasher := 
         true ->
             {
                 lists:all(fun(Stack) -> stack_line(Stack) =/= none end, Stacks),
-                "each null pointer ended one worker; caller and supervisor were told SIGSEGV and where Python was: ~ts",
+                "each null pointer ended one worker; its caller and the supervisor were told "
+                "SIGSEGV and where Python was: ~ts",
                 [stack_line(hd(Stacks))]
             };
         false ->
-            {false, "each null pointer should end the worker with SIGSEGV; the call got ~0tP, the supervisor ~0tP",
-                [Result, 12, Downs, 20]}
+            {
+                false,
+                "each null pointer should end a worker with SIGSEGV; the call got ~0tP, "
+                "the supervisor ~0tP",
+                [Result, 12, Downs, 20]
+            }
     end.
 
 -spec restarted(evidence()) -> finding().
@@ -156,7 +165,11 @@ restarted(#{outcomes := Outcomes}) ->
 helper_died_too(#{outcomes := #{helper := #{result := Result}}, helper := Helper}) ->
     case Result of
         {ok, Pid} when is_integer(Pid) ->
-            {Helper =:= gone, "the helper ~b, which it had started in a session of its own, is ~s", [Pid, Helper]};
+            {
+                Helper =:= gone,
+                "the helper ~b, which it had started in a session of its own, is ~s",
+                [Pid, Helper]
+            };
         _ ->
             {false, "the helper did not start: ~0tP", [Result, 12]}
     end.
@@ -174,9 +187,12 @@ loop_stopped(#{outcomes := #{loop := #{result := Result, took_ms := Took} = Outc
 memory_limit(#{outcomes := #{memory := #{result := Result} = Outcome}}) ->
     {Contained, What} =
         case Result of
-            {error, {python, #{type := <<"MemoryError">>}}} -> {true, "MemoryError as the error of that call"};
-            {error, {worker_down, _}} -> {true, "the end of that worker alone"};
-            _ -> {false, io_lib:format("~0tP", [Result, 12])}
+            {error, {python, #{type := <<"MemoryError">>}}} ->
+                {true, "MemoryError as the error of that call"};
+            {error, {worker_down, _}} ->
+                {true, "the end of that worker alone"};
+            _ ->
+                {false, io_lib:format("~0tP", [Result, 12])}
         end,
     {
         Contained andalso serves_again(Outcome),
@@ -185,7 +201,8 @@ memory_limit(#{outcomes := #{memory := #{result := Result} = Outcome}}) ->
     }.
 
 -spec exit_status(evidence()) -> finding().
-exit_status(#{outcomes := #{exit := #{result := Result}}, rows := #{quitter := #{downs := Downs}}}) ->
+exit_status(#{outcomes := #{exit := #{result := Result}}, rows := #{quitter := Row}}) ->
+    #{downs := Downs} = Row,
     Told =
         case {Result, Downs} of
             {{error, {worker_down, {worker_exited, 3, _}}}, [{worker_exited, 3, _} | _]} -> true;
@@ -203,18 +220,21 @@ printed_lines(#{rows := #{printer := #{printed := Printed}}, to_print := Rows}) 
     Stderr = [Line || {stderr, Line} <- lists:reverse(Printed)],
     {
         Stdout =:= FromC ++ FromChild andalso Stderr =:= FromChild,
-        "every line printed by C and by child processes is in the log, in order, with its context and stream: "
-        "~b lines on stdout (expected ~b), ~b on stderr (expected ~b)",
+        "every line printed by C and by child processes is in the log, in order, with its context "
+        "and stream: ~b lines on stdout (expected ~b), ~b on stderr (expected ~b)",
         [length(Stdout), length(FromC) + length(FromChild), length(Stderr), length(FromChild)]
     }.
 
 -spec frames_untouched(evidence()) -> finding().
-frames_untouched(#{rows := #{printer := Row}, outcomes := #{print := #{result := Result}}} = Evidence) ->
+frames_untouched(#{rows := #{printer := Row}, outcomes := #{print := Print}} = Evidence) ->
+    #{result := Result} = Print,
     #{wrong := Wrong, failed := Failed, workers := Workers} = Row,
     #{sharing_stdio := Sharing, to_print := Lines} = Evidence,
     {
-        Result =:= {ok, length(Lines)} andalso {Wrong, Failed, length(Workers), Sharing} =:= {0, 0, 1, []},
-        "printing disturbed nothing: ~b calls of the printing tenant failed, and ~b workers hold this node's stdio",
+        Result =:= {ok, length(Lines)} andalso
+            {Wrong, Failed, length(Workers), Sharing} =:= {0, 0, 1, []},
+        "printing disturbed nothing: ~b calls of the printing tenant failed, "
+        "and ~b workers hold this node's stdio",
         [Wrong + Failed, length(Sharing)]
     }.
 
@@ -224,7 +244,7 @@ frames_untouched(#{rows := #{printer := Row}, outcomes := #{print := #{result :=
 nothing_left(#{os_pids := OsPids, left_over := LeftOver}) ->
     {
         OsPids =/= [] andalso LeftOver =:= [],
-        "no process is left of the ~b workers and launchers that ran, nor of anything they started~ts",
+        "no process is left of the ~b workers and launchers that ran, nor of what they started~ts",
         [length(OsPids), case LeftOver of [] -> ""; _ -> io_lib:format(": ~w", [LeftOver]) end]
     }.
 
@@ -238,31 +258,38 @@ healthy(#{rows := Rows}) ->
 sum(Key, Rows) ->
     lists:sum([maps:get(Key, Row) || Row <- Rows]).
 
--spec oddities([plugin_host_stats:row()]) -> iodata().
+-spec oddities([plugin_host_stats:row()]) -> iolist().
 oddities(Rows) ->
-    [io_lib:format("~n      ~0tP", [Oddity, 20]) || #{oddities := Oddities} <- Rows, Oddity <- Oddities].
+    [
+        io_lib:format("~n      ~0tP", [Oddity, 20])
+     || #{oddities := Oddities} <- Rows, Oddity <- Oddities
+    ].
 
--spec wrongs([plugin_host_stats:row()]) -> iodata().
+-spec wrongs([plugin_host_stats:row()]) -> iolist().
 wrongs(Rows) ->
-    oddities([Row#{oddities := [Wrong || {wrong, _} = Wrong <- Kept]} || #{oddities := Kept} = Row <- Rows]).
+    oddities([
+        Row#{oddities := [Wrong || {wrong, _} = Wrong <- Kept]}
+     || #{oddities := Kept} = Row <- Rows
+    ]).
 
 -spec serves_again(plugin_host_faults:outcome()) -> boolean().
 serves_again(#{served_again_after_ms := After}) ->
     After =/= never.
 
--spec again(plugin_host_faults:outcome()) -> iodata().
+-spec again(plugin_host_faults:outcome()) -> iolist().
 again(#{served_again_after_ms := never}) -> "never";
-again(#{served_again_after_ms := After}) -> io_lib:format("~b ms after the start of the call", [After]).
+again(#{served_again_after_ms := After}) -> io_lib:format("after ~b ms", [After]).
 
 -spec is_replaced(plugin_host_faults:outcome()) -> boolean().
 is_replaced(#{os_pid_before := Before, os_pid_after := After} = Outcome) ->
-    serves_again(Outcome) andalso is_integer(Before) andalso is_integer(After) andalso Before =/= After.
+    serves_again(Outcome) andalso is_integer(Before) andalso is_integer(After) andalso
+        Before =/= After.
 
--spec replacement(plugin_host_faults:outcome()) -> iodata().
+-spec replacement(plugin_host_faults:outcome()) -> iolist().
 replacement(#{tenant := Tenant, os_pid_before := Before, os_pid_after := After} = Outcome) ->
-    io_lib:format("~s ~w -> ~w, served again ~ts", [Tenant, Before, After, again(Outcome)]).
+    io_lib:format("~s ~w -> ~w, served ~ts", [Tenant, Before, After, again(Outcome)]).
 
--spec reason(term()) -> iodata().
+-spec reason(term()) -> iolist().
 reason({error, Reason}) -> plugin_host_stats:brief(Reason);
 reason(Other) -> io_lib:format("~0tP", [Other, 12]).
 
@@ -271,6 +298,6 @@ reason(Other) -> io_lib:format("~0tP", [Other, 12]).
 stack_line(Stack) ->
     Lines = binary:split(Stack, <<"\n">>, [global]),
     case [Line || Line <- Lines, binary:match(Line, <<"read_native_header">>) =/= nomatch] of
-        [Line | _] -> string:trim(Line);
+        [Line | _] -> hd(lists:reverse(binary:split(Line, <<"/plugin_host/">>)));
         [] -> none
     end.

@@ -4,7 +4,7 @@
 %% @end
 -module(plugin_host_corpus).
 
--export([load/1, unload/0, chunk/2, count/1, size/1]).
+-export([load/1, unload/0, chunk/2, count/1]).
 
 -export_type([name/0]).
 
@@ -36,10 +36,6 @@ chunk(Name, Number) ->
 -spec count(name()) -> pos_integer().
 count(Name) ->
     tuple_size(persistent_term:get({?MODULE, Name})).
-
--spec size(name()) -> non_neg_integer().
-size(Name) ->
-    lists:sum([byte_size(Chunk) || Chunk <- tuple_to_list(persistent_term:get({?MODULE, Name}))]).
 
 -spec cut(binary()) -> [binary()].
 cut(Bytes) when byte_size(Bytes) =< ?CHUNK_BYTES ->

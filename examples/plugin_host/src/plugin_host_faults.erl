@@ -80,7 +80,8 @@ happen(#{id := Id, at := At, tenant := Tenant, function := Function} = Fault, St
 
 -spec call(fault()) -> {ok, term()} | {error, term()}.
 call(#{tenant := Tenant, function := Function, args := Args, timeout := Timeout}) ->
-    py_port:call(Tenant, plugin, Function, [argument(Arg) || Arg <- Args], #{}, #{timeout => Timeout}).
+    Values = [argument(Arg) || Arg <- Args],
+    py_port:call(Tenant, plugin, Function, Values, #{}, #{timeout => Timeout}).
 
 -spec argument(term()) -> term().
 argument({rows, Corpus, Number}) -> plugin_host_corpus:chunk(Corpus, Number);

@@ -8,7 +8,8 @@
 -export([log/2]).
 
 -spec log(logger:log_event(), logger:handler_config()) -> ok.
-log(#{msg := Msg, meta := #{domain := [py_port, python | _], name := Label, stream := Stream}}, _Config) ->
+log(#{msg := Msg, meta := #{domain := [py_port, python | _]} = Meta}, _Config) ->
+    #{name := Label, stream := Stream} = Meta,
     Names = [Name || #{name := Name} <- plugin_host_tenants:all(), atom_to_binary(Name) =:= Label],
     lists:foreach(fun(Name) -> plugin_host_stats:printed(Name, Stream, line(Msg)) end, Names);
 log(_Event, _Config) ->

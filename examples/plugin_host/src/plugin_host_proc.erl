@@ -10,7 +10,8 @@
 %% @doc Resident memory in bytes; 0 if the process is gone.
 -spec rss(os_pid()) -> non_neg_integer().
 rss(OsPid) ->
-    case re:run(read(OsPid, "status"), <<"VmRSS:\\s+(\\d+) kB">>, [{capture, all_but_first, binary}]) of
+    Line = <<"VmRSS:\\s+(\\d+) kB">>,
+    case re:run(read(OsPid, "status"), Line, [{capture, all_but_first, binary}]) of
         {match, [KiB]} -> binary_to_integer(KiB) * 1024;
         nomatch -> 0
     end.
@@ -36,7 +37,8 @@ descendants(OsPid) ->
     All = [{Pid, Stat} || Pid <- all(), {_, State, _} = Stat <- [stat(Pid)], State =/= <<"Z">>],
     [
         {Pid, Name}
-     || {Pid, {Name, _, _}} <- below(OsPid, All), Name =/= <<"erl_child_setup">>, Name =/= <<"inet_gethost">>
+     || {Pid, {Name, _, _}} <- below(OsPid, All),
+        not lists:member(Name, [<<"erl_child_setup">>, <<"inet_gethost">>])
     ].
 
 %% @doc All living processes that carry the mark of this run in their environment, wherever they hang in the tree.
@@ -54,8 +56,12 @@ marked(Mark) ->
 -spec shares_our_stdio(os_pid()) -> boolean().
 shares_our_stdio(OsPid) ->
     Ours = [Link || Fd <- ["0", "1", "2"], Link <- link(os_pid(), Fd), Link =/= "/dev/null"],
-    {ok, Theirs} = file:list_dir(path(OsPid, "fd")),
-    lists:any(fun(Link) -> lists:member(Link, Ours) end, lists:append([link(OsPid, Fd) || Fd <- Theirs])).
+    Theirs =
+        case file:list_dir(path(OsPid, "fd")) of
+            {ok, Fds} -> lists:append([link(OsPid, Fd) || Fd <- Fds]);
+            {error, _} -> []
+        end,
+    lists:any(fun(Link) -> lists:member(Link, Ours) end, Theirs).
 
 %%% private
 

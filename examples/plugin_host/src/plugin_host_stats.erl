@@ -112,7 +112,8 @@ init([]) ->
     Names = [Name || #{name := Name} <- plugin_host_tenants:all()],
     {ok, #state{rows = maps:from_keys(Names, new_row())}}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, rows(), #state{}} | {noreply, #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, rows(), #state{}} | {noreply, #state{}}.
 handle_call(rows, _From, #state{rows = Rows} = State) ->
     {reply, Rows, State};
 handle_call({await, Until}, From, #state{waiting = Waiting} = State) ->
@@ -147,11 +148,14 @@ apply_event({up, Worker}, #{workers := Workers} = Row) ->
 apply_event({down, Reason}, #{downs := Downs} = Row) ->
     Row#{downs := [Reason | Downs], last_event := brief(Reason)};
 apply_event({answered, Micros, Bytes, Verdict}, #{bytes := Sum, latency := Latency} = Row) ->
-    judge(Verdict, Row#{bytes := Sum + Bytes, latency := plugin_host_histogram:add(Micros, Latency)});
-apply_event({failed, Micros, Late, Reason}, #{failed := Failed, late := LateCalls, latency := Latency} = Row) ->
-    More = case Late of late -> 1; in_time -> 0 end,
+    NewLatency = plugin_host_histogram:add(Micros, Latency),
+    judge(Verdict, Row#{bytes := Sum + Bytes, latency := NewLatency});
+apply_event({failed, Micros, Late, Reason}, Row) ->
+    #{failed := Failed, late := LateCalls, latency := Latency} = Row,
     Measured = Row#{
-        failed := Failed + 1, late := LateCalls + More, latency := plugin_host_histogram:add(Micros, Latency)
+        failed := Failed + 1,
+        late := LateCalls + case Late of late -> 1; in_time -> 0 end,
+        latency := plugin_host_histogram:add(Micros, Latency)
     },
     keep_oddity({failed, Reason}, Measured);
 apply_event({pass, Verdict}, #{passes := Passes} = Row) ->

@@ -22,9 +22,13 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     Children = [
-        #{id => plugin_host_stats, start => {plugin_host_stats, start_link, []}},
-        #{id => plugin_host_contexts, start => {plugin_host_contexts, start_link, []}, type => supervisor},
-        #{id => plugin_host_tenants_sup, start => {plugin_host_tenants_sup, start_link, []}, type => supervisor},
-        #{id => plugin_host_table, start => {plugin_host_table, start_link, []}}
+        child(plugin_host_stats, worker),
+        child(plugin_host_contexts, supervisor),
+        child(plugin_host_tenants_sup, supervisor),
+        child(plugin_host_table, worker)
     ],
     {ok, {#{strategy => rest_for_one, intensity => 1, period => 10}, Children}}.
+
+-spec child(module(), worker | supervisor) -> supervisor:child_spec().
+child(Module, Type) ->
+    #{id => Module, start => {Module, start_link, []}, type => Type}.

@@ -51,9 +51,9 @@ handle_info(draw, State) ->
     {noreply, tick(draw(State))}.
 
 %% @doc The lines of the table.
--spec render(plugin_host_stats:rows(), ElapsedMs :: integer(), Width :: pos_integer()) -> [string()].
+-spec render(plugin_host_stats:rows(), ElapsedMs :: integer(), pos_integer()) -> [string()].
 render(Rows, ElapsedMs, Width) ->
-    Tenants = [{Tenant, maps:get(Name, Rows)} || #{name := Name} = Tenant <- plugin_host_tenants:all()],
+    Tenants = [{Name, maps:get(Name, Rows)} || #{name := Name} <- plugin_host_tenants:all()],
     Right = lists:sum([N || {_, #{right := N}} <- Tenants]),
     Title = text("py_port plugin host   ~.1f s   ~b tenants   ~b right answers", [
         ElapsedMs / 1000, length(Tenants), Right
@@ -61,12 +61,13 @@ render(Rows, ElapsedMs, Width) ->
     Head = text(?COLUMNS, [
         "tenant", "os pid", "calls", "p50 ms", "p99 ms", "rss MB", "restarts", "MB in", "last event"
     ]),
-    Lines = [Title, Head, lists:duplicate(Width - 1, $-) | [line(Tenant, Row) || {Tenant, Row} <- Tenants]],
+    Rule = lists:duplicate(Width - 1, $-),
+    Lines = [Title, Head, Rule | [line(Name, Row) || {Name, Row} <- Tenants]],
     [lists:sublist(Line, Width - 1) || Line <- Lines].
 
--spec line(plugin_host_tenants:tenant(), plugin_host_stats:row()) -> string().
-line(#{name := Name}, #{worker := Worker, workers := Workers, latency := Latency, bytes := Bytes} = Row) ->
-    #{right := Right, wrong := Wrong, failed := Failed, last_event := Event} = Row,
+-spec line(plugin_host_tenants:name(), plugin_host_stats:row()) -> string().
+line(Name, #{right := Right, wrong := Wrong, failed := Failed} = Row) ->
+    #{worker := Worker, workers := Workers, latency := Latency, bytes := Bytes} = Row,
     {OsPid, Rss} =
         case Worker of
             none -> {"-", 0};
@@ -81,7 +82,7 @@ line(#{name := Name}, #{worker := Worker, workers := Workers, latency := Latency
         float_to_list(Rss / 1.0e6, [{decimals, 1}]),
         integer_to_list(max(0, length(Workers) - 1)),
         float_to_list(Bytes / 1.0e6, [{decimals, 1}]),
-        Event
+        maps:get(last_event, Row)
     ]).
 
 %%% private

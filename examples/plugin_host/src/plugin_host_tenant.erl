@@ -56,8 +56,8 @@ handle_info(next, #state{context = none} = State) ->
     {noreply, connect(State)};
 handle_info(next, State) ->
     {noreply, next(?PACE_MS, step(State))};
-handle_info({'DOWN', Monitor, process, _, Reason}, #state{context = {_, Monitor}, tenant = Tenant} = State) ->
-    #{name := Name} = Tenant,
+handle_info({'DOWN', Monitor, process, _, Reason}, #state{context = {_, Monitor}} = State) ->
+    #state{tenant = #{name := Name}} = State,
     plugin_host_stats:down(Name, Reason),
     {noreply, new_pass(State#state{context = none})};
 handle_info(_Other, State) ->
@@ -66,10 +66,12 @@ handle_info(_Other, State) ->
 %%% one pass: begin, a call per chunk, summary
 
 -spec step(#state{}) -> #state{}.
-step(#state{position = 'begin', tenant = Tenant} = State) ->
+step(#state{position = 'begin', tenant = #{name := Name}} = State) ->
     case call('begin', [], State) of
         {ok, none, _Micros} -> State#state{position = 1};
-        {ok, Other, Micros} -> answered(Micros, 0, {wrong, {'begin', Other}}, Tenant, State);
+        {ok, Other, Micros} ->
+            plugin_host_stats:answered(Name, Micros, 0, {wrong, {'begin', Other}}),
+            State;
         error -> new_pass(State)
     end;
 step(#state{position = Position, tenant = #{corpus := Corpus}} = State) ->
@@ -79,12 +81,14 @@ step(#state{position = Position, tenant = #{corpus := Corpus}} = State) ->
     end.
 
 -spec chunk(binary(), #state{}) -> #state{}.
-chunk(Rows, #state{tenant = #{work := Work} = Tenant, position = Position, memo = Memo} = State) ->
+chunk(Rows, #state{position = Position, memo = Memo} = State) ->
+    #state{tenant = #{name := Name, work := Work}} = State,
     case call(handle, [plugin_host_check:argument(Work, Rows)], State) of
         {ok, Answer, Micros} ->
             {Expected, NewMemo} = plugin_host_check:expect(Work, Rows, Memo),
             Verdict = verdict(Work, Expected, Answer),
-            answered(Micros, byte_size(Rows), Verdict, Tenant, State#state{position = Position + 1, memo = NewMemo});
+            plugin_host_stats:answered(Name, Micros, byte_size(Rows), Verdict),
+            State#state{position = Position + 1, memo = NewMemo};
         error ->
             new_pass(State)
     end.
@@ -93,7 +97,8 @@ chunk(Rows, #state{tenant = #{work := Work} = Tenant, position = Position, memo 
 summary(#state{tenant = #{name := Name, work := Work}, memo = Memo} = State) ->
     case call(summary, [], State) of
         {ok, Answer, _Micros} ->
-            plugin_host_stats:pass(Name, verdict(Work, plugin_host_check:summary(Work, Memo), Answer)),
+            Expected = plugin_host_check:summary(Work, Memo),
+            plugin_host_stats:pass(Name, verdict(Work, Expected, Answer)),
             new_pass(State);
         error ->
             new_pass(State)
@@ -105,12 +110,6 @@ verdict(Work, Expected, Answer) ->
         true -> right;
         false -> {wrong, #{expected => Expected, got => Answer}}
     end.
-
--spec answered(non_neg_integer(), non_neg_integer(), plugin_host_stats:verdict(), plugin_host_tenants:tenant(), #state{}) ->
-    #state{}.
-answered(Micros, Bytes, Verdict, #{name := Name}, State) ->
-    plugin_host_stats:answered(Name, Micros, Bytes, Verdict),
-    State.
 
 %%% the context
 
@@ -133,25 +132,24 @@ call(Function, Args, #state{tenant = #{name := Name}, context = {Context, _}}) -
             error
     end.
 
+%% A context has its name from the moment it starts, and answers when its worker is ready.
 -spec connect(#state{}) -> #state{}.
 connect(#state{tenant = #{name := Name}} = State) ->
-    case whereis(Name) of
-        undefined ->
-            next(?RECONNECT_MS, State);
-        Context ->
-            Monitor = monitor(process, Context),
-            announce(Name, Context),
-            next(0, new_pass(State#state{context = {Context, Monitor}}))
+    case context(Name) of
+        {ok, Context, OsPid} ->
+            Worker = #{os_pid => OsPid, launcher => plugin_host_proc:parent(OsPid)},
+            plugin_host_stats:up(Name, Worker),
+            next(0, new_pass(State#state{context = {Context, monitor(process, Context)}}));
+        not_ready ->
+            next(?RECONNECT_MS, State)
     end.
 
-%% A context that is about to die has no information to give; then the monitor has more to say.
--spec announce(plugin_host_tenants:name(), pid()) -> ok.
-announce(Name, Context) ->
-    case py_port:info(Context) of
-        #{os_pid := OsPid} when is_integer(OsPid) ->
-            plugin_host_stats:up(Name, #{os_pid => OsPid, launcher => plugin_host_proc:parent(OsPid)});
-        _Dying ->
-            ok
+-spec context(plugin_host_tenants:name()) -> {ok, pid(), OsPid :: pos_integer()} | not_ready.
+context(Name) ->
+    Context = whereis(Name),
+    case is_pid(Context) andalso py_port:info(Context) of
+        #{os_pid := OsPid} -> {ok, Context, OsPid};
+        _ -> not_ready
     end.
 
 -spec new_pass(#state{}) -> #state{}.

@@ -86,7 +86,7 @@ TEST_CASE("end: SIGKILL of the launcher kills the worker") {
   CHECK(WTERMSIG(launched.exit_status()) == SIGKILL);
   int status = 0;
   const pid_t worker_pid = static_cast<pid_t>(launched.hello().worker);
-  CHECK(::waitpid(worker_pid, &status, 0) == worker_pid);  // it is our child now
+  CHECK(eventually([&] { return ::waitpid(worker_pid, &status, WNOHANG) == worker_pid; }));  // it is our child now
   CHECK(WTERMSIG(status) == SIGKILL);
 }
 

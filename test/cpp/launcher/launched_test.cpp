@@ -1,4 +1,4 @@
-// The fixture of the launcher's tests (the build takes only files named *_test.cpp) and the tests of its own report parser.
+// The fixture of the launcher's tests. It is named like a test because the build takes only files named *_test.cpp.
 #include "launcher/launched.hpp"
 
 #include <fcntl.h>
@@ -101,6 +101,7 @@ int wait_for(pid_t pid) {
 
 Launched::Launched(std::vector<std::string> worker, Options options) {
   REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+  ::signal(SIGPIPE, SIG_IGN);  // a worker that ended too early is a failed check, not our end
   Pipe in, out, gate;
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
@@ -135,6 +136,8 @@ Launched::~Launched() {
   end_parent();
   if (!reaped_) {
     ::kill(launcher_, SIGCONT);
+    // One that does not end by itself now is what a failed check has left: it must not hold up the other tests.
+    if (!eventually([&] { return reaped_ = ::waitpid(launcher_, &status_, WNOHANG) == launcher_; })) ::kill(launcher_, SIGKILL);
     exit_status();
   }
   // Whatever got away is our child by now.

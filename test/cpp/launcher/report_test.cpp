@@ -1,7 +1,6 @@
 // What the owner can still read of a worker that is dead.
-#include <poll.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <doctest/doctest.h>
@@ -54,10 +53,15 @@ TEST_CASE("report: what the output pipes still hold appears, each stream for its
   CHECK(report.sections["stderr"] == std::string("last words, without a newline\0", 30));
 }
 
-TEST_CASE("report: a worker that makes its read ends blocking cannot hold the launcher at an empty pipe") {
-  Launched launched(python("os.set_blocking(6, True); os.set_blocking(7, True)"));
+TEST_CASE("report: a worker that made its read ends blocking and gave its pipe to a stranger cannot hold the launcher") {
+  Launched launched(python("os.set_blocking(6, True); os.set_blocking(7, True); os.write(4, b'r'); os.read(3, 1)"));
+  REQUIRE(launched.receive(1) == "r");
+  const std::string out = "/proc/" + std::to_string(launched.hello().worker) + "/fd/1";
+  const pyw::UniqueFd stranger(::open(out.c_str(), O_WRONLY | O_CLOEXEC));
+  REQUIRE(stranger);
   launched.send("x");
-  CHECK(launched.ended_within(3000));
+  REQUIRE(launched.ended_within(3000));
+  CHECK(launched.report().keys["status"] == "exited 0");
 }
 
 TEST_CASE("report: the crash file holds what was written before the signal; it cannot be grown, shrunk or sealed against writing") {

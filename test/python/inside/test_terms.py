@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import pickle
 import subprocess
 import sys
@@ -145,19 +146,30 @@ def test_references_do_not_grow():
     assert sys.getallocatedblocks() - before < 200
 
 
+def run_here(code):
+    """Runs the code in a fresh process of the program that we are in."""
+    program = os.path.realpath("/proc/self/exe")
+    switch = ["--python"] if os.path.basename(program).startswith("py_worker") else []
+    package = os.path.dirname(erlang.__path__[0])
+    code = f"import sys; sys.path.insert(0, {package!r}); {code}"
+    return subprocess.run([program, *switch, "-S", "-c", code], capture_output=True, text=True)
+
+
 def test_importing_the_package_outside_a_worker_says_what_to_do():
-    package = erlang.__path__[0].rsplit("/", 1)[0]
-    code = f"import sys; sys.path.insert(0, {package!r}); sys.modules['_erlang'] = None\nimport erlang"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    done = run_here("sys.modules['_erlang'] = None; import erlang")
     assert done.returncode == 1 and "ImportError: the package erlang works only in a py_port worker" in done.stderr
     assert "During handling" not in done.stderr
 
 
 def test_importing_the_package_is_cheap():
-    package = erlang.__path__[0].rsplit("/", 1)[0]
-    code = f"import sys; sys.path.insert(0, {package!r}); import erlang; print(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip("sys.executable is no worker")
+    done = run_here("import erlang; print(' '.join(sys.modules))")
+    assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
+    assert "erlang" in loaded
     assert not loaded & {"asyncio", "logging", "dataclasses", "typing", "inspect", "re", "enum", "traceback"}
+
+
+def test_conversion_imports_nothing():
+    done = run_here("import erlang; before = set(sys.modules); erlang.term_to_binary([{1}, range(2), erlang.Atom('x'), b'x']);"
+                    "erlang.register_encoder(type(sys), str); erlang.term_to_binary(sys); print(set(sys.modules) - before)")
+    assert done.stdout == "set()\n", done.stderr

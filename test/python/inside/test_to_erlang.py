@@ -256,7 +256,7 @@ def generator():
         (generator, "function"),
         (int, "type"),
         (Inner, "type"),
-        (Colour, "EnumMeta" if hasattr(enum, "EnumMeta") and enum.EnumMeta.__name__ == "EnumMeta" else "EnumType"),
+        (Colour, f"enum.{type(Colour).__name__}"),
         (..., "ellipsis"),
         (object(), "object"),
         (types.SimpleNamespace(a=1), "types.SimpleNamespace"),
@@ -288,7 +288,7 @@ def test_keys_that_are_equal_in_erlang_are_refused(value):
     assert path.startswith("term[0].keys()[") and "equal in Erlang" in text
 
 
-@pytest.mark.parametrize("value", [{"a": 1, b"b": 2, 3: 4, None: 5, 1.5: 6, (1, "x"): 7}, {erlang.Atom("x"): 1, "x": 2} and {1: "a", "1": "b"}])
+@pytest.mark.parametrize("value", [{"a": 1, b"b": 2, 3: 4, None: 5, 1.5: 6, (1, "x"): 7}, {1: "a", "1": "b"}])
 def test_mixed_keys_that_differ(value):
     assert len(through(value)) == len(value)
 
@@ -306,10 +306,15 @@ def test_a_dict_of_100000_keys():
 
 def test_as_deep_as_allowed_and_one_deeper():
     value = []
-    for _ in range(1024):
+    for _ in range(1023):
         value = [value]
-    assert through(value) == value
-    path, text = refusal([value])
+    again = through(value)
+    depth = 0
+    while again:
+        (again,) = again
+        depth += 1
+    assert depth == 1023
+    path, text = refusal([[value, {1}]])
     assert "deeper than 1024" in text and len(path) < 300
 
 

@@ -1,0 +1,240 @@
+%% @doc Python for Erlang and Elixir: one supervised operating-system process per context.
+%%
+%% This module is the only door. A context is a process that owns one Python worker; it is started like any linked
+%% process or put under a supervisor with {@link child_spec/1}. Requests are made and answered in the caller's own
+%% process. Nothing here raises for what Python or a worker does: every function answers `{error, Reason}' with a reason
+%% of {@link py_port_error}, and {@link format_error/1} makes it readable.
+%%
+%% ```
+%% {ok, Ctx} = py_port:start_context(#{}),
+%% {ok, 4.0} = py_port:call(Ctx, math, sqrt, [16]).
+%% '''
+%% @end
+-module(py_port).
+
+-export([start_context/1, child_spec/1, stop_context/1, stop_context/2, contexts/0]).
+-export([call/4, call/5, call/6, cast/4, cast/5]).
+-export([eval/2, eval/3, eval/4, exec/2, exec/3, exec/4]).
+-export([call_method/4, call_method/5, call_method/6, getattr/3, getattr/4]).
+-export([to_term/1, to_term/2, release/1, give_away/2]).
+-export([interrupt/1, ping/1, ping/2, info/1, format_error/1]).
+-export_type([context/0, options/0, call_options/0, name/0, ref/0, reason/0]).
+
+-type context() :: py_port_names:context().
+%% A name in Python: `math', `<<"os.path">>', "json".
+-type name() :: atom() | binary() | string().
+-type reason() :: py_port_error:reason().
+%% Stands for a Python object that stays in the worker.
+-opaque ref() :: py_port_call:ref().
+-type call_options() :: #{timeout => timeout(), return => term | ref, trace => binary()}.
+-type options() :: #{
+    name => atom() | {local, atom()} | {global, term()} | {via, module(), term()},
+    link => boolean(),
+    python => binary() | string(),
+    venv => binary() | string(),
+    worker => binary() | string(),
+    path => [binary() | string()],
+    env => #{atom() | binary() | string() => binary() | string() | integer()},
+    cwd => binary() | string(),
+    init => binary() | string() | {code | module, atom() | binary() | string()},
+    init_timeout => non_neg_integer(),
+    start_timeout => non_neg_integer(),
+    limits => #{memory | cpu_seconds | files | processes => pos_integer()},
+    call_timeout => timeout(),
+    kill_after => non_neg_integer(),
+    max_pending => pos_integer(),
+    io => py_port_options:io_target(),
+    io_rate => pos_integer(),
+    io_line => pos_integer(),
+    types => #{
+        atoms => str | atom, binaries => auto | bytes | str, none => none | nil | undefined
+    },
+    spin => off | non_neg_integer(),
+    max_frame => pos_integer(),
+    max_depth => pos_integer()
+}.
+
+-define(STOP_TIMEOUT, 5000).
+-define(CONTROL_TIMEOUT, 5000).
+
+%% Contexts ----------------------------------------------------------------------------------------------------------
+
+%% @doc Starts a worker and links its context to the caller. Returns when Python is ready and `init' has run.
+-spec start_context(options()) -> {ok, pid()} | {error, reason() | {already_started, pid()}}.
+start_context(Options) ->
+    case py_port_options:validate(Options) of
+        {ok, #{link := Link} = Valid} ->
+            case py_port_python:resolve(Valid) of
+                {ok, Resolved} when Link -> py_port_context:start_link(Valid, Resolved);
+                {ok, Resolved} -> py_port_context_sup:start_context(Valid, Resolved);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc For a supervisor of your own. The id is the name if there is one; change it in the map that is returned.
+-spec child_spec(options()) -> supervisor:child_spec().
+child_spec(Options) ->
+    #{
+        id => maps:get(name, Options, py_port_context),
+        start => {?MODULE, start_context, [Options]},
+        restart => permanent,
+        shutdown => 8000,
+        type => worker,
+        modules => [py_port_context]
+    }.
+
+%% @equiv stop_context(Ctx, 5000)
+-spec stop_context(context()) -> ok | {error, reason()}.
+stop_context(Ctx) ->
+    stop_context(Ctx, ?STOP_TIMEOUT).
+
+%% @doc Lets what runs finish for `Timeout' ms, then ends the worker. The context exits with `normal'. Calls that have
+%% not been answered by then get `{error, {worker_down, stopped}}'. Always `ok', also when there is no such context.
+-spec stop_context(context(), timeout()) -> ok | {error, reason()}.
+stop_context(Ctx, Timeout) ->
+    py_port_call:stop(Ctx, Timeout).
+
+%% @doc The contexts of this node.
+-spec contexts() -> [pid()].
+contexts() ->
+    py_port_registry:contexts().
+
+%% Calls -------------------------------------------------------------------------------------------------------------
+
+%% @equiv call(Ctx, Module, Function, Args, #{}, #{})
+-spec call(context(), name(), name(), [term()]) -> {ok, term()} | {error, reason()}.
+call(Ctx, Module, Function, Args) ->
+    py_port_call:call(Ctx, Module, Function, Args, #{}, #{}).
+
+%% @equiv call(Ctx, Module, Function, Args, Kwargs, #{})
+-spec call(context(), name(), name(), [term()], map()) -> {ok, term()} | {error, reason()}.
+call(Ctx, Module, Function, Args, Kwargs) ->
+    py_port_call:call(Ctx, Module, Function, Args, Kwargs, #{}).
+
+%% @doc Calls a Python function and waits for what it returns; a coroutine is awaited. With `timeout' the caller gets
+%% `{error, timeout}' at the deadline and the Python code is stopped; without it the context's `call_timeout' holds, and
+%% without that (the default) the call may take for ever.
+-spec call(context(), name(), name(), [term()], map(), call_options()) ->
+    {ok, term() | ref()} | {error, reason()}.
+call(Ctx, Module, Function, Args, Kwargs, Opts) ->
+    py_port_call:call(Ctx, Module, Function, Args, Kwargs, Opts).
+
+%% @equiv cast(Ctx, Module, Function, Args, #{})
+-spec cast(context(), name(), name(), [term()]) -> ok | {error, reason()}.
+cast(Ctx, Module, Function, Args) ->
+    cast(Ctx, Module, Function, Args, #{}).
+
+%% @doc Calls a Python function and does not wait. It runs also if the caller dies. What it raises is logged; an error is
+%% returned only for arguments that could never be sent.
+-spec cast(context(), name(), name(), [term()], map()) -> ok | {error, reason()}.
+cast(Ctx, Module, Function, Args, Kwargs) ->
+    py_port_call:cast(Ctx, Module, Function, Args, Kwargs).
+
+%% @equiv eval(Ctx, Code, #{}, #{})
+-spec eval(context(), unicode:chardata()) -> {ok, term()} | {error, reason()}.
+eval(Ctx, Code) ->
+    py_port_call:eval(Ctx, Code, #{}, #{}).
+
+%% @equiv eval(Ctx, Code, Locals, #{})
+-spec eval(context(), unicode:chardata(), map()) -> {ok, term()} | {error, reason()}.
+eval(Ctx, Code, Locals) ->
+    py_port_call:eval(Ctx, Code, Locals, #{}).
+
+%% @doc Evaluates an expression in the context's `__main__', with some more names.
+-spec eval(context(), unicode:chardata(), map(), call_options()) ->
+    {ok, term() | ref()} | {error, reason()}.
+eval(Ctx, Code, Locals, Opts) ->
+    py_port_call:eval(Ctx, Code, Locals, Opts).
+
+%% @equiv exec(Ctx, Code, #{}, #{})
+-spec exec(context(), unicode:chardata()) -> ok | {error, reason()}.
+exec(Ctx, Code) ->
+    py_port_call:exec(Ctx, Code, #{}, #{}).
+
+%% @equiv exec(Ctx, Code, Locals, #{})
+-spec exec(context(), unicode:chardata(), map()) -> ok | {error, reason()}.
+exec(Ctx, Code, Locals) ->
+    py_port_call:exec(Ctx, Code, Locals, #{}).
+
+%% @doc Runs statements in the context's `__main__', with some more names.
+-spec exec(context(), unicode:chardata(), map(), call_options()) -> ok | {error, reason()}.
+exec(Ctx, Code, Locals, Opts) ->
+    py_port_call:exec(Ctx, Code, Locals, Opts).
+
+%% Object references -------------------------------------------------------------------------------------------------
+
+%% @equiv call_method(Ctx, Ref, Name, Args, #{}, #{})
+-spec call_method(context(), ref(), name(), [term()]) -> {ok, term()} | {error, reason()}.
+call_method(Ctx, Ref, Name, Args) ->
+    py_port_call:call_method(Ctx, Ref, Name, Args, #{}, #{}).
+
+%% @equiv call_method(Ctx, Ref, Name, Args, Kwargs, #{})
+-spec call_method(context(), ref(), name(), [term()], map()) -> {ok, term()} | {error, reason()}.
+call_method(Ctx, Ref, Name, Args, Kwargs) ->
+    py_port_call:call_method(Ctx, Ref, Name, Args, Kwargs, #{}).
+
+%% @doc Calls a method of the object that a reference stands for.
+-spec call_method(context(), ref(), name(), [term()], map(), call_options()) ->
+    {ok, term() | ref()} | {error, reason()}.
+call_method(Ctx, Ref, Name, Args, Kwargs, Opts) ->
+    py_port_call:call_method(Ctx, Ref, Name, Args, Kwargs, Opts).
+
+%% @equiv getattr(Ctx, Ref, Name, #{})
+-spec getattr(context(), ref(), name()) -> {ok, term()} | {error, reason()}.
+getattr(Ctx, Ref, Name) ->
+    py_port_call:getattr(Ctx, Ref, Name, #{}).
+
+%% @doc An attribute of the object that a reference stands for.
+-spec getattr(context(), ref(), name(), call_options()) -> {ok, term() | ref()} | {error, reason()}.
+getattr(Ctx, Ref, Name, Opts) ->
+    py_port_call:getattr(Ctx, Ref, Name, Opts).
+
+%% @equiv to_term(Ref, #{})
+-spec to_term(ref()) -> {ok, term()} | {error, reason()}.
+to_term(Ref) ->
+    py_port_call:to_term(Ref, #{}).
+
+%% @doc The object as an Erlang term.
+-spec to_term(ref(), call_options()) -> {ok, term()} | {error, reason()}.
+to_term(Ref, Opts) ->
+    py_port_call:to_term(Ref, Opts).
+
+%% @doc Lets the object go. Happens by itself when the process that got the reference dies.
+-spec release(ref()) -> ok | {error, reason()}.
+release(Ref) ->
+    py_port_call:release(Ref).
+
+%% @doc From now on the object lives as long as `Pid' does (or until it is released).
+-spec give_away(ref(), pid()) -> ok | {error, reason()}.
+give_away(Ref, Pid) ->
+    py_port_call:give_away(Ref, Pid).
+
+%% Control -----------------------------------------------------------------------------------------------------------
+
+%% @doc Interrupts what the worker's main thread runs now, like Ctrl-C. Its caller gets `{error, interrupted}'.
+-spec interrupt(context()) -> ok | {error, not_running | reason()}.
+interrupt(Ctx) ->
+    py_port_call:interrupt(Ctx, ?CONTROL_TIMEOUT).
+
+%% @equiv ping(Ctx, 5000)
+-spec ping(context()) -> pong | {error, reason()}.
+ping(Ctx) ->
+    py_port_call:ping(Ctx, ?CONTROL_TIMEOUT).
+
+%% @doc Whether the worker answers; it does also while Python code runs.
+-spec ping(context(), timeout()) -> pong | {error, reason()}.
+ping(Ctx, Timeout) ->
+    py_port_call:ping(Ctx, Timeout).
+
+%% @doc What is known about a context and its worker. `rss' (bytes) and `cpu_ms' come from the kernel, `queued' and
+%% `running' from the worker; each is `undefined' when it cannot be had.
+-spec info(context()) -> map() | {error, reason()}.
+info(Ctx) ->
+    py_port_call:info(Ctx).
+
+%% @doc What Python would print for a Python exception; a sentence for every other reason.
+-spec format_error(reason() | {error, reason()} | term()) -> binary().
+format_error(Reason) ->
+    py_port_error:format(Reason).

@@ -1,0 +1,689 @@
+%% @doc The caller's side of a request: everything here runs in the calling process.
+%%
+%% A request costs the owner one receive, one ets:take/2 and one send. So the caller encodes, monitors the owner (the
+%% monitor is also the address of the answer), enters the request into the context's table, writes to the port, waits and
+%% decodes. While the pipe is full, `port_command/2' suspends the caller: that is the back-pressure. A caller that is
+%% suspended cannot notice that its time is up; the owner's sweep does (see {@link py_port_context}).
+%%
+%% Invariant: a caller leaves with `{error, timeout}' only after it has marked its row, so the owner either delivers the
+%% answer or stops the request, never neither.
+%%
+%% The process dictionary holds one entry, `{py_port_call, registered}': the row of the context in which this process
+%% registered last. It saves two table accesses per call and is never more than a cache: a row does not change while its
+%% context lives, and what belongs to a context that has ended answers with badarg or 'DOWN'.
+%% @end
+-module(py_port_call).
+
+-include("py_port.hrl").
+-include("py_port_wire.hrl").
+
+-export([call/6, cast/5, eval/4, exec/4, call_method/6, getattr/4, to_term/2]).
+-export([release/1, give_away/2, interrupt/2, ping/2, info/1, stop/2]).
+-export_type([options/0, ref/0]).
+
+-type options() :: #{
+    %% {ref, Pid}: for a caller on another node, who is to hold it
+    timeout => timeout(),
+    return => term | ref | {ref, pid()},
+    trace => binary()
+}.
+-type ref() :: {'$py_ref', pid(), non_neg_integer(), non_neg_integer()}.
+-type result() :: {ok, term()} | {error, py_port_error:reason()}.
+%% How one request is made.
+-record(how, {
+    timeout :: timeout(),
+    flags = 0 :: byte(),
+    kind = term :: term | {ref, pid()},
+    trace = none :: none | binary()
+}).
+
+-define(REGISTERED, {?MODULE, registered}).
+%% The owner takes a moment to end a worker that does not want to.
+-define(STOP_SLACK, 15000).
+%% A worker that is busy answers in microseconds; one that is stopped does not answer at all.
+-define(STATUS_TIMEOUT, 250).
+
+%% Requests ----------------------------------------------------------------------------------------------------------
+
+-spec call(term(), term(), term(), term(), term(), term()) -> result().
+call(Context, Module, Function, Args, Kwargs, Opts) ->
+    guarded(fun() ->
+        case find(Context) of
+            #ctx{} = C ->
+                How = how(Opts, C),
+                M = name(module, Module),
+                F = name(function, Function),
+                run(C, ?K_CALL, {M, F, args(Args), kwargs(Kwargs)}, M, F, How);
+            {remote, Node, There} ->
+                remote(Node, call, [There, Module, Function, Args, Kwargs], Opts)
+        end
+    end).
+
+-spec eval(term(), term(), term(), term()) -> result().
+eval(Context, Code, Locals, Opts) ->
+    code(Context, {eval, ?K_EVAL, 0}, Code, Locals, Opts).
+
+-spec exec(term(), term(), term(), term()) -> ok | {error, py_port_error:reason()}.
+exec(Context, Code, Locals, Opts) ->
+    case code(Context, {exec, ?K_EXEC, ?F_NO_RESULT}, Code, Locals, Opts) of
+        {ok, _} -> ok;
+        Other -> Other
+    end.
+
+-spec code(term(), {eval | exec, byte(), byte()}, term(), term(), term()) ->
+    ok | result().
+code(Context, {What, Kind, Flags}, Code, Locals, Opts) ->
+    guarded(fun() ->
+        case find(Context) of
+            #ctx{} = C ->
+                How = how(Opts, C),
+                is_map(Locals) orelse bad(locals, "must be a map of names to values"),
+                Text = text(code, Code),
+                case {What, How} of
+                    {exec, #how{kind = {ref, _}}} -> bad(return, "exec has no result to keep");
+                    _ -> ok
+                end,
+                Wanted = How#how{flags = How#how.flags bor Flags},
+                run(C, Kind, {Text, Locals}, What, What, Wanted);
+            {remote, Node, There} ->
+                remote(Node, What, [There, Code, Locals], Opts)
+        end
+    end).
+
+-spec call_method(term(), term(), term(), term(), term(), term()) -> result().
+call_method(Context, Ref, Name, Args, Kwargs, Opts) ->
+    guarded(fun() ->
+        case find(Context) of
+            #ctx{} = C ->
+                How = how(Opts, C),
+                ok = own_ref(Ref, C),
+                N = name(name, Name),
+                run(C, ?K_METHOD, {Ref, N, args(Args), kwargs(Kwargs)}, method, N, How);
+            {remote, Node, There} ->
+                remote(Node, call_method, [There, Ref, Name, Args, Kwargs], Opts)
+        end
+    end).
+
+-spec getattr(term(), term(), term(), term()) -> result().
+getattr(Context, Ref, Name, Opts) ->
+    guarded(fun() ->
+        case find(Context) of
+            #ctx{} = C ->
+                How = how(Opts, C),
+                ok = own_ref(Ref, C),
+                N = name(name, Name),
+                run(C, ?K_GETATTR, {Ref, N}, getattr, N, How);
+            {remote, Node, There} ->
+                remote(Node, getattr, [There, Ref, Name], Opts)
+        end
+    end).
+
+-spec to_term(term(), term()) -> result().
+to_term(Ref, Opts) ->
+    guarded(fun() ->
+        Owner = ref_owner(Ref),
+        case find(Owner) of
+            #ctx{} = C ->
+                How = how(Opts, C),
+                ok = own_ref(Ref, C),
+                run(C, ?K_TO_TERM, {Ref}, to_term, none, How);
+            {remote, Node, _} ->
+                remote(Node, to_term, [Ref], Opts)
+        end
+    end).
+
+%% @doc Ends in a warning in the log when Python raises.
+-spec cast(term(), term(), term(), term(), term()) -> ok | {error, py_port_error:reason()}.
+cast(Context, Module, Function, Args, Kwargs) ->
+    Result = guarded(fun() ->
+        M = name(module, Module),
+        F = name(function, Function),
+        Checked = {M, F, args(Args), kwargs(Kwargs)},
+        case find(Context) of
+            #ctx{} = C ->
+                cast_to(C, Checked, M, F);
+            {remote, Node, There} ->
+                erpc:cast(Node, ?MODULE, cast, [There, Module, Function, Args, Kwargs])
+        end
+    end),
+    case Result of
+        %% Nobody waits for a cast, so nobody hears that it was not sent.
+        {error, {worker_down, _}} -> ok;
+        _ -> Result
+    end.
+
+-spec cast_to(#ctx{}, term(), term(), term()) -> ok.
+cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
+    Payload = payload(Term, C),
+    Id = atomics:add_get(Counters, ?C_ID, 1),
+    case is_overloaded(Id, C) of
+        true ->
+            dropped_cast(atomics:add_get(Counters, ?C_DROPPED, 1), C);
+        false ->
+            Deadline = deadline(Timeout),
+            enter(C, #request{
+                id = Id,
+                alias = none,
+                caller = none,
+                deadline = Deadline,
+                kind = cast,
+                module = M,
+                function = F
+            }) orelse fail({worker_down, noproc}),
+            Frame = frame(?K_CALL, ?F_NO_RESULT, Id, Deadline, none, Payload),
+            _ = write(C, Deadline, Frame),
+            ok
+    end.
+
+%% The 1st, 2nd, 4th, 8th, ... is logged: a flood of casts does not become a flood in the log.
+-spec dropped_cast(pos_integer(), #ctx{}) -> ok.
+dropped_cast(N, #ctx{pid = Pid}) when N band (N - 1) =:= 0 ->
+    logger:warning(
+        "~b casts to ~p dropped: the context is overloaded", [N, Pid], #{domain => [py_port]}
+    );
+dropped_cast(_, _) ->
+    ok.
+
+%% The hot path ------------------------------------------------------------------------------------------------------
+
+-spec run(#ctx{}, byte(), term(), term(), term(), #how{}) -> result().
+run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, trace = Trace}) ->
+    #ctx{pid = Owner, requests = Requests, counters = Counters} = C,
+    Payload = payload(Term, C),
+    ok = registered(C),
+    Id = atomics:add_get(Counters, ?C_ID, 1),
+    is_overloaded(Id, C) andalso fail(overloaded),
+    Deadline = deadline(Timeout),
+    Frame = frame(Code, Flags, Id, Deadline, Trace, Payload),
+    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
+    case
+        enter(C, #request{
+            id = Id,
+            alias = Alias,
+            caller = self(),
+            deadline = Deadline,
+            kind = Kind,
+            module = M,
+            function = F
+        })
+    of
+        true -> write(C, Deadline, Frame);
+        false -> false
+    end,
+    receive
+        {Alias, Tag, Answer} -> answer(Tag, Answer, C);
+        {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
+    after Timeout ->
+        %% A caller that was suspended while it wrote waits longer than it should: the sweep answers it in time.
+        case expire(Requests, Id) of
+            true ->
+                true = erlang:demonitor(Alias, [flush]),
+                Owner ! {expired, Id},
+                {error, timeout};
+            false ->
+                %% The owner has taken the row: its message is on the way, or its end is.
+                receive
+                    {Alias, Tag, Answer} -> answer(Tag, Answer, C);
+                    {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
+                end
+        end
+    end.
+
+-spec payload(term(), #ctx{}) -> py_port_terms:encoded().
+payload(Term, #ctx{max_frame = Max} = C) ->
+    Payload =
+        try
+            py_port_terms:encode(Term, C)
+        catch
+            error:badarg -> fail({worker_down, noproc})
+        end,
+    case iolist_size(Payload) of
+        Size when Size > Max -> fail({too_large, Size, Max});
+        _ -> Payload
+    end.
+
+%% One binary is cheaper to write than two, unless it is large.
+-spec frame(byte(), byte(), py_port_wire:id(), integer() | infinity, none | binary(), Payload) ->
+    iodata()
+when
+    Payload :: py_port_terms:encoded().
+frame(Kind, Flags, Id, infinity, none, Payload) when is_binary(Payload) ->
+    <<Kind, Flags, 0:16, Id:64, 0:64, 0:64, Payload/binary>>;
+frame(Kind, Flags, Id, Deadline, Trace, Payload) ->
+    [py_port_wire:request(Kind, Flags, Id, Deadline, Trace) | Payload].
+
+%% The counters are a cheap hint that never says too few; the size of the table is the truth.
+-spec is_overloaded(py_port_wire:id(), #ctx{}) -> boolean().
+is_overloaded(Id, #ctx{counters = Counters, max_pending = Max} = C) ->
+    Id - atomics:get(Counters, ?C_DONE) > Max andalso is_full(C).
+
+-spec is_full(#ctx{}) -> boolean().
+is_full(#ctx{counters = Counters, requests = Requests, max_pending = Max}) ->
+    case ets:info(Requests, size) of
+        N when is_integer(N), N < Max ->
+            false;
+        N ->
+            ok = atomics:add(Counters, ?C_DONE, 1),
+            N =/= undefined orelse fail({worker_down, noproc})
+    end.
+
+%% A process makes itself known before its first request, so that its death stops what it asked for.
+-spec registered(#ctx{}) -> ok.
+registered(#ctx{pid = Owner, callers = Callers} = C) ->
+    case get(?REGISTERED) of
+        #ctx{pid = Owner} ->
+            ok;
+        _ ->
+            try ets:member(Callers, self()) of
+                true ->
+                    ok;
+                false ->
+                    Owner ! {register, self()},
+                    true = ets:insert(Callers, {self()}),
+                    ok
+            catch
+                error:badarg -> fail({worker_down, noproc})
+            end,
+            _ = put(?REGISTERED, C),
+            ok
+    end.
+
+-spec enter(#ctx{}, #request{}) -> boolean().
+enter(#ctx{requests = Requests}, Row) ->
+    try
+        ets:insert(Requests, Row)
+    catch
+        %% The context has ended.
+        error:badarg -> false
+    end.
+
+-spec expire(ets:tid(), py_port_wire:id()) -> boolean().
+expire(Requests, Id) ->
+    try
+        ets:update_counter(Requests, Id, {#request.state, 1}) > 0
+    catch
+        error:badarg -> false
+    end.
+
+%% May suspend the caller for as long as the pipe is full. `badarg': the port is closed; the owner's answer or end comes.
+-spec write(#ctx{}, integer() | infinity, iodata()) -> boolean().
+write(#ctx{port = Port}, infinity, Frame) ->
+    port_write(Port, Frame);
+write(#ctx{port = Port, counters = Counters, pid = Owner}, _, Frame) ->
+    case atomics:get(Counters, ?C_SWEEP) of
+        1 ->
+            ok;
+        0 ->
+            case atomics:exchange(Counters, ?C_SWEEP, 1) of
+                0 ->
+                    Owner ! sweep,
+                    ok;
+                1 ->
+                    ok
+            end
+    end,
+    port_write(Port, Frame).
+
+-spec port_write(port(), iodata()) -> boolean().
+port_write(Port, Frame) ->
+    try
+        port_command(Port, Frame)
+    catch
+        error:badarg -> false
+    end.
+
+-spec deadline(timeout()) -> integer() | infinity.
+deadline(infinity) -> infinity;
+deadline(Ms) -> os:perf_counter(nanosecond) + Ms * 1000000.
+
+%% Answers -----------------------------------------------------------------------------------------------------------
+
+-spec answer(ok | error | ref | ended | timeout | down, term(), #ctx{}) -> result().
+answer(ok, Payload, C) ->
+    case py_port_terms:decode(Payload, C) of
+        {ok, _} = Ok -> Ok;
+        {error, Why} -> {error, {bad_reply, Why}}
+    end;
+answer(error, Payload, C) ->
+    case py_port_terms:decode(Payload, C) of
+        {ok, Reason} -> {error, py_port_error:worker_error(Reason)};
+        {error, Why} -> {error, {bad_reply, Why}}
+    end;
+answer(ref, Handle, #ctx{pid = Owner, incarnation = Incarnation}) ->
+    {ok, {'$py_ref', Owner, Incarnation, Handle}};
+answer(ended, 2, _) ->
+    {error, timeout};
+answer(ended, _, _) ->
+    %% The worker drops what is queued when it is told to stop.
+    {error, {worker_down, stopped}};
+answer(timeout, _, _) ->
+    {error, timeout};
+answer(down, Reason, _) ->
+    {error, {worker_down, Reason}}.
+
+-spec down(term()) -> term().
+down(normal) -> stopped;
+down(shutdown) -> stopped;
+down({shutdown, _}) -> stopped;
+down(Reason) -> Reason.
+
+%% Object references -------------------------------------------------------------------------------------------------
+
+-spec ref_owner(term()) -> pid().
+ref_owner({'$py_ref', Owner, Incarnation, Handle}) when
+    is_pid(Owner), is_integer(Incarnation), is_integer(Handle)
+->
+    Owner;
+ref_owner(_) ->
+    bad(ref, "is not an object reference").
+
+-spec own_ref(term(), #ctx{}) -> ok.
+own_ref(Ref, #ctx{pid = Pid, incarnation = Incarnation}) ->
+    _ = ref_owner(Ref),
+    case Ref of
+        {_, Pid, Incarnation, _} -> ok;
+        _ -> fail({bad_ref, <<"it belongs to another context">>})
+    end.
+
+%% @doc Also for a context that is gone, or on another node.
+-spec release(term()) -> ok | {error, py_port_error:reason()}.
+release(Ref) ->
+    guarded(fun() ->
+        Owner = ref_owner(Ref),
+        Owner ! {release, element(4, Ref)},
+        ok
+    end).
+
+-spec give_away(term(), term()) -> ok | {error, py_port_error:reason()}.
+give_away(Ref, To) ->
+    guarded(fun() ->
+        Owner = ref_owner(Ref),
+        is_pid(To) orelse bad(to, "must be a pid"),
+        Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
+        Owner ! {give_away, Alias, element(4, Ref), To},
+        receive
+            {Alias, given, Answer} -> Answer;
+            {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
+        end
+    end).
+
+%% Control requests --------------------------------------------------------------------------------------------------
+
+-spec interrupt(term(), timeout()) -> ok | {error, py_port_error:reason()}.
+interrupt(Context, Timeout) ->
+    guarded(fun() ->
+        case find(Context) of
+            #ctx{} = C ->
+                case control(C, ?K_INTERRUPT, Timeout) of
+                    {ok, Payload} when is_binary(Payload) -> interrupted(Payload);
+                    {ok, pong} -> {error, {bad_reply, pong}};
+                    {error, _} = Error -> Error
+                end;
+            {remote, Node, There} ->
+                remote(Node, interrupt, [There], Timeout, Timeout)
+        end
+    end).
+
+-spec interrupted(binary()) -> ok | {error, py_port_error:reason()}.
+interrupted(Payload) ->
+    case py_port_terms:decode_plain(Payload) of
+        {ok, ok} -> ok;
+        {ok, not_running} -> {error, not_running};
+        {ok, Other} -> {error, {bad_reply, Other}};
+        {error, Why} -> {error, {bad_reply, Why}}
+    end.
+
+-spec ping(term(), timeout()) -> pong | {error, py_port_error:reason()}.
+ping(Context, Timeout) ->
+    guarded(fun() ->
+        case find(Context) of
+            #ctx{} = C ->
+                case control(C, ?K_PING, Timeout) of
+                    {ok, pong} -> pong;
+                    {ok, _} -> {error, {bad_reply, control_reply}};
+                    {error, _} = Error -> Error
+                end;
+            {remote, Node, There} ->
+                remote(Node, ping, [There], Timeout, Timeout)
+        end
+    end).
+
+%% The writer sends it, so that a full pipe cannot keep the caller longer than its timeout. The row stays until the
+%% answer comes: an answer to an id that is not in the table would be one too many.
+-spec control(#ctx{}, byte(), timeout()) -> {ok, pong | binary()} | {error, py_port_error:reason()}.
+control(#ctx{pid = Owner, counters = Counters, writer = Writer} = C, Kind, Timeout) ->
+    Id = atomics:add_get(Counters, ?C_ID, 1),
+    is_overloaded(Id, C) andalso fail(overloaded),
+    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
+    Row = #request{
+        id = Id,
+        alias = Alias,
+        caller = none,
+        deadline = infinity,
+        kind = control,
+        module = control,
+        function = Kind
+    },
+    _ = enter(C, Row) andalso py_port_writer:send(Writer, py_port_wire:short(Kind, Id)),
+    receive
+        {Alias, control, Answer} -> {ok, Answer};
+        {Alias, down, Reason} -> {error, {worker_down, Reason}};
+        {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
+    after Timeout ->
+        true = erlang:demonitor(Alias, [flush]),
+        %% It may have come in the last moment.
+        receive
+            {Alias, control, Answer} -> {ok, Answer};
+            {Alias, down, Reason} -> {error, {worker_down, Reason}}
+        after 0 -> {error, timeout}
+        end
+    end.
+
+-spec info(term()) -> map() | {error, py_port_error:reason()}.
+info(Context) ->
+    guarded(fun() ->
+        case find_any(Context) of
+            #ctx{} = C -> info_here(C);
+            {remote, Node, There} -> remote(Node, info, [There], infinity, none)
+        end
+    end).
+
+-spec info_here(#ctx{}) -> map().
+info_here(#ctx{pid = Owner} = C) ->
+    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
+    Owner ! {info, Alias},
+    receive
+        {Alias, info, #{os_pid := OsPid, last_error := LastError} = Info} ->
+            Shown = maps:merge(Info#{last_error := shown(LastError)}, py_port_proc:usage(OsPid)),
+            maps:merge(Shown, status(C));
+        {'DOWN', Alias, process, _, Reason} ->
+            fail({worker_down, down(Reason)})
+    end.
+
+-spec shown(none | {term(), binary(), integer()}) -> none | map().
+shown(none) ->
+    none;
+shown({{M, F}, Payload, At}) ->
+    Reason =
+        case py_port_terms:decode_plain(Payload) of
+            {ok, Term} -> py_port_error:worker_error(Term);
+            {error, Why} -> {bad_reply, Why}
+        end,
+    #{module => M, function => F, reason => Reason, at => At}.
+
+%% Of the worker itself, if it answers.
+-spec status(#ctx{}) -> #{queued := term(), running := term()}.
+status(C) ->
+    Unknown = #{queued => undefined, running => undefined},
+    case control(C, ?K_STATUS, ?STATUS_TIMEOUT) of
+        {ok, Payload} when is_binary(Payload) ->
+            case py_port_terms:decode_plain(Payload) of
+                {ok, Map} when is_map(Map) ->
+                    maps:merge(Unknown, maps:with([queued, running], Map));
+                _ ->
+                    Unknown
+            end;
+        _ ->
+            Unknown
+    end.
+
+%% @doc Always ok: whether it stopped gently, had to be killed or was not there.
+-spec stop(term(), timeout()) -> ok | {error, py_port_error:reason()}.
+stop(Context, Timeout) ->
+    Result = guarded(fun() ->
+        case find_any(Context) of
+            #ctx{pid = Owner} ->
+                Ref = erlang:monitor(process, Owner),
+                Owner ! {stop, Timeout},
+                wait_stopped(Owner, Ref, Timeout);
+            {remote, Node, There} ->
+                remote(Node, stop, [There], Timeout, Timeout)
+        end
+    end),
+    case Result of
+        {error, {worker_down, _}} -> ok;
+        _ -> Result
+    end.
+
+-spec wait_stopped(pid(), reference(), timeout()) -> ok.
+wait_stopped(Owner, Ref, Timeout) ->
+    Bound =
+        case Timeout of
+            infinity -> infinity;
+            _ -> Timeout + ?STOP_SLACK
+        end,
+    receive
+        {'DOWN', Ref, process, _, _} -> ok
+    after Bound ->
+        %% The owner itself is stuck: its port closes with it, and the launcher ends the worker.
+        true = exit(Owner, kill),
+        receive
+            {'DOWN', Ref, process, _, _} -> ok
+        end
+    end.
+
+%% Finding the context -----------------------------------------------------------------------------------------------
+
+%% A context that is stopping takes no more requests.
+-spec find(term()) -> #ctx{} | {remote, node(), pid() | atom()}.
+find(Context) ->
+    case find_any(Context) of
+        #ctx{counters = Counters} = C ->
+            case atomics:get(Counters, ?C_DRAINING) of
+                0 -> C;
+                1 -> fail({worker_down, stopped})
+            end;
+        Remote ->
+            Remote
+    end.
+
+-spec find_any(term()) -> #ctx{} | {remote, node(), pid() | atom()}.
+find_any(Pid) when is_pid(Pid), node(Pid) =:= node() ->
+    case get(?REGISTERED) of
+        #ctx{pid = Pid} = Row ->
+            Row;
+        _ ->
+            case py_port_registry:lookup(Pid) of
+                {ok, Row} -> Row;
+                error -> fail({worker_down, noproc})
+            end
+    end;
+find_any(Context) ->
+    case py_port_names:whereis(Context) of
+        {local, Pid} -> find_any(Pid);
+        {remote, _, _} = Remote -> Remote;
+        none -> fail({worker_down, noproc});
+        bad -> bad(context, "must be a pid or a registered name")
+    end.
+
+-spec remote(node(), atom(), [term()], term()) -> term().
+remote(Node, Function, Args, Opts) ->
+    Timeout =
+        case Opts of
+            #{timeout := T} when is_integer(T) -> T;
+            _ -> infinity
+        end,
+    remote(Node, Function, Args, Timeout, Opts).
+
+-spec remote(node(), atom(), [term()], timeout(), term()) -> term().
+remote(Node, Function, Args, Timeout, Opts) ->
+    py_port_remote:apply(Node, Function, Args, Opts, Timeout).
+
+%% Arguments ---------------------------------------------------------------------------------------------------------
+
+%% Everything that is wrong with a request is thrown from where it is noticed and caught here.
+-spec guarded(fun(() -> Result)) -> Result | {error, py_port_error:reason()}.
+guarded(Do) ->
+    try
+        Do()
+    catch
+        throw:{?MODULE, Reason} -> {error, Reason}
+    end.
+
+-spec fail(py_port_error:reason()) -> no_return().
+fail(Reason) ->
+    throw({?MODULE, Reason}).
+
+-spec bad(atom(), unicode:chardata()) -> no_return().
+bad(Which, Why) ->
+    fail({bad_argument, Which, py_port_error:text(Why)}).
+
+-spec how(term(), #ctx{}) -> #how{}.
+how(Opts, #ctx{call_timeout = Timeout}) when Opts =:= #{} ->
+    #how{timeout = Timeout};
+how(Opts, #ctx{call_timeout = Timeout}) when is_map(Opts) ->
+    maps:fold(fun how/3, #how{timeout = Timeout}, Opts);
+how(_, _) ->
+    bad(options, "must be a map").
+
+-spec how(term(), term(), #how{}) -> #how{}.
+how(timeout, infinity, How) ->
+    How#how{timeout = infinity};
+how(timeout, Ms, How) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff ->
+    How#how{timeout = Ms};
+how(timeout, _, _) ->
+    bad(timeout, "must be milliseconds or infinity");
+how(return, term, How) ->
+    How;
+how(return, ref, How) ->
+    How#how{flags = ?F_RETURN_REF, kind = {ref, self()}};
+how(return, {ref, Holder}, How) when is_pid(Holder) ->
+    How#how{flags = ?F_RETURN_REF, kind = {ref, Holder}};
+how(return, _, _) ->
+    bad(return, "must be term or ref");
+how(trace, Trace, How) when is_binary(Trace), byte_size(Trace) < 65536 ->
+    How#how{trace = Trace};
+how(trace, _, _) ->
+    bad(trace, "must be a binary: a W3C traceparent");
+how(Key, _, _) ->
+    bad(options, io_lib:format("there is no option ~tp", [Key])).
+
+-spec name(atom(), term()) -> atom() | binary().
+name(_, Name) when is_atom(Name) -> Name;
+name(_, Name) when is_binary(Name) -> Name;
+name(Which, Name) when is_list(Name), Name =/= [] ->
+    try unicode:characters_to_binary(Name) of
+        Text when is_binary(Text) -> Text;
+        _ -> bad(Which, "is not valid Unicode text")
+    catch
+        error:badarg -> bad(Which, "must be an atom, a binary or a string")
+    end;
+name(Which, _) ->
+    bad(Which, "must be an atom, a binary or a string").
+
+-spec args(term()) -> [term()].
+args(Args) when length(Args) >= 0 -> Args;
+args(_) -> bad(args, "must be a proper list").
+
+-spec kwargs(term()) -> map().
+kwargs(Kwargs) when is_map(Kwargs) -> Kwargs;
+kwargs(_) -> bad(kwargs, "must be a map").
+
+-spec text(atom(), term()) -> binary().
+text(Which, Text) ->
+    try unicode:characters_to_binary(Text) of
+        Bin when is_binary(Bin) -> Bin;
+        _ -> bad(Which, "is not valid Unicode text")
+    catch
+        error:badarg -> bad(Which, "must be text: a binary, a string or iodata")
+    end.

@@ -1,0 +1,285 @@
+%% @doc What the suites share: starting the application and contexts, facts of the operating system, and the bill on the
+%% way out.
+%%
+%% Every context of a suite is started with {@link start_context/1}, which writes down the processes behind it. A suite
+%% calls {@link stop_all/0} and {@link check_clean/0} in `end_per_testcase': what a test leaves behind is then found in
+%% the test that left it.
+%%
+%% {@link wait_until/2} is for facts of the operating system alone, of which nobody sends a message.
+%% @end
+-module(py_port_test).
+
+-export([start/0, start_context/1, stop_all/0, check_clean/0, data_dir/0, end_per_testcase/1]).
+-export([wait_until/2, os_alive/1, children/1, descendants/1, os_pid/1, flush/0]).
+-export([catch_logs/1, release_logs/1, python_of/1]).
+%% logger handler
+-export([log/2]).
+
+-define(SEEN, py_port_test_seen).
+
+%% Application and contexts ------------------------------------------------------------------------------------------
+
+-spec start() -> ok.
+start() ->
+    ok = keep_table(),
+    {ok, _} = application:ensure_all_started(py_port),
+    ok.
+
+%% @doc A context linked to the caller (`link => false' is up to the options); fails loudly when it does not start.
+-spec start_context(map()) -> pid().
+start_context(Options) ->
+    ok = start(),
+    case py_port:start_context(Options) of
+        {ok, Ctx} ->
+            #{os_pid := Worker, launcher_pid := Launcher} = py_port:info(Ctx),
+            true = ets:insert(?SEEN, [{Pid, start_time(Pid)} || Pid <- [Worker, Launcher]]),
+            Ctx;
+        {error, Reason} ->
+            error({context_not_started, py_port:format_error(Reason), Reason})
+    end.
+
+%% @doc Ends every context of this node, whoever started it.
+-spec stop_all() -> ok.
+stop_all() ->
+    lists:foreach(
+        fun(Ctx) ->
+            true = unlink(Ctx),
+            ok = py_port:stop_context(Ctx, 0)
+        end,
+        py_port:contexts()
+    ).
+
+%% @doc For suites whose tests need nothing else: ends what is left, then checks that nothing is.
+-spec end_per_testcase(term()) -> ok.
+end_per_testcase(_Config) ->
+    ok = stop_all(),
+    check_clean().
+
+%% @doc Fails and names what is left: contexts, processes of py_port, tables, ports, operating-system processes,
+%% monitors and messages of the caller.
+-spec check_clean() -> ok.
+check_clean() ->
+    _ = wait_until(fun() -> leftovers() =:= [] end, 10000),
+    case leftovers() of
+        [] ->
+            true = ets:delete_all_objects(?SEEN),
+            ok;
+        Left ->
+            %% The next test is not to be blamed for it.
+            true = ets:delete_all_objects(?SEEN),
+            error({left_behind, Left})
+    end.
+
+-spec leftovers() -> [{atom(), term()}].
+leftovers() ->
+    All = [
+        {contexts, py_port:contexts()},
+        {processes, [P || P <- erlang:processes(), is_ours(P)]},
+        {tables, [
+            T
+         || T <- ets:all(),
+            lists:member(ets:info(T, name), [py_port_requests, py_port_callers, py_port_funs])
+        ]},
+        {ports, [P || P <- erlang:ports(), is_launcher(erlang:port_info(P, name))]},
+        {os_processes, [Pid || {Pid, Since} <- ets:tab2list(?SEEN), start_time(Pid) =:= Since]},
+        {monitors, element(2, erlang:process_info(self(), monitors))},
+        {registry, registry_monitors()}
+    ],
+    [Left || {_, What} = Left <- All, What =/= []].
+
+-spec is_ours(pid()) -> boolean().
+is_ours(Pid) ->
+    case proc_lib:translate_initial_call(Pid) of
+        {py_port_context, _, _} -> true;
+        {py_port_io, _, _} -> true;
+        {py_port_writer, _, _} -> true;
+        _ -> begins_in(Pid, [<<"py_port_io">>, <<"py_port_writer">>])
+    end.
+
+%% `spawn_link(fun ...)' hides the module from the initial call; the name of the fun does not.
+-spec begins_in(pid(), [binary()]) -> boolean().
+begins_in(Pid, Modules) ->
+    case erlang:process_info(Pid, [current_function, dictionary]) of
+        [{current_function, {M, _, _}}, {dictionary, Dictionary}] ->
+            Calls = [M | [CM || {'$initial_call', {CM, _, _}} <- Dictionary]],
+            lists:any(fun(C) -> lists:member(atom_to_binary(C), Modules) end, Calls);
+        _ ->
+            false
+    end.
+
+-spec is_launcher(term()) -> boolean().
+is_launcher({name, Name}) -> string:find(Name, "py_launcher") =/= nomatch;
+is_launcher(_) -> false.
+
+-spec registry_monitors() -> [term()].
+registry_monitors() ->
+    case whereis(py_port_registry) of
+        undefined -> [];
+        Registry -> element(2, erlang:process_info(Registry, monitors))
+    end.
+
+%% The table lives as long as the node: suites of one run share it.
+-spec keep_table() -> ok.
+keep_table() ->
+    Self = self(),
+    {Pid, Ref} = spawn_monitor(fun() ->
+        try ets:new(?SEEN, [named_table, public]) of
+            ?SEEN ->
+                Self ! {self(), ready},
+                receive
+                    stop -> ok
+                end
+        catch
+            error:badarg -> Self ! {self(), ready}
+        end
+    end),
+    receive
+        {Pid, ready} ->
+            true = erlang:demonitor(Ref, [flush]),
+            ok;
+        {'DOWN', Ref, process, Pid, Reason} ->
+            error(Reason)
+    end.
+
+%% @doc Python modules for the tests.
+-spec data_dir() -> file:filename().
+data_dir() ->
+    Source = proplists:get_value(source, ?MODULE:module_info(compile)),
+    find_up(filename:dirname(filename:absname(Source)), "data").
+
+-spec find_up(file:filename(), string()) -> file:filename().
+find_up(Dir, Name) ->
+    case filelib:is_dir(filename:join(Dir, Name)) of
+        true -> filename:join(Dir, Name);
+        false when Dir =/= "/" -> find_up(filename:dirname(Dir), Name)
+    end.
+
+%% The operating system ----------------------------------------------------------------------------------------------
+
+%% @doc True as soon as the fun says so, false when it has not within so many ms.
+-spec wait_until(fun(() -> boolean()), non_neg_integer()) -> boolean().
+wait_until(Fun, Ms) ->
+    wait_until_time(Fun, erlang:monotonic_time(millisecond) + Ms).
+
+-spec wait_until_time(fun(() -> boolean()), integer()) -> boolean().
+wait_until_time(Fun, End) ->
+    case Fun() of
+        true ->
+            true;
+        false ->
+            case erlang:monotonic_time(millisecond) < End of
+                %% sleep-ok: the operating system announces nothing of this
+                true -> timer:sleep(10), wait_until_time(Fun, End);
+                false -> false
+            end
+    end.
+
+-spec os_pid(pid()) -> pos_integer().
+os_pid(Ctx) ->
+    #{os_pid := Pid} = py_port:info(Ctx),
+    Pid.
+
+%% @doc A zombie is not alive: it runs nothing and holds nothing.
+-spec os_alive(non_neg_integer()) -> boolean().
+os_alive(Pid) ->
+    case py_port_proc:stat(Pid) of
+        {ok, #{state := State}} -> State =/= $Z andalso State =/= $X;
+        error -> false
+    end.
+
+-spec start_time(non_neg_integer()) -> non_neg_integer() | gone.
+start_time(Pid) ->
+    case py_port_proc:stat(Pid) of
+        {ok, #{state := State, start_time := Time}} when State =/= $Z, State =/= $X -> Time;
+        _ -> gone
+    end.
+
+%% @doc The live processes whose parent this one is.
+-spec children(non_neg_integer()) -> [pos_integer()].
+children(Pid) ->
+    [Child || {Child, Parent} <- parents(), Parent =:= Pid, os_alive(Child)].
+
+-spec descendants(non_neg_integer()) -> [pos_integer()].
+descendants(Pid) ->
+    below([Pid], parents()).
+
+-spec below([non_neg_integer()], [{pos_integer(), non_neg_integer()}]) -> [pos_integer()].
+below(Pids, Parents) ->
+    case [Child || {Child, Parent} <- Parents, lists:member(Parent, Pids)] of
+        [] -> [];
+        Children -> Children ++ below(Children, Parents)
+    end.
+
+-spec parents() -> [{pos_integer(), non_neg_integer()}].
+parents() ->
+    {ok, Names} = file:list_dir("/proc"),
+    [
+        {list_to_integer(Name), Parent}
+     || [C | _] = Name <- Names, C >= $0, C =< $9, {ok, Parent} <- [parent(Name)]
+    ].
+
+-spec parent(string()) -> {ok, non_neg_integer()} | error.
+parent(Name) ->
+    case file:read_file("/proc/" ++ Name ++ "/stat") of
+        {ok, Text} ->
+            [_, Rest] = string:split(Text, <<") ">>, trailing),
+            [_State, Parent | _] = binary:split(Rest, <<" ">>, [global]),
+            {ok, binary_to_integer(Parent)};
+        {error, _} ->
+            error
+    end.
+
+%% Python ------------------------------------------------------------------------------------------------------------
+
+%% @doc An interpreter of that version (`"3.11"'): in the PATH, or one that pyenv installed.
+-spec python_of(string()) -> {ok, string()} | none.
+python_of(Version) ->
+    Home = os:getenv("HOME", "/"),
+    Found = [P || P <- [os:find_executable("python" ++ Version)], is_list(P), not is_shim(P)],
+    Installed = filelib:wildcard(
+        filename:join([Home, ".pyenv/versions", Version ++ ".*", "bin", "python" ++ Version])
+    ),
+    case Found ++ Installed of
+        [First | _] -> {ok, First};
+        [] -> none
+    end.
+
+%% pyenv's shims run the version that is switched on, whatever they are called.
+-spec is_shim(string()) -> boolean().
+is_shim(Path) ->
+    string:find(Path, "/shims/") =/= nomatch.
+
+%% The log -----------------------------------------------------------------------------------------------------------
+
+%% @doc From now on every log event of py_port's domains reaches the caller as `{log, Event}'.
+-spec catch_logs(atom()) -> ok.
+catch_logs(Id) ->
+    #{level := Level} = logger:get_primary_config(),
+    ok = logger:set_primary_config(level, all),
+    ok = logger:add_handler(Id, ?MODULE, #{
+        level => all, config => #{to => self(), primary => Level}, filter_default => stop, filters => [
+            {py_port, {fun logger_filters:domain/2, {log, super, [py_port]}}}
+        ]
+    }).
+
+-spec release_logs(atom()) -> ok.
+release_logs(Id) ->
+    case logger:get_handler_config(Id) of
+        {ok, #{config := #{primary := Level}}} ->
+            ok = logger:set_primary_config(level, Level),
+            logger:remove_handler(Id);
+        {error, _} ->
+            ok
+    end.
+
+-spec log(logger:log_event(), logger:handler_config()) -> term().
+log(Event, #{config := #{to := Pid}}) ->
+    Pid ! {log, Event}.
+
+%% @doc The messages of the caller, oldest first.
+-spec flush() -> [term()].
+flush() ->
+    receive
+        Message -> [Message | flush()]
+    after 0 -> []
+    end.

@@ -15,7 +15,9 @@
 -spec raw(#{echo := file:filename(), spin := non_neg_integer(), _ => _}) -> port().
 raw(#{echo := Program, spin := Spin}) ->
     open_port({spawn_executable, Program},
-              [{args, [integer_to_list(Spin)]}, {packet, 4}, nouse_stdio, binary, {busy_limits_msgq, disabled}]).
+              [{args, [integer_to_list(Spin)]}, {packet, 4}, nouse_stdio, binary,
+               %% As py_port opens its ports: the default suspends callers from 8 KiB of queue on.
+               {busy_limits_port, {131072, 524288}}, {busy_limits_msgq, disabled}]).
 
 -spec close(port()) -> true.
 close(Port) ->

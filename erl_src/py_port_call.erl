@@ -571,10 +571,18 @@ find(Context) ->
         #ctx{counters = Counters} = C ->
             case atomics:get(Counters, ?C_DRAINING) of
                 0 -> C;
-                1 -> fail({worker_down, stopped})
+                1 -> stopped(C)
             end;
         Remote ->
             Remote
+    end.
+
+%% The row may be a cached one of a context that has ended since.
+-spec stopped(#ctx{}) -> no_return().
+stopped(#ctx{pid = Pid}) ->
+    case py_port_registry:lookup(Pid) of
+        {ok, _} -> fail({worker_down, stopped});
+        error -> fail({worker_down, noproc})
     end.
 
 -spec find_any(term()) -> #ctx{} | {remote, node(), pid() | atom()}.

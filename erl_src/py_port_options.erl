@@ -83,7 +83,7 @@ check(max_pending, N) -> integer(max_pending, N, 1, 10000000);
 check(io_rate, N) -> integer(io_rate, N, 1, 1000000000);
 check(io_line, N) -> integer(io_line, N, 16, 1024 * 1024);
 check(max_frame, N) -> integer(max_frame, N, 1024, ?MAX_FRAME);
-check(max_depth, N) -> integer(max_depth, N, 1, 10000);
+check(max_depth, N) -> integer(max_depth, N, 1, 4096);
 check(io, Io) -> io(Io);
 check(types, Types) -> types(Types);
 check(spin, off) -> 0;

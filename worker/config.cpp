@@ -117,7 +117,7 @@ void read(WorkerConfig& config, const Json& json) {
     throw Bad("protocol: this worker speaks version " + std::to_string(port::kProtocolVersion) + ", not " + std::to_string(protocol));
   // Frames carry a 32-bit length; the recursion of the converter is bounded by what fits a thread's stack.
   if (config.max_frame == 0 || config.max_frame > 0xf000'0000u) throw Bad("max_frame: out of range");
-  if (max_depth == 0 || max_depth > 10'000) throw Bad("max_depth: not in 1..10000");
+  if (max_depth == 0 || max_depth > 4096) throw Bad("max_depth: not in 1..4096");
   config.max_depth = static_cast<std::uint32_t>(max_depth);
   if (config.output.line == 0) throw Bad("output.line: must not be 0");
 }

@@ -82,7 +82,7 @@ def include_directions(root: str) -> Iterator[Breach]:
 SLEEPS = {
     ".erl": r"\btimer:sleep\(|\breceive\s+after\s+[1-9]\w*\s*->",
     ".escript": r"\btimer:sleep\(|\breceive\s+after\s+[1-9]\w*\s*->",
-    ".py": r"\btime\.sleep\(|\basyncio\.sleep\((?!0\))|^\s*sleep\(",
+    ".py": r"\btime\.sleep\(|\basyncio\.sleep\((?!0\))",
     ".cpp": r"\bu?sleep\(|\bnanosleep\(|\bsleep_(for|until)\(",
     ".hpp": r"\bu?sleep\(|\bnanosleep\(|\bsleep_(for|until)\(",
     ".sh": r"^\s*sleep\b|[;&|]\s*sleep\b",
@@ -95,6 +95,8 @@ def no_sleep_in_tests(root: str) -> Iterator[Breach]:
         pattern = SLEEPS.get(os.path.splitext(file)[1])
         if not pattern or file.startswith(os.path.join("test", "lint")):
             continue
+        if file.startswith(os.path.join("test", "erl")) and file.endswith(".py"):
+            continue  # what the Erlang tests let a worker run: the subject
         before = ""
         for number, line in enumerate(lines(root, file), 1):
             code = re.sub(r"^\s*(%|//|#).*", "", line)

@@ -50,6 +50,7 @@ class LintTest(unittest.TestCase):
                                     "    %% sleep-ok: the worker sleeps, that is the case\n    timer:sleep(5),\n"
                                     "    py_port:call(C, time, sleep, [1]).\n",
             "test/erl/b_SUITE.erl": "b(_) -> receive after 10 -> ok end.\nc(_) -> receive X -> X after 10 -> no end.\n",
+            "test/erl/data/slow.py": "import time\ntime.sleep(600)\n",
             "test/python/inside/test_x.py": "import time\ntime.sleep(1)\ntime.sleep(2)  # sleep-ok: subject\n",
             "test/cpp/base/x_test.cpp": "  std::this_thread::sleep_for(1ms);\n// no sleep_for( here\n"
                                       'start("while True: time.sleep(9)");\n',

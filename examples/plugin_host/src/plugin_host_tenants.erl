@@ -15,8 +15,9 @@
     work := plugin_host_check:work(),
     corpus := plugin_host_corpus:name(),
     role := healthy | faulty,
-    %% what differs from the options that all contexts share
-    options := map()
+    %% the Python of the host, or a virtual environment of the tenant's own
+    interpreter := shared | own_venv,
+    limits := #{memory => pos_integer()}
 }.
 
 -spec all() -> [tenant()].
@@ -29,49 +30,53 @@ all() ->
         healthy(unicode, ucd),
         healthy(metrics, kjv),
         healthy(search, kjv),
-        in_venv(healthy(phonetics, kjv)),
-        faulty(crasher, kjv, #{}),
-        faulty(looper, ucd, #{}),
-        faulty(hoarder, kjv, #{limits => #{memory => 192 * 1024 * 1024}}),
-        faulty(quitter, ucd, #{}),
-        faulty(printer, kjv, #{})
+        (healthy(phonetics, kjv))#{interpreter := own_venv},
+        faulty(crasher, kjv),
+        faulty(looper, ucd),
+        (faulty(hoarder, kjv))#{limits := #{memory => 192 * 1024 * 1024}},
+        faulty(quitter, ucd),
+        faulty(printer, kjv)
     ].
 
 -spec healthy() -> [name()].
 healthy() ->
     [Name || #{name := Name, role := healthy} <- all()].
 
-%% @doc What `py_port:child_spec/1' gets: the name, the plugin's own directory, and its environment.
+%% @doc What `py_port:child_spec/1' gets: the name, the plugin's own directory, its environment and limits.
 -spec context_options(tenant()) -> map().
-context_options(#{name := Name, options := Own}) ->
+context_options(#{name := Name, interpreter := Interpreter, limits := Limits}) ->
     {ok, Root} = application:get_env(plugin_host, root),
     {ok, Mark} = application:get_env(plugin_host, mark),
     Plugins = filename:join(Root, "plugins"),
-    Shared = #{
+    Options = #{
         name => Name,
         path => [filename:join(Plugins, Name), filename:join(Plugins, "_shared")],
+        init => {module, plugin},
         env => #{"PLUGIN_HOST_RUN" => Mark},
-        init => {module, plugin}
+        limits => Limits
     },
-    maps:merge(maps:merge(Shared, interpreter(Own)), maps:remove(venv, Own)).
+    maps:merge(Options, interpreter(Interpreter)).
+
+-spec interpreter(shared | own_venv) -> map().
+interpreter(shared) ->
+    {ok, Python} = application:get_env(plugin_host, python),
+    #{python => Python};
+interpreter(own_venv) ->
+    {ok, Venv} = application:get_env(plugin_host, venv),
+    #{venv => Venv}.
 
 -spec healthy(name(), plugin_host_corpus:name()) -> tenant().
 healthy(Name, Corpus) ->
-    #{name => Name, work => Name, corpus => Corpus, role => healthy, options => #{}}.
+    #{
+        name => Name,
+        work => Name,
+        corpus => Corpus,
+        role => healthy,
+        interpreter => shared,
+        limits => #{}
+    }.
 
 %% The misbehaving tenants all do the same plain bookkeeping; what matters is what else they do.
--spec faulty(name(), plugin_host_corpus:name(), map()) -> tenant().
-faulty(Name, Corpus, Options) ->
-    #{name => Name, work => tally, corpus => Corpus, role => faulty, options => Options}.
-
--spec in_venv(tenant()) -> tenant().
-in_venv(#{options := Options} = Tenant) ->
-    Tenant#{options := Options#{venv => own}}.
-
--spec interpreter(map()) -> map().
-interpreter(#{venv := own}) ->
-    {ok, Venv} = application:get_env(plugin_host, venv),
-    #{venv => Venv};
-interpreter(#{}) ->
-    {ok, Python} = application:get_env(plugin_host, python),
-    #{python => Python}.
+-spec faulty(name(), plugin_host_corpus:name()) -> tenant().
+faulty(Name, Corpus) ->
+    (healthy(Name, Corpus))#{work := tally, role := faulty}.

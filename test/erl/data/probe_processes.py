@@ -93,11 +93,12 @@ def alarm():
     seen = []
     old = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(number))
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
         signal.pause()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
-    return len(seen)
+    return len(seen) > 0
 
 
 def in_thread(name):

@@ -11,6 +11,7 @@ launcher is the real one. What it does is decided by the function that is called
     print(Stream, Text)                                     flood(N)        prints N lines, minding its credit
     overdraw(N)        prints N lines, credit or not        raw(Bytes...)   sends each as one frame
     python(Type, Msg)  answers {python, ...}                twice()         answers twice
+    big(N)             answers N bytes
     answer(Bytes)      OK with this payload                 log()           the CANCEL, RELEASE, ... seen so far
     noisy_exit(S, Text)  writes Text into its stderr pipe and exits with status S
 
@@ -272,7 +273,8 @@ class Worker:
             self.send(0x50, ident, b"\x83" + payload[start + 5:-6])
             return
         (_, function, args, _), _ = decode(payload)
-        getattr(self, "do_" + str(function))(ident, flags, *args)
+        name = function.decode() if isinstance(function, bytes) else function
+        getattr(self, "do_" + name)(ident, flags, *args)
 
     def value(self, ident, flags, value):
         if flags & 2:
@@ -366,6 +368,9 @@ class Worker:
     def do_raw(self, _ident, _flags, *frames):
         for frame in frames:
             self.send_raw(frame)
+
+    def do_big(self, ident, _flags, size):
+        self.ok(ident, b"x" * size)
 
     def do_answer(self, ident, _flags, payload):
         self.send(0x50, ident, payload)

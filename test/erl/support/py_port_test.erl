@@ -9,9 +9,11 @@
 %% @end
 -module(py_port_test).
 
--export([start/0, start_context/1, stop_all/0, check_clean/0, data_dir/0, end_per_testcase/1]).
+-export([start/0, start_context/1, stop_all/0, check_clean/0, data_dir/0, end_per_testcase/1, cases/1]).
+-export([context/1, ctx/1, in_flight/1, marker/2, await_file/1]).
+-export([async/1, await/1, kill/1]).
 -export([wait_until/2, os_alive/1, children/1, descendants/1, os_pid/1, flush/0]).
--export([catch_logs/1, release_logs/1, python_of/1]).
+-export([catch_logs/1, release_logs/1, await_log/0, message/1, python_of/1]).
 %% logger handler
 -export([log/2]).
 
@@ -36,6 +38,42 @@ start_context(Options) ->
             Ctx;
         {error, Reason} ->
             error({context_not_started, py_port:format_error(Reason), Reason})
+    end.
+
+%% @doc A context that finds the Python modules of the tests.
+-spec context(map()) -> pid().
+context(Options) ->
+    start_context(Options#{path => [data_dir() | maps:get(path, Options, [])]}).
+
+%% @doc The context that `init_per_testcase' started.
+-spec ctx([tuple()]) -> pid().
+ctx(Config) ->
+    proplists:get_value(ctx, Config).
+
+-spec in_flight(pid()) -> non_neg_integer().
+in_flight(Ctx) ->
+    #{in_flight := N} = py_port:info(Ctx),
+    N.
+
+%% @doc Every exported function of arity 1 is a test case: none can be forgotten in a list.
+-spec cases(module()) -> [atom()].
+cases(Suite) ->
+    Fixtures = [init_per_suite, end_per_suite, init_per_group, end_per_group, module_info],
+    [F || {F, 1} <- Suite:module_info(exports), not lists:member(F, Fixtures)].
+
+%% @doc A file of this test that Python makes to say that it has come so far.
+-spec marker([tuple()], string()) -> binary().
+marker(Config, Name) ->
+    Dir = filename:absname(proplists:get_value(priv_dir, Config)),
+    Unique = Name ++ "-" ++ integer_to_list(erlang:unique_integer([positive])),
+    unicode:characters_to_binary(filename:join(Dir, Unique)).
+
+%% @doc Waits until the file is there; a minute is for a machine that is very busy.
+-spec await_file(binary()) -> ok.
+await_file(Path) ->
+    case wait_until(fun() -> filelib:is_file(Path) end, 60000) of
+        true -> ok;
+        false -> error({never_came, Path})
     end.
 
 %% @doc Ends every context of this node, whoever started it.
@@ -152,6 +190,28 @@ find_up(Dir, Name) ->
     case filelib:is_dir(filename:join(Dir, Name)) of
         true -> filename:join(Dir, Name);
         false when Dir =/= "/" -> find_up(filename:dirname(Dir), Name)
+    end.
+
+%% Other callers -----------------------------------------------------------------------------------------------------
+
+%% @doc Runs the fun in a process of its own; {@link await/1} gives its result, or the error that ended it.
+-spec async(fun(() -> term())) -> {pid(), reference()}.
+async(Fun) ->
+    spawn_monitor(fun() -> exit({result, Fun()}) end).
+
+-spec await({pid(), reference()}) -> term().
+await({Pid, Ref}) ->
+    receive
+        {'DOWN', Ref, process, Pid, {result, Result}} -> Result;
+        {'DOWN', Ref, process, Pid, Reason} -> error(Reason)
+    after 120000 -> error(no_answer)
+    end.
+
+-spec kill({pid(), reference()}) -> ok.
+kill({Pid, Ref}) ->
+    true = exit(Pid, kill),
+    receive
+        {'DOWN', Ref, process, Pid, _} -> ok
     end.
 
 %% The operating system ----------------------------------------------------------------------------------------------
@@ -275,6 +335,19 @@ release_logs(Id) ->
 -spec log(logger:log_event(), logger:handler_config()) -> term().
 log(Event, #{config := #{to := Pid}}) ->
     Pid ! {log, Event}.
+
+-spec await_log() -> logger:log_event().
+await_log() ->
+    receive
+        {log, Event} -> Event
+    after 60000 -> error(no_log_event)
+    end.
+
+%% @doc The text of a log event.
+-spec message(logger:log_event()) -> string().
+message(#{msg := {report, Report}}) -> lists:flatten(io_lib:format("~tp", [Report]));
+message(#{msg := {string, Text}}) -> unicode:characters_to_list(Text);
+message(#{msg := {Format, Args}}) -> lists:flatten(io_lib:format(Format, Args)).
 
 %% @doc The messages of the caller, oldest first.
 -spec flush() -> [term()].

@@ -515,7 +515,8 @@ begin_stop(Grace, Reason, #s{counters = Counters, stopping = Stopping} = S) ->
             ok = control(?K_STOP, 16#ffffffff, S);
         Ms ->
             ok = control(?K_STOP, Ms, S),
-            _ = erlang:send_after(Ms, self(), stop_now)
+            _ = erlang:send_after(Ms, self(), stop_now),
+            ok
     end,
     case Stopping of
         no -> S#s{stopping = {reason, Reason}};

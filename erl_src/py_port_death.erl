@@ -102,13 +102,15 @@ await_kill(Port, Helper, Ref, Timer) ->
 %% Not linked: the kill is completed also when the owner is killed meanwhile.
 -spec run_killer(body()) -> {pid(), reference()}.
 run_killer(#{launcher := Launcher, start_time := StartTime}) ->
-    spawn_monitor(fun() ->
-        Args = ["--kill", integer_to_list(Launcher), time_text(StartTime)],
-        Port = open_port({spawn_executable, py_port_python:launcher()}, [
-            {args, Args}, exit_status, binary, in, stderr_to_stdout
-        ]),
-        exit(killer(Port, <<>>))
-    end).
+    spawn_monitor(fun() -> kill_now(Launcher, StartTime) end).
+
+-spec kill_now(non_neg_integer(), non_neg_integer() | unknown) -> no_return().
+kill_now(Launcher, StartTime) ->
+    Args = ["--kill", integer_to_list(Launcher), time_text(StartTime)],
+    Port = open_port({spawn_executable, py_port_python:launcher()}, [
+        {args, Args}, exit_status, binary, in, stderr_to_stdout
+    ]),
+    exit(killer(Port, <<>>)).
 
 -spec time_text(non_neg_integer() | unknown) -> string().
 time_text(unknown) -> "0";

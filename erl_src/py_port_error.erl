@@ -85,7 +85,13 @@ text(Chars) ->
     end.
 
 %% @doc The reason that a worker's ERROR frame stands for, if it is one of docs/protocol.md, section 6.
--spec worker_error(term()) -> reason().
+-spec worker_error(term()) ->
+    interrupted
+    | {python, map()}
+    | {bad_term, binary(), term()}
+    | {bad_ref, term()}
+    | {bad_request, term()}
+    | {bad_reply, {unknown_error, term()}}.
 worker_error({python, #{type := _, message := _, formatted := _}} = E) -> E;
 worker_error({bad_term, Path, _} = E) when is_binary(Path) -> E;
 worker_error({bad_ref, _} = E) -> E;

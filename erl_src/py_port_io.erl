@@ -28,6 +28,8 @@
     os_pid = undefined :: undefined | pos_integer(),
     %% lines dropped on our side since the last one that went out
     dropped = 0 :: non_neg_integer(),
+    %% the group leader did not answer last time
+    is_deaf = false :: boolean(),
     %% handled lines whose credit has not been given back
     credit = 0 :: non_neg_integer()
 }).
@@ -36,8 +38,10 @@
 -define(BATCH, 64).
 %% A pid with more messages than this gets no lines.
 -define(LONG_MAILBOX, 1000).
-%% A group leader that has not answered after this many ms has lost the line.
+%% A group leader that has not answered after this many ms has lost the line; one that did not answer the last time gets
+%% less, so that the lines that are left at the end do not keep this process for long.
 -define(IO_TIMEOUT, 5000).
+-define(DEAF_TIMEOUT, 50).
 
 -spec start_link(settings()) -> pid().
 start_link(#{target := Target, owner := Owner, label := Label}) ->
@@ -138,8 +142,8 @@ give_back(#io{owner = Owner, credit = Credit} = Io) ->
 output(Stream, Line, Io) ->
     Io1 = report_dropped(Stream, Io),
     case deliver(Stream, Line, Io1) of
-        ok -> Io1;
-        dropped -> Io1#io{dropped = Io1#io.dropped + 1}
+        ok -> Io1#io{is_deaf = false};
+        dropped -> Io1#io{dropped = Io1#io.dropped + 1, is_deaf = true}
     end.
 
 -spec report_dropped(stream(), #io{}) -> #io{}.
@@ -171,20 +175,19 @@ deliver(Stream, Line, #io{target = Pid, owner = Owner}) when is_pid(Pid) ->
             Pid ! Message,
             ok
     end;
+deliver(_, Line, #io{target = {group_leader, Device}, is_deaf = true}) ->
+    put_line(Device, Line, ?DEAF_TIMEOUT);
 deliver(_, Line, #io{target = {group_leader, Device}}) ->
-    put_line(Device, Line).
+    put_line(Device, Line, ?IO_TIMEOUT).
 
 %% io:put_chars/2, with a bound on the time.
--spec put_line(pid() | atom(), binary()) -> ok | dropped.
-put_line(Device, Line) ->
-    case is_atom(Device) andalso whereis(Device) of
-        undefined -> ok;
-        false -> put_line_to(Device, Line);
-        Pid -> put_line_to(Pid, Line)
-    end.
-
--spec put_line_to(pid(), binary()) -> ok | dropped.
-put_line_to(Pid, Line) ->
+-spec put_line(pid() | atom(), binary(), timeout()) -> ok | dropped.
+put_line(Name, Line, Timeout) when is_atom(Name) ->
+    case whereis(Name) of
+        Pid when is_pid(Pid) -> put_line(Pid, Line, Timeout);
+        _ -> ok
+    end;
+put_line(Pid, Line, Timeout) ->
     %% Group leaders insist on a pid to answer to, so a late answer reaches our mailbox: loop/1 throws it away.
     Ref = erlang:monitor(process, Pid),
     Pid ! {io_request, self(), Ref, {put_chars, unicode, [printable(Line), $\n]}},
@@ -194,7 +197,7 @@ put_line_to(Pid, Line) ->
             ok;
         {'DOWN', Ref, process, _, _} ->
             ok
-    after ?IO_TIMEOUT ->
+    after Timeout ->
         true = erlang:demonitor(Ref, [flush]),
         dropped
     end.
@@ -212,5 +215,5 @@ log(Level, What, Meta, Domain, #io{owner = Owner, label = Label, os_pid = OsPid}
 printable(Line) ->
     case unicode:characters_to_binary(Line) of
         Line -> Line;
-        _ -> unicode:characters_to_binary(Line, latin1)
+        _ -> [Byte || <<Byte>> <= Line]
     end.

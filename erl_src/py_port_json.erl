@@ -31,7 +31,7 @@ encode(Map) when is_map(Map) ->
 key(K) when is_binary(K) -> K;
 key(K) when is_atom(K) -> atom_to_binary(K).
 
--spec escape(binary()) -> iodata().
+-spec escape(binary()) -> iolist().
 escape(Text) ->
     [escape_char(C) || <<C/utf8>> <= Text].
 

@@ -10,6 +10,8 @@
 -module(py_port_python).
 
 -export([resolve/1, launcher/0, package/0, workers/0]).
+%% the body of a process of our own
+-export([run/1]).
 -export_type([resolved/0]).
 
 -type resolved() :: #{worker := file:filename_all(), executable := binary() | null}.
@@ -53,20 +55,26 @@ package() ->
 %% @doc The versions of Python for which there is a worker, newest first.
 -spec workers() -> [version()].
 workers() ->
-    Names = filelib:wildcard("py_worker-3.*", priv_dir()),
+    Names = filelib:wildcard("py_worker-3.*", text_name(priv_dir())),
     Minors = [list_to_integer(M) || "py_worker-3." ++ M <- Names, is_number_text(M)],
     [<<"3.", (integer_to_binary(M))/binary>> || M <- lists:reverse(lists:sort(Minors))].
+
+-spec text_name(file:filename_all()) -> string().
+text_name(Name) ->
+    case unicode:characters_to_list(Name) of
+        Text when is_list(Text) -> Text
+    end.
 
 -spec is_number_text(string()) -> boolean().
 is_number_text(Text) ->
     Text =/= [] andalso lists:all(fun(C) -> C >= $0 andalso C =< $9 end, Text).
 
--spec priv_dir() -> file:filename().
+-spec priv_dir() -> file:filename_all().
 priv_dir() ->
     case code:priv_dir(py_port) of
         {error, bad_name} ->
             %% Not started as an application of a release or a project: beside the beam files.
-            Ebin = filename:dirname(code:which(?MODULE)),
+            Ebin = filename:dirname(code:where_is_file("py_port_python.beam")),
             filename:join(filename:dirname(Ebin), "priv");
         Dir ->
             Dir
@@ -179,7 +187,9 @@ follow(Path, 0) ->
     Path;
 follow(Path, N) ->
     case file:read_link_all(Path) of
-        {ok, Target} -> follow(to_binary(filename:join(filename:dirname(Path), Target)), N - 1);
+        {ok, Target} ->
+            Base = to_binary(filename:dirname(Path)),
+            follow(to_binary(filename:join(Base, to_binary(Target))), N - 1);
         {error, _} -> Path
     end.
 
@@ -216,14 +226,18 @@ no_worker(Key, Version) ->
 
 -spec probe(binary()) -> {ok, version(), binary()} | {error, unicode:chardata()}.
 probe(Path) ->
-    {Pid, Ref} = spawn_monitor(fun() -> exit({probed, run(Path)}) end),
+    {Pid, Ref} = spawn_monitor(?MODULE, run, [Path]),
     receive
         {'DOWN', Ref, process, Pid, {probed, Result}} -> Result;
         {'DOWN', Ref, process, Pid, Reason} -> {error, io_lib:format("~tp", [Reason])}
     end.
 
--spec run(binary()) -> {ok, version(), binary()} | {error, unicode:chardata()}.
+-spec run(binary()) -> no_return().
 run(Path) ->
+    exit({probed, ask(Path)}).
+
+-spec ask(binary()) -> {ok, version(), binary()} | {error, unicode:chardata()}.
+ask(Path) ->
     try
         open_port({spawn_executable, Path}, [
             {args, ["-I", "-S", "-c", ?PROBE]}, exit_status, binary, in, stderr_to_stdout

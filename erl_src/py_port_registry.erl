@@ -53,7 +53,7 @@ lookup(Pid) ->
 -spec contexts() -> [pid()].
 contexts() ->
     try
-        ets:select(?CONTEXTS, [{#ctx{pid = '$1', _ = '_'}, [], ['$1']}])
+        [Pid || #ctx{pid = Pid} <- ets:tab2list(?CONTEXTS)]
     catch
         error:badarg -> []
     end.

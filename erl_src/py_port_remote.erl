@@ -25,7 +25,8 @@ apply(Node, Function, Args, Opts, Timeout) ->
 %% stop/2 needs longer than its timeout, so the answer is waited for a little.
 -spec bound(timeout()) -> timeout().
 bound(infinity) -> infinity;
-bound(Ms) -> min(Ms + 1000, 16#ffffffff).
+bound(Ms) when Ms < 16#ffffffff - 1000 -> Ms + 1000;
+bound(Ms) -> Ms.
 
 -spec serve(pid(), atom(), [term()], term()) -> term().
 serve(Client, Function, Args, Opts) ->

@@ -20,7 +20,7 @@
 -export_type([bad_reply/0, encoded/0]).
 
 %% One binary, or several when there are large ones that need not be copied.
--type encoded() :: binary() | erlang:ext_iovec().
+-type encoded() :: binary() | erlang:iovec().
 -type bad_reply() :: compressed | malformed_or_unsafe | trailing_bytes | {unknown_fun, binary()}.
 
 %% EXPORT_EXT and NEW_FUN_EXT.
@@ -100,7 +100,7 @@ may_hold_fun(Payload) ->
 
 -spec describe(fun()) -> binary().
 describe(Fun) ->
-    unicode:characters_to_binary(io_lib:format("~tp", [Fun])).
+    py_port_error:text(io_lib:format("~tp", [Fun])).
 
 %% Walks -------------------------------------------------------------------------------------------------------------
 

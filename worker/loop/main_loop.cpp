@@ -1,6 +1,7 @@
 #include "loop/main_loop.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,7 @@ namespace pyw::loop {
 namespace {
 constexpr std::uint64_t kFlushAfterNs = 50'000;  ///< an answer waits no longer than this for company
 constexpr std::size_t kFlushBytes = 256u << 10;
+constexpr std::uint64_t kPoliteAfterNs = 4'000;  ///< of spinning; from then on whoever else wants the core gets it
 constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands have their turn
 
 void ignore(uv_poll_t*, int, int) {}  // being woken is all
@@ -143,10 +145,12 @@ void MainLoop::wait(const Gil& gil) {
 
 bool MainLoop::spin() {
   if (!spin_.worth_it() || out_armed_) return false;
-  const std::uint64_t until = monotonic_ns() + spin_.limit_ns();
-  do {
+  const std::uint64_t began = monotonic_ns();
+  for (std::uint64_t now = began; now < began + spin_.limit_ns(); now = monotonic_ns()) {
     if (read()) return true;
-  } while (monotonic_ns() < until);
+    // The BEAM's schedulers may want this very core to make the frame we are looking for.
+    if (now > began + kPoliteAfterNs) ::sched_yield();
+  }
   return false;
 }
 

@@ -1,9 +1,10 @@
 %% @doc Python for Erlang and Elixir: one supervised operating-system process per context.
 %%
-%% This module is the only door. A context is a process that owns one Python worker; it is started like any linked
-%% process or put under a supervisor with {@link child_spec/1}. Requests are made and answered in the caller's own
-%% process. Nothing here raises for what Python or a worker does: every function answers `{error, Reason}' with a reason
-%% of {@link py_port_error}, and {@link format_error/1} makes it readable.
+%% This module is the only door. A context is a process that owns one Python worker; it is started
+%% like any linked process or put under a supervisor with {@link child_spec/1}. Requests are made
+%% and answered in the caller's own process. Nothing here raises for what Python or a worker does:
+%% every function answers `{error, Reason}' with a reason of {@link py_port_error}, and {@link
+%% format_error/1} makes it readable.
 %%
 %% ```
 %% {ok, Ctx} = py_port:start_context(#{}),
@@ -57,9 +58,10 @@
 -define(STOP_TIMEOUT, 5000).
 -define(CONTROL_TIMEOUT, 5000).
 
-%% Contexts ----------------------------------------------------------------------------------------------------------
+%% Contexts ----------------------------------------------------------------------------------------
 
-%% @doc Starts a worker and links its context to the caller. Returns when Python is ready and `init' has run.
+%% @doc Starts a worker and links its context to the caller. Returns when Python is ready and `init'
+%% has run.
 -spec start_context(options()) -> {ok, pid()} | {error, reason() | {already_started, pid()}}.
 start_context(Options) ->
     case py_port_options:validate(Options) of
@@ -73,7 +75,8 @@ start_context(Options) ->
             Error
     end.
 
-%% @doc For a supervisor of your own. The id is the name if there is one; change it in the map that is returned.
+%% @doc For a supervisor of your own. The id is the name if there is one; change it in the map that
+%% is returned.
 -spec child_spec(options()) -> supervisor:child_spec().
 child_spec(Options) ->
     #{
@@ -90,18 +93,19 @@ child_spec(Options) ->
 stop_context(Ctx) ->
     stop_context(Ctx, ?STOP_TIMEOUT).
 
-%% @doc Lets what runs finish for `Timeout' ms, then ends the worker. The context exits with `normal'. Calls that have
-%% not been answered by then get `{error, {worker_down, stopped}}'. Always `ok', also when there is no such context.
+%% @doc Lets what runs finish for `Timeout' ms, then ends the worker. The context exits with
+%% `normal'. Calls that have not been answered by then get `{error, {worker_down, stopped}}'. Always
+%% `ok', also when there is no such context.
 -spec stop_context(context(), timeout()) -> ok | {error, reason()}.
 stop_context(Ctx, Timeout) ->
-    py_port_call:stop(Ctx, Timeout).
+    py_port_control:stop(Ctx, Timeout).
 
 %% @doc The contexts of this node.
 -spec contexts() -> [pid()].
 contexts() ->
     py_port_registry:contexts().
 
-%% Calls -------------------------------------------------------------------------------------------------------------
+%% Calls -------------------------------------------------------------------------------------------
 
 %% @equiv call(Ctx, Module, Function, Args, #{}, #{})
 -spec call(context(), name(), name(), [term()]) -> {ok, term()} | {error, reason()}.
@@ -113,9 +117,10 @@ call(Ctx, Module, Function, Args) ->
 call(Ctx, Module, Function, Args, Kwargs) ->
     py_port_call:call(Ctx, Module, Function, Args, Kwargs, #{}).
 
-%% @doc Calls a Python function and waits for what it returns; a coroutine is awaited. With `timeout' the caller gets
-%% `{error, timeout}' at the deadline and the Python code is stopped; without it the context's `call_timeout' holds, and
-%% without that (the default) the call may take for ever.
+%% @doc Calls a Python function and waits for what it returns; a coroutine is awaited. With
+%% `timeout' the caller gets `{error, timeout}' at the deadline and the Python code is stopped;
+%% without it the context's `call_timeout' holds, and without that (the default) the call may take
+%% for ever.
 -spec call(context(), name(), name(), [term()], map(), call_options()) ->
     {ok, term() | ref()} | {error, reason()}.
 call(Ctx, Module, Function, Args, Kwargs, Opts) ->
@@ -126,8 +131,8 @@ call(Ctx, Module, Function, Args, Kwargs, Opts) ->
 cast(Ctx, Module, Function, Args) ->
     cast(Ctx, Module, Function, Args, #{}).
 
-%% @doc Calls a Python function and does not wait. It runs also if the caller dies. What it raises is logged; an error is
-%% returned only for arguments that could never be sent.
+%% @doc Calls a Python function and does not wait. It runs also if the caller dies. What it raises
+%% is logged; an error is returned only for arguments that could never be sent.
 -spec cast(context(), name(), name(), [term()], map()) -> ok | {error, reason()}.
 cast(Ctx, Module, Function, Args, Kwargs) ->
     py_port_call:cast(Ctx, Module, Function, Args, Kwargs).
@@ -163,7 +168,7 @@ exec(Ctx, Code, Locals) ->
 exec(Ctx, Code, Locals, Opts) ->
     py_port_call:exec(Ctx, Code, Locals, Opts).
 
-%% Object references -------------------------------------------------------------------------------------------------
+%% Object references -------------------------------------------------------------------------------
 
 %% @equiv call_method(Ctx, Ref, Name, Args, #{}, #{})
 -spec call_method(context(), ref(), name(), [term()]) -> {ok, term()} | {error, reason()}.
@@ -211,28 +216,29 @@ release(Ref) ->
 give_away(Ref, Pid) ->
     py_port_call:give_away(Ref, Pid).
 
-%% Control -----------------------------------------------------------------------------------------------------------
+%% Control -----------------------------------------------------------------------------------------
 
-%% @doc Interrupts what the worker's main thread runs now, like Ctrl-C. Its caller gets `{error, interrupted}'.
+%% @doc Interrupts what the worker's main thread runs now, like Ctrl-C. Its caller gets `{error,
+%% interrupted}'.
 -spec interrupt(context()) -> ok | {error, not_running | reason()}.
 interrupt(Ctx) ->
-    py_port_call:interrupt(Ctx, ?CONTROL_TIMEOUT).
+    py_port_control:interrupt(Ctx, ?CONTROL_TIMEOUT).
 
 %% @equiv ping(Ctx, 5000)
 -spec ping(context()) -> pong | {error, reason()}.
 ping(Ctx) ->
-    py_port_call:ping(Ctx, ?CONTROL_TIMEOUT).
+    py_port_control:ping(Ctx, ?CONTROL_TIMEOUT).
 
 %% @doc Whether the worker answers; it does also while Python code runs.
 -spec ping(context(), timeout()) -> pong | {error, reason()}.
 ping(Ctx, Timeout) ->
-    py_port_call:ping(Ctx, Timeout).
+    py_port_control:ping(Ctx, Timeout).
 
-%% @doc What is known about a context and its worker. `rss' (bytes) and `cpu_ms' come from the kernel, `queued' and
-%% `running' from the worker; each is `undefined' when it cannot be had.
+%% @doc What is known about a context and its worker. `rss' (bytes) and `cpu_ms' come from the
+%% kernel, `queued' and `running' from the worker; each is `undefined' when it cannot be had.
 -spec info(context()) -> map() | {error, reason()}.
 info(Ctx) ->
-    py_port_call:info(Ctx).
+    py_port_control:info(Ctx).
 
 %% @doc What Python would print for a Python exception; a sentence for every other reason.
 -spec format_error(reason() | {error, reason()} | term()) -> binary().

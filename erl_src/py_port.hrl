@@ -1,5 +1,6 @@
-%% What a caller must know of a context to reach its worker without asking the owner: one row of the table
-%% `py_port_contexts', written by the owner when its worker is ready and deleted before it exits.
+%% What a caller must know of a context to reach its worker without asking the owner: one row of the
+%% table `py_port_contexts', written by the owner when its worker is ready and deleted before it
+%% exits.
 
 -define(CONTEXTS, py_port_contexts).
 
@@ -34,15 +35,17 @@
 -define(C_DROPPED, 25).
 %% 1 from the moment the context was asked to stop.
 -define(C_DRAINING, 33).
-%% Ids that are done with. The last id minus this is how many requests are outstanding, or a little more: a caller that
-%% is killed between taking an id and entering its request leaves it for ever, so this is only a hint.
+%% Ids that are done with. The last id minus this is how many requests are outstanding, or a little
+%% more: a caller that is killed between taking an id and entering its request leaves it for ever,
+%% so this is only a hint.
 -define(C_DONE, 41).
 -define(C_SIZE, 48).
 %% The first ids belong to the start of the worker.
 -define(FIRST_ID, 16).
 
-%% One outstanding request. Only the owner removes rows, and whoever removes the row or marks it expired first decides
-%% what the caller gets: the owner by ets:take/2, the caller (whose time is up) by adding 1 to `state'.
+%% One outstanding request. Only the owner removes rows, and whoever removes the row or marks it
+%% expired first decides what the caller gets: the owner by ets:take/2, the caller (whose time is
+%% up) by adding 1 to `state'.
 -record(request, {
     id :: pos_integer() | '_' | '$1',
     %% 0: somebody waits at the alias; 1: the caller has left with {error, timeout}

@@ -1,4 +1,5 @@
-%% @doc Starts and stops the application. Promise: after it has stopped, no worker of this node is left.
+%% @doc Starts and stops the application. Promise: after it has stopped, no worker of this node is
+%% left.
 %% @end
 -module(py_port_app).
 

@@ -1,16 +1,18 @@
 %% @doc The caller's side of a request: everything here runs in the calling process.
 %%
-%% A request costs the owner one receive, one ets:take/2 and one send. So the caller encodes, monitors the owner (the
-%% monitor is also the address of the answer), enters the request into the context's table, writes to the port, waits and
-%% decodes. While the pipe is full, `port_command/2' suspends the caller: that is the back-pressure. A caller that is
-%% suspended cannot notice that its time is up; the owner's sweep does (see {@link py_port_context}).
+%% A request costs the owner one receive, one ets:take/2 and one send. So the caller encodes,
+%% monitors the owner (the monitor is also the address of the answer), enters the request into the
+%% context's table, writes to the port, waits and decodes. While the pipe is full, `port_command/2'
+%% suspends the caller: that is the back-pressure. A caller that is suspended cannot notice that its
+%% time is up; the owner's sweep does (see {@link py_port_context}).
 %%
-%% Invariant: a caller leaves with `{error, timeout}' only after it has marked its row, so the owner either delivers the
-%% answer or stops the request, never neither.
+%% Invariant: a caller leaves with `{error, timeout}' only after it has marked its row, so the owner
+%% either delivers the answer or stops the request, never neither.
 %%
-%% The process dictionary holds one entry, `{py_port_call, registered}': the row of the context in which this process
-%% registered last. It saves two table accesses per call and is never more than a cache: a row does not change while its
-%% context lives, and what belongs to a context that has ended answers with badarg or 'DOWN'.
+%% The process dictionary holds one entry, `{py_port_call, registered}': the row of the context in
+%% which this process registered last. It saves two table accesses per call and is never more than a
+%% cache: a row does not change while its context lives, and what belongs to a context that has
+%% ended answers with badarg or 'DOWN'.
 %% @end
 -module(py_port_call).
 
@@ -18,7 +20,9 @@
 -include("py_port_wire.hrl").
 
 -export([call/6, cast/5, eval/4, exec/4, call_method/6, getattr/4, to_term/2]).
--export([release/1, give_away/2, interrupt/2, ping/2, info/1, stop/2]).
+-export([release/1, give_away/2]).
+%% for py_port_control
+-export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1]).
 -export_type([options/0, ref/0]).
 
 -type options() :: #{
@@ -38,12 +42,8 @@
 }).
 
 -define(REGISTERED, {?MODULE, registered}).
-%% The owner takes a moment to end a worker that does not want to.
--define(STOP_SLACK, 15000).
-%% A worker that is busy answers in microseconds; one that is stopped does not answer at all.
--define(STATUS_TIMEOUT, 250).
 
-%% Requests ----------------------------------------------------------------------------------------------------------
+%% Requests ----------------------------------------------------------------------------------------
 
 -spec call(term(), term(), term(), term(), term(), term()) -> result().
 call(Context, Module, Function, Args, Kwargs, Opts) ->
@@ -70,8 +70,7 @@ exec(Context, Code, Locals, Opts) ->
         Other -> Other
     end.
 
--spec code(term(), {eval | exec, byte(), byte()}, term(), term(), term()) ->
-    ok | result().
+-spec code(term(), {eval | exec, byte(), byte()}, term(), term(), term()) -> result().
 code(Context, {What, Kind, Flags}, Code, Locals, Opts) ->
     guarded(fun() ->
         case find(Context) of
@@ -79,16 +78,18 @@ code(Context, {What, Kind, Flags}, Code, Locals, Opts) ->
                 How = how(Opts, C),
                 is_map(Locals) orelse bad(locals, "must be a map of names to values"),
                 Text = text(code, Code),
-                case {What, How} of
-                    {exec, #how{kind = {ref, _}}} -> bad(return, "exec has no result to keep");
-                    _ -> ok
-                end,
+                is_result_kept(How) andalso What =:= exec andalso
+                    bad(return, "exec has no result to keep"),
                 Wanted = How#how{flags = How#how.flags bor Flags},
                 run(C, Kind, {Text, Locals}, What, What, Wanted);
             {remote, Node, There} ->
                 remote(Node, What, [There, Code, Locals], Opts)
         end
     end).
+
+-spec is_result_kept(#how{}) -> boolean().
+is_result_kept(#how{kind = Kind}) ->
+    Kind =/= term.
 
 -spec call_method(term(), term(), term(), term(), term(), term()) -> result().
 call_method(Context, Ref, Name, Args, Kwargs, Opts) ->
@@ -169,7 +170,7 @@ cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
                 kind = cast,
                 module = M,
                 function = F
-            }) orelse fail({worker_down, noproc}),
+            }) orelse gone(),
             Frame = frame(?K_CALL, ?F_NO_RESULT, Id, Deadline, none, Payload),
             _ = write(C, Deadline, Frame),
             ok
@@ -184,7 +185,7 @@ dropped_cast(N, #ctx{pid = Pid}) when N band (N - 1) =:= 0 ->
 dropped_cast(_, _) ->
     ok.
 
-%% The hot path ------------------------------------------------------------------------------------------------------
+%% The hot path ------------------------------------------------------------------------------------
 
 -spec run(#ctx{}, byte(), term(), term(), term(), #how{}) -> result().
 run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, trace = Trace}) ->
@@ -208,13 +209,14 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, tra
         })
     of
         true -> write(C, Deadline, Frame);
-        false -> false
+        false -> gone()
     end,
     receive
         {Alias, Tag, Answer} -> answer(Tag, Answer, C);
         {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
     after Timeout ->
-        %% A caller that was suspended while it wrote waits longer than it should: the sweep answers it in time.
+        %% A caller that was suspended while it wrote waits longer than it should: the sweep answers
+        %% it in time.
         case expire(Requests, Id) of
             true ->
                 true = erlang:demonitor(Alias, [flush]),
@@ -235,7 +237,7 @@ payload(Term, #ctx{max_frame = Max} = C) ->
         try
             py_port_terms:encode(Term, C)
         catch
-            error:badarg -> fail({worker_down, noproc})
+            error:badarg -> gone()
         end,
     case iolist_size(Payload) of
         Size when Size > Max -> fail({too_large, Size, Max});
@@ -264,7 +266,7 @@ is_full(#ctx{counters = Counters, requests = Requests, max_pending = Max}) ->
             false;
         N ->
             ok = atomics:add(Counters, ?C_DONE, 1),
-            N =/= undefined orelse fail({worker_down, noproc})
+            N =/= undefined orelse gone()
     end.
 
 %% A process makes itself known before its first request, so that its death stops what it asked for.
@@ -282,7 +284,7 @@ registered(#ctx{pid = Owner, callers = Callers} = C) ->
                     true = ets:insert(Callers, {self()}),
                     ok
             catch
-                error:badarg -> fail({worker_down, noproc})
+                error:badarg -> gone()
             end,
             _ = put(?REGISTERED, C),
             ok
@@ -305,7 +307,8 @@ expire(Requests, Id) ->
         error:badarg -> false
     end.
 
-%% May suspend the caller for as long as the pipe is full. `badarg': the port is closed; the owner's answer or end comes.
+%% May suspend the caller for as long as the pipe is full. `badarg': the port is closed; the owner's
+%% answer or end comes.
 -spec write(#ctx{}, integer() | infinity, iodata()) -> boolean().
 write(#ctx{port = Port}, infinity, Frame) ->
     port_write(Port, Frame);
@@ -336,7 +339,7 @@ port_write(Port, Frame) ->
 deadline(infinity) -> infinity;
 deadline(Ms) -> os:perf_counter(nanosecond) + Ms * 1000000.
 
-%% Answers -----------------------------------------------------------------------------------------------------------
+%% Answers -----------------------------------------------------------------------------------------
 
 -spec answer(ok | error | ref | ended | timeout | down, term(), #ctx{}) -> result().
 answer(ok, Payload, C) ->
@@ -367,7 +370,7 @@ down(shutdown) -> stopped;
 down({shutdown, _}) -> stopped;
 down(Reason) -> Reason.
 
-%% Object references -------------------------------------------------------------------------------------------------
+%% Object references -------------------------------------------------------------------------------
 
 -spec ref_owner(term()) -> pid().
 ref_owner({'$py_ref', Owner, Incarnation, Handle}) when
@@ -407,162 +410,7 @@ give_away(Ref, To) ->
         end
     end).
 
-%% Control requests --------------------------------------------------------------------------------------------------
-
--spec interrupt(term(), timeout()) -> ok | {error, py_port_error:reason()}.
-interrupt(Context, Timeout) ->
-    guarded(fun() ->
-        case find(Context) of
-            #ctx{} = C ->
-                case control(C, ?K_INTERRUPT, Timeout) of
-                    {ok, Payload} when is_binary(Payload) -> interrupted(Payload);
-                    {ok, pong} -> {error, {bad_reply, pong}};
-                    {error, _} = Error -> Error
-                end;
-            {remote, Node, There} ->
-                remote(Node, interrupt, [There], Timeout, Timeout)
-        end
-    end).
-
--spec interrupted(binary()) -> ok | {error, py_port_error:reason()}.
-interrupted(Payload) ->
-    case py_port_terms:decode_plain(Payload) of
-        {ok, ok} -> ok;
-        {ok, not_running} -> {error, not_running};
-        {ok, Other} -> {error, {bad_reply, Other}};
-        {error, Why} -> {error, {bad_reply, Why}}
-    end.
-
--spec ping(term(), timeout()) -> pong | {error, py_port_error:reason()}.
-ping(Context, Timeout) ->
-    guarded(fun() ->
-        case find(Context) of
-            #ctx{} = C ->
-                case control(C, ?K_PING, Timeout) of
-                    {ok, pong} -> pong;
-                    {ok, _} -> {error, {bad_reply, control_reply}};
-                    {error, _} = Error -> Error
-                end;
-            {remote, Node, There} ->
-                remote(Node, ping, [There], Timeout, Timeout)
-        end
-    end).
-
-%% The writer sends it, so that a full pipe cannot keep the caller longer than its timeout. The row stays until the
-%% answer comes: an answer to an id that is not in the table would be one too many.
--spec control(#ctx{}, byte(), timeout()) -> {ok, pong | binary()} | {error, py_port_error:reason()}.
-control(#ctx{pid = Owner, counters = Counters, writer = Writer} = C, Kind, Timeout) ->
-    Id = atomics:add_get(Counters, ?C_ID, 1),
-    is_overloaded(Id, C) andalso fail(overloaded),
-    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
-    Row = #request{
-        id = Id,
-        alias = Alias,
-        caller = none,
-        deadline = infinity,
-        kind = control,
-        module = control,
-        function = Kind
-    },
-    _ = enter(C, Row) andalso py_port_writer:send(Writer, py_port_wire:short(Kind, Id)),
-    receive
-        {Alias, control, Answer} -> {ok, Answer};
-        {Alias, down, Reason} -> {error, {worker_down, Reason}};
-        {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
-    after Timeout ->
-        true = erlang:demonitor(Alias, [flush]),
-        %% It may have come in the last moment.
-        receive
-            {Alias, control, Answer} -> {ok, Answer};
-            {Alias, down, Reason} -> {error, {worker_down, Reason}}
-        after 0 -> {error, timeout}
-        end
-    end.
-
--spec info(term()) -> map() | {error, py_port_error:reason()}.
-info(Context) ->
-    guarded(fun() ->
-        case find_any(Context) of
-            #ctx{} = C -> info_here(C);
-            {remote, Node, There} -> remote(Node, info, [There], infinity, none)
-        end
-    end).
-
--spec info_here(#ctx{}) -> map().
-info_here(#ctx{pid = Owner} = C) ->
-    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
-    Owner ! {info, Alias},
-    receive
-        {Alias, info, #{os_pid := OsPid, last_error := LastError} = Info} ->
-            Shown = maps:merge(Info#{last_error := shown(LastError)}, py_port_proc:usage(OsPid)),
-            maps:merge(Shown, status(C));
-        {'DOWN', Alias, process, _, Reason} ->
-            fail({worker_down, down(Reason)})
-    end.
-
--spec shown(none | {term(), binary(), integer()}) -> none | map().
-shown(none) ->
-    none;
-shown({{M, F}, Payload, At}) ->
-    Reason =
-        case py_port_terms:decode_plain(Payload) of
-            {ok, Term} -> py_port_error:worker_error(Term);
-            {error, Why} -> {bad_reply, Why}
-        end,
-    #{module => M, function => F, reason => Reason, at => At}.
-
-%% Of the worker itself, if it answers.
--spec status(#ctx{}) -> #{queued := term(), running := term()}.
-status(C) ->
-    Unknown = #{queued => undefined, running => undefined},
-    case control(C, ?K_STATUS, ?STATUS_TIMEOUT) of
-        {ok, Payload} when is_binary(Payload) ->
-            case py_port_terms:decode_plain(Payload) of
-                {ok, Map} when is_map(Map) ->
-                    maps:merge(Unknown, maps:with([queued, running], Map));
-                _ ->
-                    Unknown
-            end;
-        _ ->
-            Unknown
-    end.
-
-%% @doc Always ok: whether it stopped gently, had to be killed or was not there.
--spec stop(term(), timeout()) -> ok | {error, py_port_error:reason()}.
-stop(Context, Timeout) ->
-    Result = guarded(fun() ->
-        case find_any(Context) of
-            #ctx{pid = Owner} ->
-                Ref = erlang:monitor(process, Owner),
-                Owner ! {stop, Timeout},
-                wait_stopped(Owner, Ref, Timeout);
-            {remote, Node, There} ->
-                remote(Node, stop, [There], Timeout, Timeout)
-        end
-    end),
-    case Result of
-        {error, {worker_down, _}} -> ok;
-        _ -> Result
-    end.
-
--spec wait_stopped(pid(), reference(), timeout()) -> ok.
-wait_stopped(Owner, Ref, Timeout) ->
-    Bound =
-        case Timeout of
-            infinity -> infinity;
-            _ -> Timeout + ?STOP_SLACK
-        end,
-    receive
-        {'DOWN', Ref, process, _, _} -> ok
-    after Bound ->
-        %% The owner itself is stuck: its port closes with it, and the launcher ends the worker.
-        true = exit(Owner, kill),
-        receive
-            {'DOWN', Ref, process, _, _} -> ok
-        end
-    end.
-
-%% Finding the context -----------------------------------------------------------------------------------------------
+%% Finding the context -----------------------------------------------------------------------------
 
 %% A context that is stopping takes no more requests.
 -spec find(term()) -> #ctx{} | {remote, node(), pid() | atom()}.
@@ -582,7 +430,7 @@ find(Context) ->
 stopped(#ctx{pid = Pid}) ->
     case py_port_registry:lookup(Pid) of
         {ok, _} -> fail({worker_down, stopped});
-        error -> fail({worker_down, noproc})
+        error -> gone()
     end.
 
 -spec find_any(term()) -> #ctx{} | {remote, node(), pid() | atom()}.
@@ -611,13 +459,9 @@ remote(Node, Function, Args, Opts) ->
             #{timeout := T} when is_integer(T) -> T;
             _ -> infinity
         end,
-    remote(Node, Function, Args, Timeout, Opts).
+    py_port_remote:apply(Node, {?MODULE, Function}, Args, Opts, Timeout).
 
--spec remote(node(), atom(), [term()], timeout(), term()) -> term().
-remote(Node, Function, Args, Timeout, Opts) ->
-    py_port_remote:apply(Node, Function, Args, Opts, Timeout).
-
-%% Arguments ---------------------------------------------------------------------------------------------------------
+%% Arguments ---------------------------------------------------------------------------------------
 
 %% Everything that is wrong with a request is thrown from where it is noticed and caught here.
 -spec guarded(fun(() -> Result)) -> Result | {error, py_port_error:reason()}.
@@ -631,6 +475,13 @@ guarded(Do) ->
 -spec fail(py_port_error:reason()) -> no_return().
 fail(Reason) ->
     throw({?MODULE, Reason}).
+
+%% The context has ended. Its row may have come from the cache, and its pid may be used again one
+%% day.
+-spec gone() -> no_return().
+gone() ->
+    _ = erase(?REGISTERED),
+    fail({worker_down, noproc}).
 
 -spec bad(atom(), unicode:chardata()) -> no_return().
 bad(Which, Why) ->

@@ -1,17 +1,20 @@
 %% @doc The owner of one worker: a special process (OTP design principles, `sys' and `proc_lib').
 %%
-%% Promise: each request gets exactly one outcome. Callers write their requests to the port themselves (see
-%% {@link py_port_call}); the owner routes answers by header, watches callers, deadlines and the worker, and decides when
-%% a worker must go. It never decodes a payload, and never writes to the port: {@link py_port_writer} does, so that a
-%% worker that does not read cannot hold up the one process that could end it.
+%% Promise: each request gets exactly one outcome. Callers write their requests to the port
+%% themselves (see {@link py_port_call}); the owner routes answers by header, watches callers,
+%% deadlines and the worker, and decides when a worker must go. It never decodes a payload, and
+%% never writes to the port: {@link py_port_writer} does, so that a worker that does not read cannot
+%% hold up the one process that could end it.
 %%
-%% It is no gen_server because it is the hot path: one receive, one ets:take/2 and one send per call.
+%% It is no gen_server because it is the hot path: one receive, one ets:take/2 and one send per
+%% call.
 %%
-%% Invariant: a row leaves the table of requests only by {@link ets:take/2} here; from then on either its caller has been
-%% answered or the id is in the ladder of requests that are being stopped.
+%% Invariant: a row leaves the table of requests only by {@link ets:take/2} here; from then on
+%% either its caller has been answered or the id is in the ladder of requests that are being
+%% stopped.
 %%
-%% The main receive has no timeout: the worker's end arrives from the port, the registry's as 'DOWN', everything that is
-%% due as a timer message.
+%% The main receive has no timeout: the worker's end arrives from the port, the registry's as
+%% 'DOWN', everything that is due as a timer message.
 %% @end
 -module(py_port_context).
 
@@ -57,8 +60,8 @@
     puzzled = false :: boolean()
 }).
 
-%% A payload of this size or more is followed by a collection sooner or later: the owner's heap hardly grows by the
-%% references to such binaries, so nothing else would free them.
+%% A payload of this size or more is followed by a collection sooner or later: the owner's heap
+%% hardly grows by the references to such binaries, so nothing else would free them.
 -define(LARGE, 16384).
 -define(COLLECT_AFTER, 524288).
 -define(SWEEP_MS, 100).
@@ -78,7 +81,7 @@ start_link(Options, Resolved) ->
         {message_queue_data, off_heap}
     ]).
 
-%% Start -------------------------------------------------------------------------------------------------------------
+%% Start -------------------------------------------------------------------------------------------
 
 -spec init(pid(), py_port_options:options(), py_port_python:resolved()) -> no_return().
 init(Parent, #{name := Name} = Options, Resolved) ->
@@ -110,7 +113,8 @@ start(Parent, #{name := Name} = Options, Resolved) ->
             exit(Reason)
     end.
 
-%% The link is taken away first: a start that failed is a value for the caller, and not a signal that ends it.
+%% The link is taken away first: a start that failed is a value for the caller, and not a signal
+%% that ends it.
 -spec refuse(pid(), term()) -> no_return().
 refuse(Parent, Reason) ->
     true = unlink(Parent),
@@ -164,7 +168,7 @@ state(Parent, Options, Incarnation, Started) ->
         tail = Tail
     }.
 
-%% Routing -----------------------------------------------------------------------------------------------------------
+%% Routing -----------------------------------------------------------------------------------------
 
 -spec loop(#s{}) -> no_return().
 loop(#s{port = Port} = S) ->
@@ -299,7 +303,7 @@ output(_, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
     ok = py_port_io:line(Io, stderr, Dropped, Line),
     S#s{credit = Credit - 1, tail = lists:sublist([Line | Tail], ?TAIL)}.
 
-%% Everything else ---------------------------------------------------------------------------------------------------
+%% Everything else ---------------------------------------------------------------------------------
 
 -spec message(term(), #s{}) -> no_return().
 message({register, Pid}, S) ->
@@ -392,7 +396,7 @@ give_away(Alias, Handle, To, #s{refs = Refs} = S) ->
             S
     end.
 
-%% Callers -----------------------------------------------------------------------------------------------------------
+%% Callers -----------------------------------------------------------------------------------------
 
 -spec watch(pid(), #s{}) -> #s{}.
 watch(Pid, #s{watched = Watched} = S) ->
@@ -401,7 +405,8 @@ watch(Pid, #s{watched = Watched} = S) ->
         #{} -> S#s{watched = Watched#{Pid => erlang:monitor(process, Pid)}}
     end.
 
-%% The search for its requests waits for the end of the mailbox: many callers that end together cost one search.
+%% The search for its requests waits for the end of the mailbox: many callers that end together cost
+%% one search.
 -spec caller_down(pid(), #s{}) -> #s{}.
 caller_down(Pid, #s{watched = Watched, dead = Dead, refs = Refs, callers = Callers} = S) ->
     true = ets:delete(Callers, Pid),
@@ -438,9 +443,9 @@ expired(Id, #s{requests = Requests} = S) ->
         [] -> S
     end.
 
-%% For callers that cannot run their own `after' because they are suspended on a busy port. Runs while requests with a
-%% deadline are outstanding. A caller inserts its row and then looks at the flag; we clear the flag and then look for
-%% rows: one of the two sees the other.
+%% For callers that cannot run their own `after' because they are suspended on a busy port. Runs
+%% while requests with a deadline are outstanding. A caller inserts its row and then looks at the
+%% flag; we clear the flag and then look for rows: one of the two sees the other.
 -spec sweep(#s{}) -> #s{}.
 sweep(#s{requests = Requests, counters = Counters} = S) ->
     Now = os:perf_counter(nanosecond),
@@ -477,7 +482,7 @@ count_deadlines(Requests) ->
     Pattern = #request{deadline = '$3', _ = '_'},
     ets:select_count(Requests, [{Pattern, [{'=/=', '$3', infinity}], [true]}]).
 
-%% Stopping one request ----------------------------------------------------------------------------------------------
+%% Stopping one request ----------------------------------------------------------------------------
 
 -spec stop_request(py_port_ladder:why(), #request{}, #s{}) -> #s{}.
 stop_request(Why, #request{id = Id, module = M, function = F}, #s{ladder = Ladder} = S) ->
@@ -505,7 +510,7 @@ stopped(#{step := Step} = Outcome, #s{io = Io} = S) ->
     ok = py_port_io:note(Io, Level, Outcome#{event => request_stopped}),
     S#s{last_stop = Outcome}.
 
-%% Stopping the context ----------------------------------------------------------------------------------------------
+%% Stopping the context ----------------------------------------------------------------------------
 
 -spec begin_stop(timeout(), term(), #s{}) -> #s{}.
 begin_stop(Grace, Reason, #s{counters = Counters, stopping = Stopping} = S) ->
@@ -523,7 +528,7 @@ begin_stop(Grace, Reason, #s{counters = Counters, stopping = Stopping} = S) ->
         _ -> S
     end.
 
-%% The end -----------------------------------------------------------------------------------------------------------
+%% The end -----------------------------------------------------------------------------------------
 
 -spec broken(term(), #s{}) -> no_return().
 broken(What, S) ->
@@ -553,7 +558,8 @@ bury(Seen, Cause, #s{started = #{body := Body}, requests = Requests, options = O
         in_flight => InFlight, stopped_by => stopped_by(Cause)
     }),
     {Answer, Exit} = reasons(Cause, Status, Pm, S),
-    %% Unregistered before anybody hears of the end: who starts it again under its name must find the name free.
+    %% Unregistered before anybody hears of the end: who starts it again under its name must find
+    %% the name free.
     ok = py_port_names:unregister(maps:get(name, Options)),
     ok = answer_all(Requests, Answer),
     ok = last_words(Report, Body, S),
@@ -578,7 +584,8 @@ reasons(_, Status, Pm, _) ->
     Down = py_port_post_mortem:reason(Status, Pm),
     {Down, Down}.
 
-%% Rows that are inserted after this find a context that is gone: their callers hear it from their monitors.
+%% Rows that are inserted after this find a context that is gone: their callers hear it from their
+%% monitors.
 -spec answer_all(ets:tid(), py_port_error:down()) -> ok.
 answer_all(Requests, Reason) ->
     lists:foreach(
@@ -604,7 +611,7 @@ last_words(Report, #{report := Fd}, #s{io = Io, writer = Writer}) ->
     true = exit(Writer, kill),
     py_port_io:finish(Io).
 
-%% What info/1 shows -------------------------------------------------------------------------------------------------
+%% What info/1 shows -------------------------------------------------------------------------------
 
 -spec info(#s{}) -> map().
 info(#s{started = #{os_pid := OsPid, ready := Ready, body := #{launcher := Launcher}}} = S) ->
@@ -633,7 +640,7 @@ info(#s{started = #{os_pid := OsPid, ready := Ready, body := #{launcher := Launc
 now_ms() ->
     erlang:monotonic_time(millisecond).
 
-%% sys ---------------------------------------------------------------------------------------------------------------
+%% sys ---------------------------------------------------------------------------------------------
 
 -spec system_continue(pid(), [sys:debug_option()], #s{}) -> no_return().
 system_continue(Parent, _Debug, S) ->

@@ -1,5 +1,6 @@
-%% @doc The contexts that were started with `link => false': they outlive the process that started them and end with the
-%% application. They are not restarted: who wants that puts `py_port:child_spec/1' under a supervisor of their own.
+%% @doc The contexts that were started with `link => false': they outlive the process that started
+%% them and end with the application. They are not restarted: who wants that puts
+%% `py_port:child_spec/1' under a supervisor of their own.
 %% @end
 -module(py_port_context_sup).
 

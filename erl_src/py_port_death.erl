@@ -1,9 +1,11 @@
-%% @doc How a worker ends: killing it, waiting for the launcher, and what is said about it afterwards.
+%% @doc How a worker ends: killing it, waiting for the launcher, and what is said about it
+%% afterwards.
 %%
-%% Runs in the owner, when the owner has nothing else to do any more: every function here consumes the port's messages
-%% and is bounded in time. Killing goes through `py_launcher --kill', run by a helper process; the launcher is named by
-%% its pid and start time, both taken from the kernel and never from the worker. The port is not closed while the launcher
-%% lives: with data queued, closing it returns and leaves the pipes open.
+%% Runs in the owner, when the owner has nothing else to do any more: every function here consumes
+%% the port's messages and is bounded in time. Killing goes through `py_launcher --kill', run by a
+%% helper process; the launcher is named by its pid and start time, both taken from the kernel and
+%% never from the worker. The port is not closed while the launcher lives: with data queued, closing
+%% it returns and leaves the pipes open.
 %% @end
 -module(py_port_death).
 
@@ -11,6 +13,8 @@
 -include("py_port_wire.hrl").
 
 -export([dump/2, kill/1, collect/2, start_time/1]).
+%% the body of a process of our own
+-export([kill_now/2]).
 -export_type([body/0, remains/0, exit_seen/0]).
 
 %% What is needed to end a worker and to read about its end.
@@ -35,14 +39,15 @@
 
 %% How long a worker has to write its stacks before it is killed.
 -define(DUMP_TIMEOUT, 100).
-%% How long the killing program may take. The launcher kills with SIGKILL and then collects descendants.
+%% How long the killing program may take. The launcher kills with SIGKILL and then collects
+%% descendants.
 -define(KILL_TIMEOUT, 5000).
 %% After the port reported its end, the launcher may still be collecting for so long.
 -define(REPORT_TIMEOUT, 2000).
 -define(REPORT_TICK, 20).
 
-%% @doc Asks for the Python stacks, so that the report says where Python was stuck. Best effort: a stopped worker does not
-%% answer, and a writer that is stuck on a full pipe does not even ask.
+%% @doc Asks for the Python stacks, so that the report says where Python was stuck. Best effort: a
+%% stopped worker does not answer, and a writer that is stuck on a full pipe does not even ask.
 -spec dump(body(), py_port_wire:id()) -> exit_seen().
 dump(#{port := Port, writer := Writer}, Token) ->
     ok = py_port_writer:send(Writer, py_port_wire:short(?K_DUMP, Token)),
@@ -65,8 +70,8 @@ await_dump(Port, Token, Timer) ->
         {timeout, Timer, dump} -> no
     end.
 
-%% @doc Ends the launcher, the worker and all its descendants. Returns when the port has reported its end, or when the
-%% bound has passed.
+%% @doc Ends the launcher, the worker and all its descendants. Returns when the port has reported
+%% its end, or when the bound has passed.
 -spec kill(body()) -> exit_seen().
 kill(#{port := Port} = Body) ->
     {Helper, Ref} = run_killer(Body),
@@ -102,7 +107,7 @@ await_kill(Port, Helper, Ref, Timer) ->
 %% Not linked: the kill is completed also when the owner is killed meanwhile.
 -spec run_killer(body()) -> {pid(), reference()}.
 run_killer(#{launcher := Launcher, start_time := StartTime}) ->
-    spawn_monitor(fun() -> kill_now(Launcher, StartTime) end).
+    spawn_monitor(?MODULE, kill_now, [Launcher, StartTime]).
 
 -spec kill_now(non_neg_integer(), non_neg_integer() | unknown) -> no_return().
 kill_now(Launcher, StartTime) ->
@@ -125,8 +130,9 @@ killer(Port, Text) ->
         {Port, {exit_status, Status}} -> {failed, Status, Text}
     end.
 
-%% @doc Reads the report. A worker that died with input queued may yield no more than `{'EXIT', Port, epipe}' while the
-%% launcher is still at work, so the report is read again until it is complete, for a bounded time.
+%% @doc Reads the report. A worker that died with input queued may yield no more than `{'EXIT',
+%% Port, epipe}' while the launcher is still at work, so the report is read again until it is
+%% complete, for a bounded time.
 -spec collect(exit_seen(), body()) -> remains().
 collect(Seen, #{report := Report, port := Port} = Body) ->
     Found = read_report(Report, erlang:monotonic_time(millisecond) + ?REPORT_TIMEOUT),
@@ -178,7 +184,8 @@ make_sure(Seen, missing, #{port := Port} = Body) when Seen =/= no ->
 make_sure(_, _, _) ->
     ok.
 
-%% Output that was in the pipe before the worker died comes before the end of the port; so it is all here by now.
+%% Output that was in the pipe before the worker died comes before the end of the port; so it is all
+%% here by now.
 -spec drain(port(), [binary()]) -> [binary()].
 drain(Port, Late) ->
     receive

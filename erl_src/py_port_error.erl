@@ -21,7 +21,8 @@
     formatted := binary()
 }.
 -type post_mortem() :: #{
-    %% whether the launcher's report could be read; without it the figures below are 0 and the texts empty
+    %% whether the launcher's report could be read; without it the figures below are 0 and the texts
+    %% empty
     report := complete | missing,
     rusage := #{
         user_ms := non_neg_integer(),
@@ -84,7 +85,8 @@ text(Chars) ->
         {_, Good, _} -> <<Good/binary, "...">>
     end.
 
-%% @doc The reason that a worker's ERROR frame stands for, if it is one of docs/protocol.md, section 6.
+%% @doc The reason that a worker's ERROR frame stands for, if it is one of docs/protocol.md, section
+%% 6.
 -spec worker_error(term()) ->
     interrupted
     | {python, map()}
@@ -99,8 +101,8 @@ worker_error({bad_request, _} = E) -> E;
 worker_error(interrupted) -> interrupted;
 worker_error(Other) -> {bad_reply, {unknown_error, Other}}.
 
-%% @doc What Python would print for a Python exception, and a sentence for every other reason. Takes the reason with or
-%% without `{error, _}' around it.
+%% @doc What Python would print for a Python exception, and a sentence for every other reason. Takes
+%% the reason with or without `{error, _}' around it.
 -spec format(term()) -> binary().
 format({error, Reason}) -> format(Reason);
 format({python, #{formatted := Text}}) when is_binary(Text), Text =/= <<>> -> Text;

@@ -1,19 +1,21 @@
-%% @doc Brings what a context's Python, C code and child processes print to where the context's `io' option says, and
-%% writes what the context itself has to say into the log.
+%% @doc Brings what a context's Python, C code and child processes print to where the context's `io'
+%% option says, and writes what the context itself has to say into the log.
 %%
-%% The owner hands lines over and goes on; a slow target holds up this process alone. Nothing grows meanwhile: each line
-%% costs the worker one credit, and credit goes back (through the owner) only for lines that were handled, so a worker
-%% that floods runs out of credit and counts what it drops. A pid whose mailbox is long gets nothing until it is shorter.
-%% Dropped lines are reported as one line.
+%% The owner hands lines over and goes on; a slow target holds up this process alone. Nothing grows
+%% meanwhile: each line costs the worker one credit, and credit goes back (through the owner) only
+%% for lines that were handled, so a worker that floods runs out of credit and counts what it drops.
+%% A pid whose mailbox is long gets nothing until it is shorter. Dropped lines are reported as one
+%% line.
 %%
-%% Linked to its owner. When the owner ends in an orderly way it unlinks, sends `finish', and this process ends after the
-%% lines it still has; a group leader that does not answer is given up after a bound.
+%% Linked to its owner. When the owner ends in an orderly way it unlinks, sends `finish', and this
+%% process ends after the lines it still has; a group leader that does not answer is given up after
+%% a bound.
 %% @end
 -module(py_port_io).
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, line/4, note/3, note/4, cast_failed/4, finish/1]).
+-export([start_link/1, line/4, note/3, cast_failed/4, finish/1]).
 -export_type([stream/0, settings/0]).
 
 -type stream() :: stdout | stderr.
@@ -38,8 +40,9 @@
 -define(BATCH, 64).
 %% A pid with more messages than this gets no lines.
 -define(LONG_MAILBOX, 1000).
-%% A group leader that has not answered after this many ms has lost the line; one that did not answer the last time gets
-%% less, so that the lines that are left at the end do not keep this process for long.
+%% A group leader that has not answered after this many ms has lost the line; one that did not
+%% answer the last time gets less, so that the lines that are left at the end do not keep this
+%% process for long.
 -define(IO_TIMEOUT, 5000).
 -define(DEAF_TIMEOUT, 50).
 
@@ -54,14 +57,11 @@ line(Io, Stream, Dropped, Line) ->
     Io ! {line, Stream, Dropped, Line},
     ok.
 
-%% @doc A log event of the context itself. Dropped when this process is far behind, so that notes cannot pile up either.
+%% @doc A log event of the context itself. Dropped when this process is far behind, so that notes
+%% cannot pile up either.
 -spec note(pid(), logger:level(), map()) -> ok.
 note(Io, Level, Report) ->
-    note(Io, Level, Report, #{}).
-
--spec note(pid(), logger:level(), map(), map()) -> ok.
-note(Io, Level, Report, Meta) ->
-    hand_over(Io, {note, Level, Report, Meta}).
+    hand_over(Io, {note, Level, Report}).
 
 %% @doc A cast ended in an error; the payload is decoded here because nobody else waits for it.
 -spec cast_failed(pid(), term(), term(), binary()) -> ok.
@@ -85,7 +85,7 @@ finish(Io) ->
     Io ! finish,
     ok.
 
-%% The process -------------------------------------------------------------------------------------------------------
+%% The process -------------------------------------------------------------------------------------
 
 -spec loop(#io{}) -> ok.
 loop(#io{credit = 0} = Io) ->
@@ -102,8 +102,8 @@ loop(Io) ->
 handle({line, Stream, Dropped, Line}, Io) ->
     Io1 = output(Stream, Line, Io#io{dropped = Io#io.dropped + Dropped}),
     loop(earn(Io1));
-handle({note, Level, Report, Meta}, Io) ->
-    log(Level, {report, Report#{context => Io#io.label}}, Meta, [py_port], Io),
+handle({note, Level, Report}, Io) ->
+    log(Level, {report, Report#{context => Io#io.label}}, #{}, [py_port], Io),
     loop(Io);
 handle({cast_failed, Module, Function, Payload}, Io) ->
     Why =
@@ -188,7 +188,8 @@ put_line(Name, Line, Timeout) when is_atom(Name) ->
         _ -> ok
     end;
 put_line(Pid, Line, Timeout) ->
-    %% Group leaders insist on a pid to answer to, so a late answer reaches our mailbox: loop/1 throws it away.
+    %% Group leaders insist on a pid to answer to, so a late answer reaches our mailbox: loop/1
+    %% throws it away.
     Ref = erlang:monitor(process, Pid),
     Pid ! {io_request, self(), Ref, {put_chars, unicode, [printable(Line), $\n]}},
     receive

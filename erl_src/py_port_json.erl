@@ -1,7 +1,7 @@
 %% @doc A JSON encoder for the worker's start configuration, and nothing more.
 %%
-%% Pure. Maps, lists, binaries (UTF-8), integers, booleans and `null'; anything else crashes, because the options were
-%% validated before they came here. Lists are arrays, never strings.
+%% Pure. Maps, lists, binaries (UTF-8), integers, booleans and `null'; anything else crashes,
+%% because the options were validated before they came here. Lists are arrays, never strings.
 %% @end
 -module(py_port_json).
 

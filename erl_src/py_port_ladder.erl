@@ -1,11 +1,11 @@
 %% @doc Requests that are being stopped: the pure half of the stopping ladder.
 %%
-%% A request comes here when nobody waits for it any more (its time is up, or its caller died) and the worker has been
-%% told to cancel it. It leaves when the worker says that it is over, or, if the worker does not say so in time, with
-%% the worker. Nothing here sends, kills or reads a clock.
+%% A request comes here when nobody waits for it any more (its time is up, or its caller died) and
+%% the worker has been told to cancel it. It leaves when the worker says that it is over, or, if the
+%% worker does not say so in time, with the worker. Nothing here sends, kills or reads a clock.
 %%
-%% Invariant: an id is either in the table of requests or here, never in both; so an answer for an id that is in neither
-%% was sent twice.
+%% Invariant: an id is either in the table of requests or here, never in both; so an answer for an
+%% id that is in neither was sent twice.
 %% @end
 -module(py_port_ladder).
 
@@ -13,7 +13,8 @@
 -export_type([ladder/0, why/0, step/0, stop/0, outcome/0]).
 
 -type why() :: timeout | caller_down.
-%% dropped: before it ran; cancelled: it was stopped; finished: it ended by itself before the cancel reached it
+%% dropped: before it ran; cancelled: it was stopped; finished: it ended by itself before the cancel
+%% reached it
 -type step() :: dropped | cancelled | finished | killed.
 -record(stop, {
     why :: why(),

@@ -1,7 +1,8 @@
 %% @doc The options of a context: each one checked by itself, defaults for the rest.
 %%
-%% Pure. `validate/1' answers with a complete map (every key present, texts as binaries) or with the first option that
-%% is wrong and a sentence that says what it must be. docs/protocol.md, section 4, is what becomes of it on the wire.
+%% Pure. `validate/1' answers with a complete map (every key present, texts as binaries) or with the
+%% first option that is wrong and a sentence that says what it must be. docs/protocol.md, section 4,
+%% is what becomes of it on the wire.
 %% @end
 -module(py_port_options).
 
@@ -20,7 +21,8 @@
 defaults() ->
     #{
         name => none,
-        %% false: the context hangs below py_port's own supervisor and outlives the process that started it
+        %% false: the context hangs below py_port's own supervisor and outlives the process that
+        %% started it
         link => true,
         python => default,
         venv => none,

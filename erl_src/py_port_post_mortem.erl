@@ -1,4 +1,5 @@
-%% @doc What is said about a worker that has ended: from the launcher's report and what the owner knew.
+%% @doc What is said about a worker that has ended: from the launcher's report and what the owner
+%% knew.
 %%
 %% Pure.
 %% @end
@@ -39,13 +40,15 @@ make(Report, Tail, #{in_flight := InFlight, stopped_by := StoppedBy}) ->
         stopped_by => StoppedBy
     }.
 
-%% @doc Signal and status are told apart by the report; an exit code of 139 is not a segmentation fault.
+%% @doc Signal and status are told apart by the report; an exit code of 139 is not a segmentation
+%% fault.
 -spec reason(py_port_report:status() | unknown, py_port_error:post_mortem()) -> py_port_error:down().
 reason({signaled, Signal}, Pm) -> {worker_killed, py_port_report:signal_name(Signal), Pm};
 reason({exited, Status}, Pm) -> {worker_exited, Status, Pm};
 reason(_, Pm) -> {worker_exited, unknown, Pm}.
 
-%% @doc The last lines of stderr, oldest first: those that came as frames and what was still in the pipe.
+%% @doc The last lines of stderr, oldest first: those that came as frames and what was still in the
+%% pipe.
 -spec stderr([binary()], py_port_report:report() | missing) -> [binary()].
 stderr(Newest, Report) ->
     All = lists:reverse(Newest) ++ [Line || {stderr, Line} <- leftovers(Report)],

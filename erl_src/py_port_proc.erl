@@ -1,4 +1,5 @@
-%% @doc What the kernel says about a process: /proc, read in the process of whoever asks. Works for a stopped worker too.
+%% @doc What the kernel says about a process: /proc, read in the process of whoever asks. Works for
+%% a stopped worker too.
 %% @end
 -module(py_port_proc).
 
@@ -10,11 +11,13 @@
 stat(Pid) ->
     case file:read_file(path(Pid, "stat")) of
         {ok, Text} ->
-            %% The name in parentheses may hold anything, so fields are counted from the last one: 3 is the state.
+            %% The name in parentheses may hold anything, so fields are counted from the last one: 3
+            %% is the state.
             [_, Rest] = string:split(Text, <<") ">>, trailing),
             [<<State, _/binary>> | Fields] = binary:split(Rest, <<" ">>, [global]),
             Field = fun(N) -> binary_to_integer(lists:nth(N - 3, Fields)) end,
-            %% The kernel shows times in ticks of 10 ms (USER_HZ) on every architecture that Erlang runs on.
+            %% The kernel shows times in ticks of 10 ms (USER_HZ) on every architecture that Erlang
+            %% runs on.
             {ok, #{
                 state => State, start_time => Field(22), cpu_ms => (Field(14) + Field(15)) * 10
             }};

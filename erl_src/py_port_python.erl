@@ -1,11 +1,13 @@
-%% @doc Which worker program and which Python executable a context gets: from the options `python', `venv' and `worker'.
+%% @doc Which worker program and which Python executable a context gets: from the options `python',
+%% `venv' and `worker'.
 %%
-%% There is one worker per minor version of Python (`priv/py_worker-3.11', ...), because a worker is linked to its
-%% libpython. The version of an executable is taken from `pyvenv.cfg' or from the name of the file behind its links, and
-%% only if neither tells, by running it (without a shell). Every refusal is a sentence that says what to do.
+%% There is one worker per minor version of Python (`priv/py_worker-3.11', ...), because a worker is
+%% linked to its libpython. The version of an executable is taken from `pyvenv.cfg' or from the name
+%% of the file behind its links, and only if neither tells, by running it (without a shell). Every
+%% refusal is a sentence that says what to do.
 %%
-%% Runs in the process that starts the context; what may block (running an executable) is bounded and happens in a
-%% process of its own.
+%% Runs in the process that starts the context; what may block (running an executable) is bounded
+%% and happens in a process of its own.
 %% @end
 -module(py_port_python).
 
@@ -80,7 +82,7 @@ priv_dir() ->
             Dir
     end.
 
-%% The ways to name a Python -----------------------------------------------------------------------------------------
+%% The ways to name a Python -----------------------------------------------------------------------
 
 -spec venv(binary()) -> {ok, resolved()} | failure().
 venv(Dir) ->
@@ -131,17 +133,33 @@ python_executable(Python) ->
         Path -> examine(python, to_binary(Path))
     end.
 
-%% `python3' of PATH if we have a worker for it, else the newest worker whose Python is in PATH.
+%% The version that was `python3' when the workers were built, if its executable is in PATH; else the
+%% first `python3' of PATH for which there is a worker, else the newest worker whose Python is
+%% in PATH. Wrapper scripts come last: which Python they mean depends on things that the node does
+%% not share with a login shell, and running one costs more than starting a worker.
 -spec default_python() -> {ok, resolved()} | failure().
 default_python() ->
     Workers = workers(),
-    Candidates = ["python3" | ["python" ++ binary_to_list(V) || V <- Workers]],
-    Found = [to_binary(P) || N <- Candidates, P <- [os:find_executable(N)], is_list(P)],
+    Versions = built_for() ++ [<<"3">> | Workers],
+    Candidates = ["python" ++ binary_to_list(V) || V <- Versions],
+    Found = [to_binary(P) || N <- Candidates, P <- in_path(N)],
     case {Workers, [{V, P} || P <- Found, {ok, V} <- [name_version(P)], lists:member(V, Workers)]} of
         {[], _} -> no_worker(python, <<"3">>);
         {_, [{Version, Path} | _]} -> with_worker(python, Version, Path);
         {_, []} -> first_that_works(Found, Workers)
     end.
+
+-spec built_for() -> [version()].
+built_for() ->
+    case file:read_file(filename:join(priv_dir(), "default_python")) of
+        {ok, Text} -> [string:trim(Text)];
+        {error, _} -> []
+    end.
+
+-spec in_path(string()) -> [string()].
+in_path(Name) ->
+    Dirs = string:lexemes(os:getenv("PATH", ""), ":"),
+    [Path || Dir <- Dirs, Path <- [os:find_executable(Name, Dir)], is_list(Path)].
 
 -spec first_that_works([binary()], [version()]) -> {ok, resolved()} | failure().
 first_that_works([Path | Rest], Workers) ->
@@ -153,7 +171,7 @@ first_that_works([], Workers) ->
     bad(python, "found no Python in PATH for any of the workers that were built (~ts); give the "
         "option python", [lists:join(", ", Workers)]).
 
-%% Versions ----------------------------------------------------------------------------------------------------------
+%% Versions ----------------------------------------------------------------------------------------
 
 -spec examine(atom(), binary()) -> {ok, resolved()} | failure().
 examine(Key, Path) ->
@@ -161,7 +179,7 @@ examine(Key, Path) ->
         {ok, Version} ->
             with_worker(Key, Version, Path);
         unknown ->
-            case probe(Path) of
+            case probed(Path) of
                 {ok, Version, Executable} -> with_worker(Key, Version, Executable);
                 {error, Why} -> bad(Key, "~ts did not tell its version: ~ts", [Path, Why])
             end
@@ -170,7 +188,7 @@ examine(Key, Path) ->
 %% The file behind the links is called python3.X in every installation except wrapper scripts.
 -spec name_version(binary()) -> {ok, version()} | unknown.
 name_version(Path) ->
-    Real = follow(Path, 16),
+    Real = to_binary(follow(Path, 16)),
     Base = filename:basename(Real),
     case re:run(Base, "^python(3\\.\\d+)$", [{capture, [1], binary}]) of
         {match, [Version]} ->
@@ -182,14 +200,13 @@ name_version(Path) ->
             unknown
     end.
 
--spec follow(binary(), non_neg_integer()) -> binary().
+-spec follow(file:filename_all(), non_neg_integer()) -> file:filename_all().
 follow(Path, 0) ->
     Path;
 follow(Path, N) ->
     case file:read_link_all(Path) of
         {ok, Target} ->
-            Base = to_binary(filename:dirname(Path)),
-            follow(to_binary(filename:join(Base, to_binary(Target))), N - 1);
+            follow(filename:join([filename:dirname(Path), Target]), N - 1);
         {error, _} -> Path
     end.
 
@@ -222,7 +239,23 @@ no_worker(Key, Version) ->
     bad(Key, "no worker was built for Python ~ts (built: ~ts); install its headers and shared "
         "library and build py_port again", [Version, Have]).
 
-%% Asking an executable ----------------------------------------------------------------------------------------------
+%% Asking an executable ----------------------------------------------------------------------------
+
+%% Asked once in the node's life, as long as what it named is there.
+-spec probed(binary()) -> {ok, version(), binary()} | {error, unicode:chardata()}.
+probed(Path) ->
+    Key = {?MODULE, Path},
+    case persistent_term:get(Key, none) of
+        {ok, _, Executable} = Known ->
+            case filelib:is_regular(Executable) of
+                true -> Known;
+                false -> probe(Path)
+            end;
+        none ->
+            Answer = probe(Path),
+            _ = [persistent_term:put(Key, Answer) || {ok, _, _} <- [Answer]],
+            Answer
+    end.
 
 -spec probe(binary()) -> {ok, version(), binary()} | {error, unicode:chardata()}.
 probe(Path) ->

@@ -1,10 +1,11 @@
 %% @doc Object references of one context: which handle in the worker is held by which process.
 %%
-%% Pure. Invariant: a handle is here from the REF frame until its RELEASE frame, with exactly one holder.
+%% Pure. Invariant: a handle is here from the REF frame until its RELEASE frame, with exactly one
+%% holder.
 %% @end
 -module(py_port_refs).
 
--export([new/0, add/3, remove/2, give/3, drop_holder/2, size/1, is_holder/2]).
+-export([new/0, add/3, remove/2, give/3, drop_holder/2, size/1]).
 -export_type([refs/0, handle/0]).
 
 -type handle() :: non_neg_integer().
@@ -64,10 +65,6 @@ drop_holder(Pid, #refs{holder = Holder, handles = Handles} = Refs) ->
         error ->
             {[], Refs}
     end.
-
--spec is_holder(pid(), refs()) -> boolean().
-is_holder(Pid, #refs{handles = Handles}) ->
-    is_map_key(Pid, Handles).
 
 -spec size(refs()) -> non_neg_integer().
 size(#refs{holder = Holder}) ->

@@ -1,9 +1,10 @@
 %% @doc Owns the table of contexts and knows which processes stand behind its rows.
 %%
-%% A context writes and deletes its own row; this process deletes it for a context that was killed before it could.
-%% Invariant: a row whose process is dead disappears as soon as the registry has seen the process go down.
-%% When the registry ends, every context on the node is told to stop and is waited for, also those that hang below other
-%% supervisors: nothing of py_port outlives the application.
+%% A context writes and deletes its own row; this process deletes it for a context that was killed
+%% before it could. Invariant: a row whose process is dead disappears as soon as the registry has
+%% seen the process go down. When the registry ends, every context on the node is told to stop and
+%% is waited for, also those that hang below other supervisors: nothing of py_port outlives the
+%% application.
 %% @end
 -module(py_port_registry).
 
@@ -14,8 +15,8 @@
 -export([start_link/0, enter/1, leave/1, lookup/1, contexts/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
-%% How long the contexts have to stop when the application stops; a context needs at most 2 s for a worker that does
-%% not want to.
+%% How long the contexts have to stop when the application stops; a context needs at most 2 s for a
+%% worker that does not want to.
 -define(STOP_TIMEOUT, 8000).
 
 -type monitors() :: #{pid() => reference()}.
@@ -24,14 +25,16 @@
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
-%% @doc Called by an owner when its worker is ready. Answers with the registry's pid, which the owner watches.
+%% @doc Called by an owner when its worker is ready. Answers with the registry's pid, which the
+%% owner watches.
 -spec enter(#ctx{}) -> pid().
 enter(#ctx{pid = Pid} = Row) when Pid =:= self() ->
     Registry = gen_server:call(?MODULE, {watch, Pid}, infinity),
     true = ets:insert(?CONTEXTS, Row),
     Registry.
 
-%% @doc Called by an owner before it answers its callers for the last time. The table may be gone already.
+%% @doc Called by an owner before it answers its callers for the last time. The table may be gone
+%% already.
 -spec leave(pid()) -> ok.
 leave(Pid) when Pid =:= self() ->
     try ets:delete(?CONTEXTS, Pid) of
@@ -58,7 +61,7 @@ contexts() ->
         error:badarg -> []
     end.
 
-%% gen_server --------------------------------------------------------------------------------------------------------
+%% gen_server --------------------------------------------------------------------------------------
 
 -spec init([]) -> {ok, monitors()}.
 init([]) ->
@@ -98,6 +101,7 @@ wait(Monitors, Timer) ->
         {'DOWN', _, process, Pid, _} ->
             wait(maps:remove(Pid, Monitors), Timer);
         {timeout, Timer, stop} ->
-            %% The port closes with its owner, and the launcher ends the worker when the pipes close.
+            %% The port closes with its owner, and the launcher ends the worker when the pipes
+            %% close.
             lists:foreach(fun(Pid) -> exit(Pid, kill) end, maps:keys(Monitors))
     end.

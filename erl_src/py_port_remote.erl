@@ -1,8 +1,9 @@
-%% @doc Requests to contexts on other nodes: they run there, in a process that stands for the caller.
+%% @doc Requests to contexts on other nodes: they run there, in a process that stands for the
+%% caller.
 %%
-%% The deadline is the same on both sides. When the caller dies, or its node is lost, the process that stands for it is
-%% killed, and the context stops the request as it does for every caller that dies. An object reference is held by the
-%% caller itself, not by its stand-in.
+%% The deadline is the same on both sides. When the caller dies, or its node is lost, the process
+%% that stands for it is killed, and the context stops the request as it does for every caller that
+%% dies. An object reference is held by the caller itself, not by its stand-in.
 %% @end
 -module(py_port_remote).
 
@@ -12,10 +13,10 @@
 %% called on the context's node
 -export([serve/4]).
 
--spec apply(node(), atom(), [term()], term(), timeout()) -> term().
-apply(Node, Function, Args, Opts, Timeout) ->
+-spec apply(node(), {module(), atom()}, [term()], term(), timeout()) -> term().
+apply(Node, {Module, Function}, Args, Opts, Timeout) ->
     try
-        erpc:call(Node, ?MODULE, serve, [self(), Function, Args, Opts], bound(Timeout))
+        erpc:call(Node, ?MODULE, serve, [self(), {Module, Function}, Args, Opts], bound(Timeout))
     catch
         error:{erpc, timeout} -> {error, timeout};
         error:{erpc, noconnection} -> {error, {worker_down, {node_down, Node}}};
@@ -28,10 +29,10 @@ bound(infinity) -> infinity;
 bound(Ms) when Ms < 16#ffffffff - 1000 -> Ms + 1000;
 bound(Ms) -> Ms.
 
--spec serve(pid(), atom(), [term()], term()) -> term().
-serve(Client, Function, Args, Opts) ->
+-spec serve(pid(), {module(), atom()}, [term()], term()) -> term().
+serve(Client, {Module, Function}, Args, Opts) ->
     ok = watch(Client),
-    erlang:apply(py_port_call, Function, Args ++ options(Opts, Client)).
+    erlang:apply(Module, Function, Args ++ options(Opts, Client)).
 
 -spec options(term(), pid()) -> [term()].
 options(none, _) -> [];

@@ -1,7 +1,8 @@
 %% @doc Reads the launcher's report: docs/protocol.md, section 7.
 %%
-%% Pure. The text comes from a file that a worker may have scribbled over, so it is untrusted: numbers are bounded,
-%% sections may not claim more bytes than are there, no atom is made from it, and an unknown line is skipped.
+%% Pure. The text comes from a file that a worker may have scribbled over, so it is untrusted:
+%% numbers are bounded, sections may not claim more bytes than are there, no atom is made from it,
+%% and an unknown line is skipped.
 %% @end
 -module(py_port_report).
 
@@ -95,7 +96,8 @@ line(_, Rest, Report) ->
 section(Key, Size, Text, Report) ->
     case Text of
         <<Bytes:Size/binary, "\n", Rest/binary>> ->
-            %% Copied: a post-mortem outlives the report, which it would otherwise keep alive as a whole.
+            %% Copied: a post-mortem outlives the report, which it would otherwise keep alive as a
+            %% whole.
             {more, Rest, Report#{Key => binary:copy(Bytes)}};
         _ ->
             incomplete

@@ -1,13 +1,15 @@
-%% @doc Brings a worker up: opens the port, checks the launcher's HELLO, sends the configuration, waits for READY.
+%% @doc Brings a worker up: opens the port, checks the launcher's HELLO, sends the configuration,
+%% waits for READY.
 %%
-%% Runs in the owner before it has any caller, bounded by `start_timeout' (and `init_timeout' when there is an `init').
-%% Every failure is `{start_failed, Map}' with what the worker printed and where Python was, and leaves no process behind.
+%% Runs in the owner before it has any caller, bounded by `start_timeout' (and `init_timeout' when
+%% there is an `init'). Every failure is `{start_failed, Map}' with what the worker printed and
+%% where Python was, and leaves no process behind.
 %% @end
 -module(py_port_start).
 
 -include("py_port_wire.hrl").
 
--export([run/1, label/1]).
+-export([run/1]).
 -export_type([started/0, start/0]).
 
 -type start() :: #{
@@ -42,15 +44,15 @@
     timer :: reference() | none
 }).
 
-%% A worker reads eagerly, so what is queued in the port is waiting for its own turn to be written: deep enough for many
-%% callers' requests, shallow enough that a stopped worker costs little memory.
+%% A worker reads eagerly, so what is queued in the port is waiting for its own turn to be written:
+%% deep enough for many callers' requests, shallow enough that a stopped worker costs little memory.
 -define(BUSY_LOW, 131072).
 -define(BUSY_HIGH, 524288).
 %% Token of the stack request at start; the context's own ids begin after it.
 -define(DUMP_TOKEN, 1).
 
-%% The node's environment is not the worker's: it may hold secrets. These names, and names that begin like those of the
-%% second list, are harmless and wanted.
+%% The node's environment is not the worker's: it may hold secrets. These names, and names that
+%% begin like those of the second list, are harmless and wanted.
 -define(ENV_NAMES, [
     "PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TZDIR", "TMPDIR", "TEMP", "TMP", "USER", "LOGNAME",
     "SHELL", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"
@@ -136,7 +138,7 @@ label(#{name := {local, Name}}) -> atom_to_binary(Name);
 label(#{name := {global, Name}}) -> py_port_error:text(io_lib:format("~tp", [Name]));
 label(#{name := {via, _, Name}}) -> py_port_error:text(io_lib:format("~tp", [Name])).
 
-%% HELLO -------------------------------------------------------------------------------------------------------------
+%% HELLO -------------------------------------------------------------------------------------------
 
 -spec hello(#s{}) -> {ok, started()} | {error, term()} | {parent_down, term()}.
 hello(#s{port = Port} = S) ->
@@ -245,7 +247,7 @@ started(Ready, S) ->
         tail => S#s.tail
     }.
 
-%% Waiting -----------------------------------------------------------------------------------------------------------
+%% Waiting -----------------------------------------------------------------------------------------
 
 %% The next frame that is not output.
 -spec next(#s{}) ->
@@ -274,7 +276,8 @@ next(#s{port = Port, timer = Timer, start = #{parent := Parent}} = S) ->
 
 -spec output(byte(), non_neg_integer(), binary(), #s{}) -> #s{}.
 output(_, _, _, #s{credit = 0} = S) ->
-    %% An overdraft: nobody gets these lines, and the worker will be ended when it breaks the protocol as a context.
+    %% An overdraft: nobody gets these lines, and the worker will be ended when it breaks the
+    %% protocol as a context.
     S;
 output(Flags, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
     case Flags band ?F_STDERR of
@@ -302,7 +305,7 @@ cancel_timer(#s{timer = Timer} = S) when is_reference(Timer) ->
 cancel_timer(S) ->
     S.
 
-%% Failing -----------------------------------------------------------------------------------------------------------
+%% Failing -----------------------------------------------------------------------------------------
 
 %% The worker said why it does not start, and exits by itself.
 -spec refused({ok, term()} | {error, term()}, #s{}) -> {error, term()}.
@@ -310,8 +313,9 @@ refused(Decoded, S) ->
     {What, Error, Message} =
         case Decoded of
             {ok, {python, #{formatted := Text}} = E} -> {init, E, Text};
-            {ok, {What0, Text}} when is_atom(What0), is_binary(Text) -> {What0, {What0, Text}, Text};
-            {ok, Text} when is_binary(Text) -> {worker, Text, Text};
+            {ok, {What0, Text}} when is_atom(What0), is_binary(Text) -> {What0, none, Text};
+            {ok, {What0, E}} when is_atom(What0) -> {What0, E, py_port_error:format(E)};
+            {ok, Text} when is_binary(Text) -> {worker, none, Text};
             {ok, Other} -> {worker, Other, py_port_error:format(Other)};
             {error, Bad} -> {protocol, none, py_port_error:format({bad_reply, Bad})}
         end,
@@ -331,11 +335,16 @@ await_end(S) ->
 give_up(What, Message, Error, #s{body = Body, os_pid = OsPid} = S0) ->
     S = cancel_timer(S0),
     Seen =
-        case OsPid > 0 andalso py_port_death:dump(Body, ?DUMP_TOKEN) of
+        %% Where Python is tells something only if it is Python that does not come along.
+        case OsPid > 0 andalso is_slow(What) andalso py_port_death:dump(Body, ?DUMP_TOKEN) of
             Exit when Exit =:= false; Exit =:= no -> py_port_death:kill(Body);
             Exit -> Exit
         end,
     fail(What, Message, Error, Seen, S).
+
+-spec is_slow(atom()) -> boolean().
+is_slow(What) ->
+    What =:= ready_timeout orelse What =:= init_timeout.
 
 -spec gone(py_port_death:exit_seen(), #s{}) -> {error, term()}.
 gone(Seen, S) ->

@@ -2,7 +2,8 @@
 %%
 %% `rest_for_one': what is started later needs what was started before.
 %% <ul>
-%% <li>`py_port_registry': if it is lost, the table of contexts is lost, and every context stops;</li>
+%% <li>`py_port_registry': if it is lost, the table of contexts is lost, and every context
+%% stops;</li>
 %% <li>`py_port_context_sup': if it is lost, the contexts that hang below it are lost.</li>
 %% </ul>
 %% @end

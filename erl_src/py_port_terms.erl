@@ -1,16 +1,19 @@
-%% @doc Terms across the border: encoding what a caller sends and decoding what a worker answers, both in the caller's
-%% own process.
+%% @doc Terms across the border: encoding what a caller sends and decoding what a worker answers,
+%% both in the caller's own process.
 %%
 %% A worker is not trusted. `binary_to_term/2' with `safe' creates no atoms, and that is not enough:
 %% <ul>
-%% <li>a compressed term may be a thousand times larger than its bytes, so it is refused by its first byte;</li>
-%% <li>a fun may name any function of this node (`fun os:cmd/1' passes `safe'), so a fun is accepted only if this node
+%% <li>a compressed term may be a thousand times larger than its bytes, so it is refused by its
+%% first byte;</li>
+%% <li>a fun may name any function of this node (`fun os:cmd/1' passes `safe'), so a fun is accepted
+%% only if this node
 %%     gave that very fun to that context before;</li>
 %% <li>trailing bytes mean that the frame is not what it says.</li>
 %% </ul>
 %%
-%% Looking for funs costs a walk of the term, so the bytes are searched for the two tags that make funs first, unless the
-%% payload is so small that walking is cheaper than searching. No other process is involved, nothing here blocks.
+%% Looking for funs costs a walk of the term, so the bytes are searched for the two tags that make
+%% funs first, unless the payload is so small that walking is cheaper than searching. No other
+%% process is involved, nothing here blocks.
 %% @end
 -module(py_port_terms).
 
@@ -26,7 +29,8 @@
 %% EXPORT_EXT and NEW_FUN_EXT.
 -define(FUN_TAGS, [<<112>>, <<113>>]).
 -define(PATTERN, {?MODULE, fun_tags}).
-%% Up to this many bytes a walk is cheaper than a search (binary:match/2 costs as much as walking some thirty elements).
+%% Up to this many bytes a walk is cheaper than a search (binary:match/2 costs as much as walking
+%% some thirty elements).
 -define(SMALL, 128).
 %% A binary of this size is handed to the port as it is instead of being copied.
 -define(LARGE_BYTES, 16384).
@@ -36,14 +40,15 @@
 %% How many of the funs that were given to a context are remembered.
 -define(MAX_FUNS, 10000).
 
-%% @doc Called once when the application starts. Also makes sure that every atom a worker may send exists.
+%% @doc Called once when the application starts. Also makes sure that every atom a worker may send
+%% exists.
 -spec init() -> ok.
 init() ->
     _ = known_atoms(),
-    persistent_term:put(?PATTERN, binary:compile_pattern(?FUN_TAGS)).
+    ok.
 
-%% @doc The atoms of the error terms and maps of docs/protocol.md, and those that stand for values: `safe' decoding
-%% accepts only atoms that exist.
+%% @doc The atoms of the error terms and maps of docs/protocol.md, and those that stand for values:
+%% `safe' decoding accepts only atoms that exist.
 -spec known_atoms() -> [atom()].
 known_atoms() ->
     [python, type, module, message, traceback, file, line, function, source, cause, context] ++
@@ -51,7 +56,7 @@ known_atoms() ->
         [nan, infinity, neg_infinity, none, nil, undefined, null, true, false, bytes, set] ++
         [os_pid, executable, prefix, version, queued, running, draining, handles, protocol] ++
         [date, time, datetime, timedelta, decimal, uuid, complex, '$py_ref', start_failed, init] ++
-        [config, exit, text, offset, end_line, column, end_column, exceptions].
+        [config, calls, tasks, limits, exit, text, offset, end_line, column, end_column, exceptions].
 
 %% @doc Encodes, and remembers the funs in it as given to this context.
 -spec encode(term(), #ctx{}) -> encoded().
@@ -79,10 +84,13 @@ decode_plain(Payload) ->
 -spec decode_with(binary(), fun((fun()) -> boolean())) -> {ok, term()} | {error, bad_reply()}.
 decode_with(<<131, 80, _/binary>>, _) ->
     {error, compressed};
+decode_with(<<131, 109, Size:32, Bytes:Size/binary>>, _) when Size >= ?LARGE_BYTES ->
+    %% binary_to_term/2 would copy it. This way it shares the memory of the frame, which is hardly larger.
+    {ok, Bytes};
 decode_with(Payload, IsKnown) ->
     try binary_to_term(Payload, [safe, used]) of
         {Term, Used} when Used =:= byte_size(Payload) ->
-            case may_hold_fun(Payload) andalso has_fun(Term) andalso unknown_fun(Term, IsKnown) of
+            case has_fun(Term) andalso unknown_fun(Term, IsKnown) of
                 false -> {ok, Term};
                 {unknown, Fun} -> {error, {unknown_fun, describe(Fun)}}
             end;
@@ -92,17 +100,11 @@ decode_with(Payload, IsKnown) ->
         error:badarg -> {error, malformed_or_unsafe}
     end.
 
--spec may_hold_fun(binary()) -> boolean().
-may_hold_fun(Payload) when byte_size(Payload) =< ?SMALL ->
-    true;
-may_hold_fun(Payload) ->
-    binary:match(Payload, persistent_term:get(?PATTERN)) =/= nomatch.
-
 -spec describe(fun()) -> binary().
 describe(Fun) ->
     py_port_error:text(io_lib:format("~tp", [Fun])).
 
-%% Walks -------------------------------------------------------------------------------------------------------------
+%% Walks -------------------------------------------------------------------------------------------
 
 -spec has_fun(term()) -> boolean().
 has_fun(Term) ->
@@ -175,7 +177,7 @@ each_fun(Fun, Do) when is_function(Fun) ->
 each_fun(_, _) ->
     ok.
 
-%% Funs given to a context -------------------------------------------------------------------------------------------
+%% Funs given to a context -------------------------------------------------------------------------
 
 %% The table holds {Fun, N} and {N, Fun}: the newest ?MAX_FUNS of them.
 -spec remember(term(), ets:tid(), atomics:atomics_ref()) -> ok.

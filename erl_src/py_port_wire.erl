@@ -1,13 +1,14 @@
 %% @doc Frames and headers: the Erlang twin of docs/protocol.md, sections 2, 3 and 5.
 %%
-%% Pure. Headers only: payloads are encoded and decoded by {@link py_port_terms} in the process of whoever cares. The
-%% owner of a port matches incoming headers in place (see py_port_wire.hrl) because that is its hot path.
+%% Pure. Headers only: payloads are encoded and decoded by {@link py_port_terms} in the process of
+%% whoever cares. The owner of a port matches incoming headers in place (see py_port_wire.hrl)
+%% because that is its hot path.
 %% @end
 -module(py_port_wire).
 
 -include("py_port_wire.hrl").
 
--export([request/5, short/1, short/2, short/3, hello/1, kind_name/1]).
+-export([request/5, short/2, short/3, hello/1, kind_name/1]).
 -export_type([id/0, hello/0]).
 
 -type id() :: non_neg_integer().
@@ -30,10 +31,6 @@ request(Kind, Flags, Id, infinity, Trace) ->
 request(Kind, Flags, Id, Deadline, Trace) ->
     <<Kind, (Flags bor ?F_TRACE), 0:16, Id:64, 0:64, Deadline:64, (byte_size(Trace)):16,
         Trace/binary>>.
-
--spec short(byte()) -> binary().
-short(Kind) ->
-    short(Kind, 0).
 
 -spec short(byte(), id()) -> binary().
 short(Kind, Id) ->

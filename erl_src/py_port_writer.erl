@@ -1,12 +1,13 @@
 %% @doc Sends control frames for one context, so that the owner never writes to the port.
 %%
-%% A process that writes to a busy port is suspended until the worker reads again. Suspended, the owner would lose its
-%% timers, its watch over callers and the means to kill the worker; this process has nothing to lose. Frames leave in the
-%% order in which they were asked for. Its mailbox holds at most one CANCEL per request, one RELEASE per reference and
-%% what {@link py_port_io} gives back as credit: all bounded by what the context has going on.
+%% A process that writes to a busy port is suspended until the worker reads again. Suspended, the
+%% owner would lose its timers, its watch over callers and the means to kill the worker; this
+%% process has nothing to lose. Frames leave in the order in which they were asked for. Its mailbox
+%% holds at most one CANCEL per request, one RELEASE per reference and what {@link py_port_io} gives
+%% back as credit: all bounded by what the context has going on.
 %%
-%% Linked to its owner and ended by it. Waits without a timeout: the only thing that can happen is a frame or the end of
-%% the owner.
+%% Linked to its owner and ended by it. Waits without a timeout: the only thing that can happen is a
+%% frame or the end of the owner.
 %% @end
 -module(py_port_writer).
 

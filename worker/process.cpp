@@ -1,6 +1,7 @@
 #include "process.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -24,6 +25,13 @@ void reset_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+/// malloc would give every frame of a megabyte back to the system and fault all its pages in again for the next, which costs more than
+/// carrying the frame. The main loop gives memory back when large frames have stopped coming.
+void keep_large_memory() {
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
+}
+
 Result<void> limit(const char* name, int resource, const std::optional<std::uint64_t>& value) {
   if (!value) return {};
   const rlimit both{*value, *value};
@@ -43,6 +51,7 @@ Result<void> become_worker() {
   reset_signals();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::setpgid(0, 0);
+  keep_large_memory();
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   return {};
 }

@@ -9,7 +9,7 @@
     ctx/1, context/1, marker/2, in_flight/1, async/1, await/1, kill/1, await_log/0, message/1
 ]).
 
-suite() -> [{timetrap, {minutes, 3}}].
+suite() -> [{timetrap, {minutes, 2}}].
 
 all() -> py_port_test:cases(?MODULE).
 
@@ -290,6 +290,8 @@ a_timeout_stops_time_sleep(Config) -> stops(sleep_long, cancelled, Config).
 a_timeout_stops_an_endless_loop(Config) -> stops(loop_forever, cancelled, Config).
 
 a_timeout_stops_a_regular_expression_that_explodes(Config) -> stops(regex_forever, cancelled, Config).
+
+a_timeout_stops_a_system_call_that_keeps_the_gil(Config) -> stops(sleep_with_the_gil, cancelled, Config).
 
 a_timeout_runs_finally(Config) ->
     Ctx = ctx(Config),

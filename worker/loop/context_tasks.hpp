@@ -24,6 +24,8 @@ class ContextTasks final : public TaskHost {
 
   /// True when step() has something to do now.
   bool due() const { return due_; }
+  /// Requests that are tasks now.
+  bool pending() const { return !tasks_.empty(); }
   bool any() const { return loop_object_.get() != nullptr; }
   /// One step of the asyncio loop; then says when the next is due. Main thread, no loop running.
   void step(const Gil& gil);

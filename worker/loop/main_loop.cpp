@@ -1,6 +1,7 @@
 #include "loop/main_loop.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@ namespace {
 constexpr std::uint64_t kFlushAfterNs = 50'000;  ///< an answer waits no longer than this for company
 constexpr std::size_t kFlushBytes = 256u << 10;
 constexpr std::uint64_t kPoliteAfterNs = 4'000;  ///< of spinning; from then on whoever else wants the core gets it
+constexpr std::size_t kLargeFrame = 1u << 20;
+constexpr std::uint64_t kTrimAfterMs = 1000;
 constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands have their turn
 
 void ignore(uv_poll_t*, int, int) {}  // being woken is all
@@ -48,6 +51,10 @@ void MainLoop::open_handles() {
   signal_write_ = UniqueFd(pipe[1]);
   set_wakeup_fd(signal_write_.get());
   signals_ = watch("signals", signal_read_.get());
+  woken_ = must(uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop, h, [](uv_async_t*) {}); }));
+  trim_ = must(uv::open<uv_timer_t>("trim", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
+  grace_ = must(uv::open<uv_timer_t>("grace", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
+  parts_.sentinel.on_work([async = woken_.get()] { uv_async_send(async); });
   uv_poll_start(in_.get(), UV_READABLE | UV_DISCONNECT, ignore);
   uv_poll_start(signals_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
     std::array<char, 64> bytes;
@@ -69,11 +76,22 @@ MainLoop::End MainLoop::run(const Gil& gil) {
     parts_.outbox.collect();
     parts_.sentinel.idle();
     flush();
-    if (stopping_ && !parts_.session.has_requests()) break;
+    if (may_stop()) break;
     if (!ended_) wait(gil);
   }
+  parts_.sentinel.busy();
+  parts_.sentinel.on_work({});
   set_wakeup_fd(-1);
   return end_;
+}
+
+/// Requests and tasks may finish, but the last quarter of the grace is for cancelling tasks and for Python's own end.
+void MainLoop::begin_stop(std::uint64_t grace_ms) {
+  stopping_ = true;
+  uv_update_time(parts_.uv.get());
+  uv_timer_start(grace_.get(), [](uv_timer_t* timer) {
+    if (timer->data) static_cast<MainLoop*>(timer->data)->grace_over_ = true;
+  }, grace_ms - grace_ms / 4, 0);
 }
 
 void MainLoop::obey(const Gil& gil) {
@@ -82,7 +100,7 @@ void MainLoop::obey(const Gil& gil) {
     switch (command.what) {
       case session::Command::What::cancel_task: parts_.tasks.cancel(gil, command.id); break;
       case session::Command::What::release: parts_.handles.release(gil, command.id); break;
-      case session::Command::What::stop: stopping_ = true; break;
+      case session::Command::What::stop: begin_stop(command.id); break;
     }
   }
 }
@@ -100,6 +118,14 @@ void MainLoop::run_requests(const Gil& gil) {
 void MainLoop::run_one(const Gil& gil, const port::Frame& frame) {
   const std::uint64_t id = frame.header.id;
   if (parts_.executor.run(gil, frame) == Executor::Outcome::answered) parts_.session.finished(id);
+  if (frame.size() > kLargeFrame || parts_.outbox.bytes() > kLargeFrame) trim_later();
+}
+
+/// A while after the last large frame, what malloc kept for the next one goes back to the system: once, then all is quiet.
+void MainLoop::trim_later() {
+  if (uv_is_active(reinterpret_cast<uv_handle_t*>(trim_.get()))) return;
+  uv_update_time(parts_.uv.get());
+  uv_timer_start(trim_.get(), [](uv_timer_t*) { ::malloc_trim(0); }, kTrimAfterMs, 0);
 }
 
 void MainLoop::run_tasks(const Gil& gil) {
@@ -147,7 +173,7 @@ bool MainLoop::spin() {
   if (!spin_.worth_it() || out_armed_) return false;
   const std::uint64_t began = monotonic_ns();
   for (std::uint64_t now = began; now < began + spin_.limit_ns(); now = monotonic_ns()) {
-    if (read()) return true;
+    if (read() || has_work()) return true;
     // The BEAM's schedulers may want this very core to make the frame we are looking for.
     if (now > began + kPoliteAfterNs) ::sched_yield();
   }

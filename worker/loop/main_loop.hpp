@@ -37,11 +37,14 @@ class MainLoop {
 
  private:
   void open_handles();
+  void begin_stop(std::uint64_t grace_ms);
+  bool may_stop() const { return stopping_ && (grace_over_ || (!parts_.session.has_requests() && !parts_.tasks.pending())); }
   void obey(const Gil& gil);
   void run_requests(const Gil& gil);
   void run_one(const Gil& gil, const port::Frame& frame);
   void run_tasks(const Gil& gil);
   void check_signals();
+  void trim_later();
   void flush();
   void wait(const Gil& gil);
   bool spin();
@@ -53,12 +56,16 @@ class MainLoop {
   SpinPolicy spin_;
   Error why_{};
   bool stopping_ = false;
+  bool grace_over_ = false;
   bool ended_ = false;
   End end_ = End::stopped;
   std::uint64_t last_flush_ = 0;
   uv::Handle<uv_poll_t> in_;
   uv::Handle<uv_poll_t> out_;
   uv::Handle<uv_poll_t> signals_;
+  uv::Handle<uv_async_t> woken_;
+  uv::Handle<uv_timer_t> grace_;
+  uv::Handle<uv_timer_t> trim_;
   UniqueFd signal_read_;
   UniqueFd signal_write_;
   bool out_armed_ = false;

@@ -63,7 +63,8 @@ void Sentinel::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
     const bool watching = look_at_main();
     const bool reading = taken_over_ && !session_.full();
-    const bool writing = outbox_.pending();
+    // What main left behind we write only while main cannot; our own lines always.
+    const bool writing = outbox_.pending() && (taken_over_ || emitted_);
     std::array<pollfd, 5> fds{{
         {wake_.get(), POLLIN, 0},
         {stdout_.open ? stdout_.fd : -1, POLLIN, 0},
@@ -86,7 +87,7 @@ void Sentinel::run() {
     } else if (fds[3].revents & (POLLHUP | POLLERR)) {
       ::_exit(0);  // the BEAM is gone, and main cannot hear it
     }
-    if (outbox_.pending() && outbox_.flush() == port::Outbox::State::broken && taken_over_) ::_exit(0);
+    if (taken_over_ || emitted_) write_frames();
   }
 }
 
@@ -119,7 +120,24 @@ void Sentinel::read_frames() {
     case Inlet::State::broken:
       std::fprintf(stderr, "py_worker: protocol error: %s\n", inlet_.why().message.c_str());
       ::_exit(3);
-    default: break;
+    case Inlet::State::nothing: return;
+    case Inlet::State::some: break;
+  }
+  // Main may have come back between our look and our read, found the pipe empty because we had just emptied it, and gone to sleep.
+  // Either we see here that it is idle, or it sees our frames when it looks for work after idle().
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (is_busy()) return;
+  const std::lock_guard lock(waker_);
+  if (wake_main_) wake_main_();
+}
+
+void Sentinel::write_frames() {
+  switch (outbox_.flush()) {
+    case port::Outbox::State::empty: emitted_ = false; break;
+    case port::Outbox::State::blocked: break;
+    case port::Outbox::State::broken:
+      emitted_ = false;  // main finds out when it writes
+      if (taken_over_) ::_exit(0);
   }
 }
 
@@ -145,6 +163,7 @@ void Sentinel::emit(Capture& capture, std::string_view line, bool cut) {
   }
   const std::uint8_t flags = static_cast<std::uint8_t>(capture.flag | (cut ? port::kFlagCut : 0));
   outbox_.append(port::Kind::output, flags, std::exchange(capture.dropped, 0), bytes_of(line));
+  emitted_ = true;
 }
 
 /// A flood has ended: says how much of it was dropped, for there may be no further line to say it with.
@@ -153,6 +172,7 @@ void Sentinel::report_dropped() {
     if (capture->dropped == 0 || !capture->rate.allow(monotonic_ns()) || !take_credit()) continue;
     const std::uint8_t flags = static_cast<std::uint8_t>(capture->flag | port::kFlagCountOnly);
     outbox_.append(port::Kind::output, flags, std::exchange(capture->dropped, 0));
+    emitted_ = true;
   }
 }
 

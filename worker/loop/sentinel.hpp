@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <thread>
 
 #include "base/unique_fd.hpp"
@@ -38,8 +39,16 @@ class Sentinel {
     if (asleep_.load(std::memory_order_seq_cst)) wake();
   }
   /// Main is back and reads the pipe itself.
+  /// Look for work after this, and only then sleep: what the sentinel has read before it is in the session by now; for what it reads later
+  /// it wakes main.
   void idle() {
-    if (is_busy()) activity_.fetch_add(1, std::memory_order_release);
+    if (is_busy()) activity_.fetch_add(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+  /// How to wake main out of its sleep, from the sentinel's thread: set before the first idle(), taken back (empty) before what it uses ends.
+  void on_work(std::function<void()> wake_main) {
+    const std::lock_guard lock(waker_);
+    wake_main_ = std::move(wake_main);
   }
   void more_credit(std::uint64_t lines) { credit_.fetch_add(lines, std::memory_order_relaxed); }
   /// Reads what the output pipes hold right now and sends it; used at the end. Only after the thread has been joined.
@@ -65,6 +74,7 @@ class Sentinel {
   void report_dropped();
   bool look_at_main();
   void read_frames();
+  void write_frames();
 
   Inlet& inlet_;
   session::Session& session_;
@@ -73,6 +83,8 @@ class Sentinel {
   Capture stdout_;
   Capture stderr_;
   UniqueFd wake_;
+  std::mutex waker_;
+  std::function<void()> wake_main_;
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> asleep_{false};
@@ -82,6 +94,7 @@ class Sentinel {
   std::uint64_t seen_ = 0;
   int quiet_ = 0;
   bool taken_over_ = false;
+  bool emitted_ = false;  ///< lines of ours may wait in the outbox
 };
 
 }  // namespace pyw::loop

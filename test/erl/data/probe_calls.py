@@ -69,7 +69,13 @@ def regex_forever(path):
 
 
 def hold_the_gil(path):
-    """A C function that holds the GIL and asks nobody."""
+    """A C loop that holds the GIL and never looks for signals."""
+    touch(path)
+    return sum(range(10**15))
+
+
+def sleep_with_the_gil(path):
+    """A C function that holds the GIL and waits in a system call, which a signal ends."""
     touch(path)
     return ctypes.PyDLL(None).sleep(600)
 

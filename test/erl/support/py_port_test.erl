@@ -11,8 +11,8 @@
 
 -export([start/0, start_context/1, stop_all/0, check_clean/0, data_dir/0, end_per_testcase/1, cases/1]).
 -export([context/1, ctx/1, in_flight/1, marker/2, await_file/1]).
--export([async/1, await/1, kill/1]).
--export([wait_until/2, os_alive/1, children/1, descendants/1, os_pid/1, flush/0]).
+-export([async/1, await/1, kill/1, evaluate/1, through_python/1]).
+-export([find_up/2, wait_until/2, os_alive/1, children/1, descendants/1, os_pid/1, flush/0]).
 -export([catch_logs/1, release_logs/1, await_log/0, message/1, python_of/1]).
 %% logger handler
 -export([log/2]).
@@ -58,7 +58,7 @@ in_flight(Ctx) ->
 %% @doc Every exported function of arity 1 is a test case: none can be forgotten in a list.
 -spec cases(module()) -> [atom()].
 cases(Suite) ->
-    Fixtures = [init_per_suite, end_per_suite, init_per_group, end_per_group, module_info],
+    Fixtures = [init_per_suite, end_per_suite, init_per_group, end_per_group, module_info, init],
     [F || {F, 1} <- Suite:module_info(exports), not lists:member(F, Fixtures)].
 
 %% @doc A file of this test that Python makes to say that it has come so far.
@@ -191,6 +191,27 @@ find_up(Dir, Name) ->
         true -> filename:join(Dir, Name);
         false when Dir =/= "/" -> find_up(filename:dirname(Dir), Name)
     end.
+
+%% Terms -------------------------------------------------------------------------------------------------------------
+
+%% @doc The term that Erlang source text stands for.
+-spec evaluate(string()) -> term().
+evaluate(Source) ->
+    {ok, Tokens, _} = erl_scan:string(Source ++ "."),
+    {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+    {value, Term, _} = erl_eval:exprs(Expressions, []),
+    Term.
+
+%% @doc What a term is after a trip through a context with `atoms => atom' and `binaries => bytes': itself, but for the
+%% three atoms that all are Python's `None' and for `{bytes, B}'.
+-spec through_python(term()) -> term().
+through_python(A) when A =:= nil; A =:= undefined -> none;
+through_python({bytes, B}) when is_binary(B) -> B;
+through_python([H | T]) -> [through_python(H) | through_python(T)];
+through_python(T) when is_tuple(T) -> list_to_tuple(through_python(tuple_to_list(T)));
+through_python(M) when is_map(M) ->
+    maps:from_list([{through_python(K), through_python(V)} || {K, V} <- maps:to_list(M)]);
+through_python(T) -> T.
 
 %% Other callers -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,85 @@
+#!/usr/bin/python3 -IS
+"""A worker that means harm: what fake_worker.py does, and ways to lie that it does not know.
+
+An environment variable of the configuration, HOSTILE_START, chooses what comes instead of READY.
+"""
+
+import os
+import signal
+import struct
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from fake_worker import OUT, Worker, encode  # noqa: E402
+
+
+class Hostile(Worker):
+    mute = False
+    status = None
+
+    def start(self, config):
+        mode = config["env"].get("HOSTILE_START", "")
+        if mode == "garbage":
+            os.write(OUT, bytes(range(256)) * 16)
+            signal.pause()
+        elif mode == "truncated":
+            os.write(OUT, struct.pack(">I", 100) + b"\x41")
+            os.write(2, b"half a frame is all you get\n")
+            os._exit(0)
+        elif mode == "flood":
+            while True:
+                self.output(b"stderr", b"never ready", force=True)
+        elif mode == "start_failed_bomb":
+            self.send(0x42, 1, b"\x83P\x7f\xff\xff\xff" + b"x" * 100)
+            signal.pause()
+        elif mode == "start_failed_and_stay":
+            self.send(0x42, 1, encode(b"no, but I stay"))
+            signal.pause()
+        elif mode == "close":
+            os.close(OUT)
+            signal.pause()
+        else:
+            super().start(config)
+
+    def frame(self, frame):
+        if self.mute:
+            return
+        if frame[0] == 0x23 and self.status is not None:
+            self.send(0x53, struct.unpack_from(">BBHQ", frame)[3], self.status)
+        else:
+            super().frame(frame)
+
+    def do_mute(self, ident, _flags):
+        """READY and then silence: reads everything, answers nothing, not even STOP."""
+        self.mute = True
+        self.ok(ident, 1)
+
+    def do_status(self, ident, _flags, payload, times):
+        self.status = payload * times
+        self.ok(ident, 1)
+
+    def do_close_output(self, _ident, _flags):
+        os.close(OUT)
+        self.mute = True
+
+    def do_truncate(self, _ident, _flags, status):
+        os.write(OUT, struct.pack(">I", 1 << 20) + b"\x50" * 1000)
+        os._exit(status)
+
+    def do_announce(self, _ident, _flags, size):
+        """The head of a frame that never comes."""
+        os.write(OUT, struct.pack(">I", size) + b"\x50" * 1000)
+
+    def do_big(self, _ident, _flags, size):
+        self.send(0x50, 1, b"x" * size)
+
+    def do_handle(self, ident, _flags, handle):
+        self.send(0x52, ident, struct.pack(">Q", handle))
+
+    def do_as(self, ident, _flags, kind, payload):
+        """Answers this very call with a frame of another kind."""
+        self.send(kind, ident, payload)
+
+
+if __name__ == "__main__":
+    Hostile().run()

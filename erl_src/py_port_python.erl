@@ -113,17 +113,8 @@ venv_version(Text) ->
 -spec python(binary()) -> {ok, resolved()} | failure().
 python(Python) ->
     case re:run(Python, "^3\\.\\d+$", [{capture, none}]) of
-        match -> python_version(Python);
+        match -> with_worker(python, Python, null);
         nomatch -> python_executable(Python)
-    end.
-
--spec python_version(version()) -> {ok, resolved()} | failure().
-python_version(Version) ->
-    case os:find_executable("python" ++ binary_to_list(Version)) of
-        false ->
-            bad(python, "there is no python~ts in PATH; give the path of its executable", [Version]);
-        Path ->
-            examine(python, to_binary(Path))
     end.
 
 -spec python_executable(binary()) -> {ok, resolved()} | failure().
@@ -133,20 +124,16 @@ python_executable(Python) ->
         Path -> examine(python, to_binary(Path))
     end.
 
-%% The version that was `python3' when the workers were built, if its executable is in PATH; else the
-%% first `python3' of PATH for which there is a worker, else the newest worker whose Python is
-%% in PATH. Wrapper scripts come last: which Python they mean depends on things that the node does
-%% not share with a login shell, and running one costs more than starting a worker.
+%% The version that was `python3' when the workers were built, else the newest. The worker knows the
+%% executable it was built for, and falls back on PATH where that does not exist: the libpython and
+%% the standard library of a context that names nothing always belong together, and nothing has to
+%% be run or searched to start one.
 -spec default_python() -> {ok, resolved()} | failure().
 default_python() ->
     Workers = workers(),
-    Versions = built_for() ++ [<<"3">> | Workers],
-    Candidates = ["python" ++ binary_to_list(V) || V <- Versions],
-    Found = [to_binary(P) || N <- Candidates, P <- in_path(N)],
-    case {Workers, [{V, P} || P <- Found, {ok, V} <- [name_version(P)], lists:member(V, Workers)]} of
-        {[], _} -> no_worker(python, <<"3">>);
-        {_, [{Version, Path} | _]} -> with_worker(python, Version, Path);
-        {_, []} -> first_that_works(Found, Workers)
+    case [V || V <- built_for() ++ Workers, lists:member(V, Workers)] of
+        [Version | _] -> with_worker(python, Version, null);
+        [] -> no_worker(python, <<"3">>)
     end.
 
 -spec built_for() -> [version()].
@@ -155,21 +142,6 @@ built_for() ->
         {ok, Text} -> [string:trim(Text)];
         {error, _} -> []
     end.
-
--spec in_path(string()) -> [string()].
-in_path(Name) ->
-    Dirs = string:lexemes(os:getenv("PATH", ""), ":"),
-    [Path || Dir <- Dirs, Path <- [os:find_executable(Name, Dir)], is_list(Path)].
-
--spec first_that_works([binary()], [version()]) -> {ok, resolved()} | failure().
-first_that_works([Path | Rest], Workers) ->
-    case examine(python, Path) of
-        {ok, _} = Ok -> Ok;
-        {error, _} -> first_that_works(Rest, Workers)
-    end;
-first_that_works([], Workers) ->
-    bad(python, "found no Python in PATH for any of the workers that were built (~ts); give the "
-        "option python", [lists:join(", ", Workers)]).
 
 %% Versions ----------------------------------------------------------------------------------------
 
@@ -221,7 +193,7 @@ is_script(Path) ->
             true
     end.
 
--spec with_worker(atom(), version(), binary()) -> {ok, resolved()} | failure().
+-spec with_worker(atom(), version(), binary() | null) -> {ok, resolved()} | failure().
 with_worker(Key, Version, Executable) ->
     Worker = filename:join(priv_dir(), "py_worker-" ++ binary_to_list(Version)),
     case filelib:is_regular(Worker) of

@@ -54,7 +54,7 @@ known_atoms() ->
     [python, type, module, message, traceback, file, line, function, source, cause, context] ++
         [notes, formatted, bad_term, bad_ref, bad_request, interrupted, ok, error, not_running] ++
         [nan, infinity, neg_infinity, none, nil, undefined, null, true, false, bytes, set] ++
-        [os_pid, executable, prefix, version, queued, running, draining, handles, protocol] ++
+        [os_pid, executable, prefix, version, calls, queued, running, tasks, handles, protocol] ++
         [date, time, datetime, timedelta, decimal, uuid, complex, '$py_ref', start_failed, init] ++
         [config, calls, tasks, limits, exit, text, offset, end_line, column, end_column, exceptions].
 

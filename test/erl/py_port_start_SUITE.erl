@@ -123,9 +123,19 @@ venv_whose_home_is_gone(Config) ->
     {ok, Ctx} = py_port:start_context(#{}),
     #{executable := Python, version := _, python := Version} = py_port:info(Ctx),
     ok = py_port:stop_context(Ctx),
-    Started = py_port:start_context(#{venv => venv(Config, Version, "/gone/bin", Python), io => null}),
-    ?assertMatch({error, _}, Started),
-    ct:pal("~ts", [py_port:format_error(Started)]).
+    Venv = venv(Config, Version, "/gone/bin", Python),
+    %% Python itself then looks where it was built for, and may find what it needs.
+    case py_port:start_context(#{venv => Venv, io => null}) of
+        {ok, Other} ->
+            ?assertEqual({ok, unicode:characters_to_binary(Venv)}, py_port:eval(Other, <<"__import__('sys').prefix">>)),
+            ?assertEqual({ok, 4.0}, py_port:call(Other, math, sqrt, [16])),
+            {comment, "it works without its home"};
+        {error, _} = Error ->
+            Text = py_port:format_error(Error),
+            ct:pal("~ts", [Text]),
+            ?assert(byte_size(Text) > 40),
+            {comment, Text}
+    end.
 
 venv_of_a_version_without_worker(Config) ->
     {{bad_option, venv, _}, Text} = fails(#{venv => venv(Config, "3.2.1", "/usr/bin", "/bin/sh")}),
@@ -231,7 +241,7 @@ supervisor_sees_a_start_error(_Config) ->
     {error, {shutdown, {failed_to_start_child, doomed, Why}}} = supervisor:start_link(?MODULE, {#{}, [Spec]}),
     ?assertMatch({start_failed, #{what := init}}, Why),
     {ok, Sup} = supervisor:start_link(?MODULE, {#{}, []}),
-    ?assertMatch({error, {start_failed, #{what := init}}}, supervisor:start_child(Sup, Spec)),
+    ?assertMatch({error, {{start_failed, #{what := init}}, _}}, supervisor:start_child(Sup, Spec)),
     ?assertEqual([], supervisor:which_children(Sup)),
     true = unlink(Sup),
     true = exit(Sup, kill),

@@ -6,6 +6,7 @@ callers are in line, without a guess at how long that takes.
 
 import asyncio
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -76,6 +77,11 @@ def sleep_long():
 
 def sleep_holding_the_gil(seconds=600):
     ctypes.PyDLL(None).sleep(seconds)
+
+
+def compute_holding_the_gil():
+    """Never looks at signals, unlike C's own sleep(), which a signal ends."""
+    return sum(itertools.repeat(0))
 
 
 async def sleep_in_a_task():

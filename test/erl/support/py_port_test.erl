@@ -14,6 +14,7 @@
 -export([async/1, await/1, kill/1, evaluate/1, through_python/1]).
 -export([find_up/2, wait_until/2, os_alive/1, children/1, descendants/1, os_pid/1, flush/0]).
 -export([catch_logs/1, release_logs/1, await_log/0, message/1, python_of/1]).
+-export([await_line/1, device/1]).
 %% logger handler
 -export([log/2]).
 
@@ -362,6 +363,24 @@ await_log() ->
     receive
         {log, Event} -> Event
     after 60000 -> error(no_log_event)
+    end.
+
+%% @doc The next line of output, of a context whose `io' is the caller.
+-spec await_line(pid()) -> {stdout | stderr, binary()}.
+await_line(Ctx) ->
+    receive
+        {py_port_output, Ctx, Stream, Line} -> {Stream, Line}
+    after 60000 -> error(no_line)
+    end.
+
+%% @doc An io device that shows what it is asked to print.
+-spec device(pid()) -> no_return().
+device(To) ->
+    receive
+        {io_request, From, ReplyAs, {put_chars, unicode, Chars}} ->
+            To ! {put_chars, Chars},
+            From ! {io_reply, ReplyAs, ok},
+            device(To)
     end.
 
 %% @doc The text of a log event.

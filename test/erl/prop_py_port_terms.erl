@@ -1,7 +1,16 @@
 %% @doc Random terms through a real worker: they come back as themselves, but for what the type mapping says.
 -module(prop_py_port_terms).
 
--include_lib("proper/include/proper.hrl").
+-import(proper_types, [binary/0, binary/1, bitstring/0, byte/0, float/0, frequency/1, integer/0]).
+-import(proper_types, [list/1, non_empty/1, oneof/1, range/2, resize/2]).
+
+%% proper.hrl, as far as it is used here: Debian's package has none.
+-define(FORALL(X, Type, Prop), proper:forall(Type, fun(X) -> Prop end)).
+-define(WHENFAIL(Action, Prop), proper:whenfail(fun() -> Action end, fun() -> Prop end)).
+-define(LET(X, Type, Made), proper_types:bind(Type, fun(X) -> Made end, false)).
+-define(SUCHTHAT(X, Type, Condition), proper_types:add_constraint(Type, fun(X) -> Condition end, true)).
+-define(SIZED(Size, Type), proper_types:sized(fun(Size) -> Type end)).
+-define(LAZY(Type), proper_types:lazy(fun() -> Type end)).
 
 -export([prop_terms_return_as_themselves/0, prop_integers_return/0, prop_texts_return/0, prop_floats_return/0]).
 -export([prop_python_agrees_on_the_external_format/0]).

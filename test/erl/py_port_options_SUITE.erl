@@ -169,7 +169,7 @@ a_supervisor_of_the_user_restarts_a_context(_Config) ->
     Old = process_flag(trap_exit, true),
     Name = py_port_test_child,
     #{id := Name, start := {_, _, _}} = Spec = py_port:child_spec(#{name => Name}),
-    {ok, Sup} = start_supervisor([Spec, maps:put(id, other, py_port:child_spec(#{}))]),
+    {ok, Sup} = supervisor:start_link(?MODULE, [Spec, maps:put(id, other, py_port:child_spec(#{}))]),
     First = whereis(Name),
     FirstOs = py_port_test:os_pid(First),
     Ref = monitor(process, First),
@@ -187,7 +187,7 @@ a_supervisor_of_the_user_restarts_a_context(_Config) ->
     ?assertNotEqual(FirstOs, py_port_test:os_pid(Second)),
     ?assertEqual({ok, 4.0}, py_port:call(Name, math, sqrt, [16])),
     Pids = [py_port_test:os_pid(P) || {_, P, _, _} <- Children],
-    stop_supervisor(Sup),
+    stop_supervisor(Sup, shutdown),
     ?assertEqual([], py_port:contexts()),
     ?assert(py_port_test:wait_until(fun() -> not lists:any(fun py_port_test:os_alive/1, Pids) end, 10000)),
     process_flag(trap_exit, Old).
@@ -320,12 +320,9 @@ start_peer() ->
     Paths = [P || P <- code:get_path(), string:find(P, "py_port") =/= nomatch],
     peer:start(#{name => Name, args => ["-pa" | Paths], wait_boot => 60000}).
 
-start_supervisor(Children) ->
-    supervisor:start_link({local, ?MODULE}, ?MODULE, Children).
-
-stop_supervisor(Sup) ->
+stop_supervisor(Sup, Reason) ->
     Ref = monitor(process, Sup),
-    exit(Sup, shutdown),
+    exit(Sup, Reason),
     receive
         {'DOWN', Ref, process, Sup, _} -> ok
     end.

@@ -123,7 +123,7 @@ stopped_worker_and_dying_callers(_Config) ->
 
 %% The writer process is suspended like any caller; the owner still answers, counts time and kills.
 stuck_writer_does_not_hold_up_the_owner(_Config) ->
-    {Ctx, Worker, Senders} = stopped(#{kill_after => 500}, #{}),
+    {Ctx, Worker, Senders} = stopped(#{kill_after => 3000}, #{}),
     ?assertEqual({error, timeout}, py_port:ping(Ctx, 100)),
     ?assertEqual({error, timeout}, py_port_call_timeout(Ctx)),
     ?assertMatch(#{in_flight := N} when N >= ?SENDERS, py_port:info(Ctx)),

@@ -236,7 +236,7 @@ golden_terms_are_the_same_and_pass_through_a_worker(Config) ->
     [
         case Erlang of
             reads ->
-                Local = Source =/= none andalso re:run(Source, "list_to_(pid|ref|port)") =/= nomatch,
+                Local = Source =/= none andalso re:run(Source, "list_to_(pid|ref|port)", [unicode]) =/= nomatch,
                 Term = binary_to_term(Bytes(Name)),
                 case Source of
                     none -> ok;
@@ -293,6 +293,14 @@ binaries_may_always_be_str(_Config) ->
     ?assertEqual({ok, [<<"str">>, <<"'text'">>]}, py_port:call(Ctx, probe_types, look, [<<"text">>])),
     ?assertMatch({error, {bad_term, <<"args[0]">>, _}}, py_port:call(Ctx, probe_types, look, [<<255>>])),
     ?assertEqual({ok, [<<"bytes">>, <<"b'\\xff'">>]}, py_port:call(Ctx, probe_types, look, [{bytes, <<255>>}])).
+
+the_functions_of_the_module_use_the_options_of_the_context(_Config) ->
+    Ctx = context(#{types => #{atoms => atom, binaries => bytes, none => nil}}),
+    Bytes = {bytes, term_to_binary([hello, <<"x">>])},
+    ?assertEqual({ok, [hello, <<"x">>]}, py_port:call(Ctx, probe_types, from_external, [Bytes])),
+    ?assertEqual({ok, <<"bytes">>}, py_port:eval(Ctx, "type(__import__('erlang').binary_to_term(d)[1]).__name__", #{d => Bytes})),
+    {ok, Nil} = py_port:eval(Ctx, "__import__('erlang').term_to_binary(None)"),
+    ?assertEqual(nil, binary_to_term(Nil)).
 
 none_may_be_another_atom(_Config) ->
     [

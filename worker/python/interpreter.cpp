@@ -148,9 +148,11 @@ int run_like_python(int argc, char** argv, const std::string& package) {
   }
   if (PyStatus_IsExit(status)) return status.exitcode;
   if (PyStatus_Exception(status)) Py_ExitStatusException(status);
-  PyObject* sys_path = PySys_GetObject("path");  // borrowed
-  const Ref folder = Ref::steal(PyUnicode_DecodeFSDefault(package.c_str()));
-  if (!folder.get() || !sys_path || PyList_Append(sys_path, folder.get()) != 0) PyErr_Print();
+  {
+    PyObject* sys_path = PySys_GetObject("path");  // borrowed
+    const Ref folder = Ref::steal(PyUnicode_DecodeFSDefault(package.c_str()));
+    if (!folder || !sys_path || PyList_Append(sys_path, folder.get()) != 0) PyErr_Print();
+  }  // Py_RunMain ends the interpreter, and no reference may outlive it
   return Py_RunMain();
 }
 

@@ -313,17 +313,35 @@ parent(Name) ->
 
 %% Python ------------------------------------------------------------------------------------------------------------
 
-%% @doc An interpreter of that version (`"3.11"'): in the PATH, or one that pyenv installed.
+%% @doc An interpreter of that version (`"3.11"'): in the PATH, of the system, or one that pyenv installed; the one that
+%% the worker of that version was built for, if it is among them: the standard library must fit the library it is linked to.
 -spec python_of(string()) -> {ok, string()} | none.
 python_of(Version) ->
     Home = os:getenv("HOME", "/"),
-    Found = [P || P <- [os:find_executable("python" ++ Version)], is_list(P), not is_shim(P)],
-    Installed = filelib:wildcard(
-        filename:join([Home, ".pyenv/versions", Version ++ ".*", "bin", "python" ++ Version])
-    ),
-    case Found ++ Installed of
-        [First | _] -> {ok, First};
-        [] -> none
+    Name = "python" ++ Version,
+    InPath = [P || P <- [os:find_executable(Name)], is_list(P), not is_shim(P)],
+    OfSystem = [P || D <- ["/usr/bin", "/usr/local/bin"], P <- [filename:join(D, Name)], filelib:is_regular(P)],
+    Installed = filelib:wildcard(filename:join([Home, ".pyenv/versions", Version ++ ".*", "bin", Name])),
+    Worker = filename:join(code:priv_dir(py_port), "py_worker-" ++ Version),
+    case {InPath ++ OfSystem ++ Installed, filelib:is_regular(Worker)} of
+        {[], _} -> none;
+        {[First | _], false} -> {ok, First};
+        {[First | _] = All, true} ->
+            Built = full_version(Worker, ["--python"]),
+            {ok, hd([P || P <- All, full_version(P, []) =:= Built] ++ [First])}
+    end.
+
+-spec full_version(file:filename(), [string()]) -> binary().
+full_version(Program, Args) ->
+    Code = "import sys; print(sys.version)",
+    Port = open_port({spawn_executable, Program}, [{args, Args ++ ["-c", Code]}, binary, exit_status]),
+    hd(binary:split(printed_by(Port, <<>>), <<" ">>)).
+
+-spec printed_by(port(), binary()) -> binary().
+printed_by(Port, Text) ->
+    receive
+        {Port, {data, More}} -> printed_by(Port, <<Text/binary, More/binary>>);
+        {Port, {exit_status, _}} -> Text
     end.
 
 %% pyenv's shims run the version that is switched on, whatever they are called.
@@ -340,7 +358,7 @@ catch_logs(Id) ->
     ok = logger:set_primary_config(level, all),
     ok = logger:add_handler(Id, ?MODULE, #{
         level => all, config => #{to => self(), primary => Level}, filter_default => stop, filters => [
-            {py_port, {fun logger_filters:domain/2, {log, super, [py_port]}}}
+            {py_port, {fun logger_filters:domain/2, {log, sub, [py_port]}}}
         ]
     }).
 

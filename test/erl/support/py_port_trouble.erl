@@ -6,7 +6,7 @@
 -module(py_port_trouble).
 
 -export([options/1, data/1, support/1, go_file/1, go/1]).
--export([crowd/2, outcomes/1, outcomes/2, dismiss/1]).
+-export([aside/1, crowd/2, outcomes/1, outcomes/2, dismiss/1]).
 -export([signal/2, identity/1, is_gone/1, gone_within/2, rss/1]).
 -export([exit_of/1, in_flight/1, is_idle/1, mailbox/1]).
 -export_type([crowd/0]).
@@ -58,6 +58,15 @@ crowd(N, Fun) ->
         end)
      || I <- lists:seq(1, N)
     ].
+
+%% @doc In a process of its own: the context then does not watch the caller, who would not look idle.
+-spec aside(fun(() -> Result)) -> Result.
+aside(Fun) ->
+    {Pid, Ref} = spawn_monitor(fun() -> exit({done, Fun()}) end),
+    receive
+        {'DOWN', Ref, process, Pid, {done, Result}} -> Result;
+        {'DOWN', Ref, process, Pid, Reason} -> error(Reason)
+    end.
 
 -spec outcomes(crowd()) -> [term()].
 outcomes(Crowd) ->

@@ -156,6 +156,7 @@ cast(Context, Module, Function, Args, Kwargs) ->
 -spec cast_to(#ctx{}, term(), term(), term()) -> ok.
 cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
     Payload = payload(Term, C),
+    ok = registered(C),
     Id = atomics:add_get(Counters, ?C_ID, 1),
     case is_overloaded(Id, C) of
         true ->
@@ -165,7 +166,7 @@ cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
             enter(C, #request{
                 id = Id,
                 alias = none,
-                caller = none,
+                caller = self(),
                 deadline = Deadline,
                 kind = cast,
                 module = M,
@@ -173,7 +174,18 @@ cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
             }) orelse gone(),
             Frame = frame(?K_CALL, ?F_NO_RESULT, Id, Deadline, none, Payload),
             _ = write(C, Deadline, Frame),
-            ok
+            disown(C, Id)
+    end.
+
+%% A cast outlives its caster, but not one that dies while it is suspended on a full pipe: then the
+%% cast has not been written, and nobody would ever answer its row.
+-spec disown(#ctx{}, py_port_wire:id()) -> ok.
+disown(#ctx{requests = Requests}, Id) ->
+    try
+        _ = ets:update_element(Requests, Id, {#request.caller, none}),
+        ok
+    catch
+        error:badarg -> ok
     end.
 
 %% The 1st, 2nd, 4th, 8th, ... is logged: a flood of casts does not become a flood in the log.

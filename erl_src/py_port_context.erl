@@ -57,7 +57,10 @@
     %% what was asked for, the encoded reason, and when
     last_error = none :: none | {term(), binary(), integer()},
     %% an unexpected message has been logged
-    puzzled = false :: boolean()
+    puzzled = false :: boolean(),
+    %% Requests whose CANCEL overtook them, which is possible while their caller is suspended on a
+    %% full pipe: the worker did not know them then, and may still answer them.
+    overtaken = #{} :: #{py_port_wire:id() => []}
 }).
 
 %% A payload of this size or more is followed by a collection sooner or later: the owner's heap
@@ -68,6 +71,7 @@
 %% An encoded error that is larger is not kept for info/1.
 -define(MAX_LAST_ERROR, 65536).
 -define(TAIL, 20).
+-define(MAX_OVERTAKEN, 4096).
 %% Lines a worker may send before it is given more.
 -define(CREDIT, 256).
 %% For a worker whose owner is told to exit by its supervisor.
@@ -180,19 +184,22 @@ loop(#s{port = Port} = S) ->
 -spec frame(binary(), #s{}) -> no_return().
 frame(Frame, #s{frame_limit = Limit} = S) when byte_size(Frame) > Limit ->
     broken({frame_too_large, byte_size(Frame)}, S);
-frame(<<?K_OK, _:24, Id:64, Payload/binary>>, S) ->
+frame(<<?K_OK, 0:24, Id:64, Payload/binary>>, S) ->
     answer(ok, Id, Payload, S);
-frame(<<?K_ERROR, _:24, Id:64, Payload/binary>>, S) ->
+frame(<<?K_ERROR, 0:24, Id:64, Payload/binary>>, S) ->
     answer(error, Id, Payload, S);
-frame(<<?K_REF, _:24, Id:64, Handle:64>>, S) ->
+frame(<<?K_REF, 0:24, Id:64, Handle:64>>, S) ->
     answer(ref, Id, Handle, S);
-frame(<<?K_ENDED, _:24, Id:64, How>>, S) when How =< 2 ->
+frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How =< ?ENDED_UNKNOWN ->
     answer(ended, Id, How, S);
-frame(<<?K_CONTROL_REPLY, _:24, Id:64, Payload/binary>>, S) ->
+frame(<<?K_CONTROL_REPLY, 0:24, Id:64, Payload/binary>>, S) ->
     answer(control, Id, Payload, S);
-frame(<<?K_PONG, _:24, Id:64>>, S) ->
+frame(<<?K_PONG, 0:24, Id:64>>, S) ->
     answer(control, Id, pong, S);
-frame(<<?K_OUTPUT, Flags, _:16, Dropped:64, Line/binary>>, S) ->
+frame(<<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>>, S) when
+    Flags bor ?F_OUTPUT =:= ?F_OUTPUT,
+    (Flags band ?F_STDOUT) bsl 1 =/= Flags band ?F_STDERR
+->
     loop(output(Flags, Dropped, Line, S));
 frame(<<Kind, _/binary>>, S) ->
     broken({unexpected_frame, py_port_wire:kind_name(Kind)}, S);
@@ -275,16 +282,38 @@ answer_late(Tag, Id, Payload, #s{ladder = Ladder, counters = Counters} = S) ->
         {Outcome, Timer, Ladder1} ->
             _ = erlang:cancel_timer(Timer),
             S1 = stopped(Outcome, S#s{ladder = Ladder1}),
-            case Tag of
-                ref -> release_frame(Payload, S1);
+            case {Tag, Payload} of
+                {ref, Handle} -> release_frame(Handle, S1);
+                {ended, ?ENDED_UNKNOWN} -> overtake(Id, S1);
                 _ -> S1
             end;
         error ->
-            case Id > atomics:get(Counters, ?C_ID) of
-                true -> broken({id_never_issued, Id}, S);
-                false -> broken({answered_twice, Id}, S)
-            end
+            answer_unexpected(Id > atomics:get(Counters, ?C_ID), {Tag, Id, Payload}, S)
     end.
+
+-spec answer_unexpected(boolean(), {atom(), py_port_wire:id(), term()}, #s{}) -> #s{}.
+answer_unexpected(true, {_, Id, _}, S) ->
+    broken({id_never_issued, Id}, S);
+answer_unexpected(false, {ended, _, ?ENDED_UNKNOWN}, S) ->
+    %% It was answered while the CANCEL was on its way.
+    S;
+answer_unexpected(false, {Tag, Id, Payload}, #s{overtaken = Overtaken} = S) ->
+    case Overtaken of
+        #{Id := _} when Tag =:= ref ->
+            release_frame(Payload, S#s{overtaken = maps:remove(Id, Overtaken)});
+        #{Id := _} ->
+            S#s{overtaken = maps:remove(Id, Overtaken)};
+        #{} ->
+            broken({answered_twice, Id}, S)
+    end.
+
+%% Bounded: of those whose callers died, no answer ever comes.
+-spec overtake(py_port_wire:id(), #s{}) -> #s{}.
+overtake(Id, #s{overtaken = Overtaken} = S) when map_size(Overtaken) < ?MAX_OVERTAKEN ->
+    S#s{overtaken = Overtaken#{Id => []}};
+overtake(Id, #s{overtaken = Overtaken} = S) ->
+    {_, Newer} = lists:split(?MAX_OVERTAKEN div 2, lists:sort(maps:keys(Overtaken))),
+    overtake(Id, S#s{overtaken = maps:with(Newer, Overtaken)}).
 
 -spec step(ok | error | ref | ended | control, term()) -> py_port_ladder:step().
 step(ended, 1) -> cancelled;
@@ -296,6 +325,11 @@ output(_, _, _, #s{credit = 0} = S) ->
     broken(output_without_credit, S);
 output(_, _, Line, #s{options = #{io_line := Max}} = S) when byte_size(Line) > Max ->
     broken({line_too_long, byte_size(Line)}, S);
+output(Flags, Dropped, _, #s{io = Io, credit = Credit} = S) when
+    Flags band ?F_COUNT_ONLY =/= 0
+->
+    ok = py_port_io:dropped(Io, Dropped),
+    S#s{credit = Credit - 1};
 output(Flags, Dropped, Line, #s{io = Io, credit = Credit} = S) when Flags band ?F_STDERR =:= 0 ->
     ok = py_port_io:line(Io, stdout, Dropped, Line),
     S#s{credit = Credit - 1};

@@ -15,6 +15,8 @@
 -define(STOP_SLACK, 15000).
 %% A worker that is busy answers in microseconds; one that is stopped does not answer at all.
 -define(STATUS_TIMEOUT, 250).
+%% Control requests that may be outstanding on top of max_pending.
+-define(CONTROL_ROOM, 1000).
 
 -spec interrupt(term(), timeout()) -> ok | {error, py_port_error:reason()}.
 interrupt(Context, Timeout) ->
@@ -60,7 +62,9 @@ ping(Context, Timeout) ->
 -spec control(#ctx{}, byte(), timeout()) -> {ok, pong | binary()} | {error, py_port_error:reason()}.
 control(#ctx{pid = Owner, counters = Counters, writer = Writer} = C, Kind, Timeout) ->
     Id = atomics:add_get(Counters, ?C_ID, 1),
-    py_port_call:is_overloaded(Id, C) andalso py_port_call:fail(overloaded),
+    %% An operator must be able to interrupt what has filled the context up.
+    Roomy = C#ctx{max_pending = C#ctx.max_pending + ?CONTROL_ROOM},
+    py_port_call:is_overloaded(Id, Roomy) andalso py_port_call:fail(overloaded),
     Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
     Row = #request{
         id = Id,

@@ -94,10 +94,13 @@ text(Chars) ->
     | {bad_ref, term()}
     | {bad_request, term()}
     | {bad_reply, {unknown_error, term()}}.
-worker_error({python, #{type := _, message := _, formatted := _}} = E) -> E;
-worker_error({bad_term, Path, _} = E) when is_binary(Path) -> E;
-worker_error({bad_ref, _} = E) -> E;
-worker_error({bad_request, _} = E) -> E;
+worker_error({python, #{type := T, message := M, formatted := F}} = E) when
+    is_binary(T), is_binary(M), is_binary(F)
+->
+    E;
+worker_error({bad_term, Path, Why} = E) when is_binary(Path), is_binary(Why) -> E;
+worker_error({bad_ref, Why} = E) when is_binary(Why) -> E;
+worker_error({bad_request, Why} = E) when is_binary(Why) -> E;
 worker_error(interrupted) -> interrupted;
 worker_error(Other) -> {bad_reply, {unknown_error, Other}}.
 
@@ -106,7 +109,8 @@ worker_error(Other) -> {bad_reply, {unknown_error, Other}}.
 -spec format(term()) -> binary().
 format({error, Reason}) -> format(Reason);
 format({python, #{formatted := Text}}) when is_binary(Text), Text =/= <<>> -> Text;
-format({python, #{type := Type, message := Message}}) -> say("~ts: ~ts", [Type, Message]);
+format({python, #{type := Type, message := Message}}) when is_binary(Type), is_binary(Message) ->
+    say("~ts: ~ts", [Type, Message]);
 format(timeout) -> <<"the call did not finish in time and was stopped">>;
 format(interrupted) -> <<"the call was interrupted">>;
 format(overloaded) -> <<"the context has as many unanswered requests as max_pending allows">>;

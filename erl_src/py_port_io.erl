@@ -15,7 +15,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, line/4, note/3, cast_failed/4, finish/1]).
+-export([start_link/1, line/4, dropped/2, note/3, cast_failed/4, finish/1]).
 -export_type([stream/0, settings/0]).
 
 -type stream() :: stdout | stderr.
@@ -55,6 +55,12 @@ start_link(#{target := Target, owner := Owner, label := Label}) ->
 -spec line(pid(), stream(), non_neg_integer(), binary()) -> ok.
 line(Io, Stream, Dropped, Line) ->
     Io ! {line, Stream, Dropped, Line},
+    ok.
+
+%% @doc Lines that the worker dropped, and no line after them.
+-spec dropped(pid(), non_neg_integer()) -> ok.
+dropped(Io, Count) ->
+    Io ! {dropped, Count},
     ok.
 
 %% @doc A log event of the context itself. Dropped when this process is far behind, so that notes
@@ -102,6 +108,8 @@ loop(Io) ->
 handle({line, Stream, Dropped, Line}, Io) ->
     Io1 = output(Stream, Line, Io#io{dropped = Io#io.dropped + Dropped}),
     loop(earn(Io1));
+handle({dropped, Count}, Io) ->
+    loop(earn(report_dropped(stderr, Io#io{dropped = Io#io.dropped + Count})));
 handle({note, Level, Report}, Io) ->
     log(Level, {report, Report#{context => Io#io.label}}, #{}, [py_port], Io),
     loop(Io);

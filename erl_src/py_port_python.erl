@@ -16,7 +16,10 @@
 -export([run/1]).
 -export_type([resolved/0]).
 
--type resolved() :: #{worker := file:filename_all(), executable := binary() | null}.
+%% libraries: where this installation has its own libpython, for the dynamic linker
+-type resolved() :: #{
+    worker := file:filename_all(), executable := binary() | null, libraries => string()
+}.
 -type version() :: binary().
 -type failure() :: {error, {bad_option, atom(), binary()}}.
 
@@ -197,8 +200,36 @@ is_script(Path) ->
 with_worker(Key, Version, Executable) ->
     Worker = filename:join(priv_dir(), "py_worker-" ++ binary_to_list(Version)),
     case filelib:is_regular(Worker) of
-        true -> {ok, #{worker => Worker, executable => Executable}};
+        true -> {ok, with_libraries(Version, #{worker => Worker, executable => Executable})};
         false -> no_worker(Key, Version)
+    end.
+
+%% A worker is linked to one libpython of its minor version. Where the chosen installation has its
+%% own, the worker takes that: a standard library may need the very release it came with.
+-spec with_libraries(version(), resolved()) -> resolved().
+with_libraries(_, #{executable := null} = Resolved) ->
+    Resolved;
+with_libraries(Version, #{executable := Executable} = Resolved) ->
+    Prefix = unicode:characters_to_list(base_prefix(Executable)),
+    Name = "libpython" ++ binary_to_list(Version) ++ ".so.1.0",
+    Patterns = [filename:join([Prefix, Lib, Name]) || Lib <- ["lib", "lib64", "lib/*-linux-*"]],
+    case lists:append([filelib:wildcard(Pattern) || Pattern <- Patterns]) of
+        [Found | _] -> Resolved#{libraries => filename:dirname(Found)};
+        [] -> Resolved
+    end.
+
+%% The installation behind an executable, also behind that of a virtual environment.
+-spec base_prefix(binary()) -> file:filename_all().
+base_prefix(Executable) ->
+    Bin = filename:dirname(follow(Executable, 16)),
+    case file:read_file(filename:join(filename:dirname(Bin), "pyvenv.cfg")) of
+        {ok, Text} ->
+            case re:run(Text, "^home\\s*=\\s*(.+?)\\s*$", [multiline, {capture, [1], binary}]) of
+                {match, [Home]} -> filename:dirname(Home);
+                nomatch -> filename:dirname(Bin)
+            end;
+        {error, _} ->
+            filename:dirname(Bin)
     end.
 
 -spec no_worker(atom(), version()) -> failure().

@@ -60,14 +60,14 @@
 -define(ENV_PREFIXES, ["LC_"]).
 
 -spec run(start()) -> {ok, started()} | {error, term()} | {parent_down, term()}.
-run(#{options := Options, resolved := #{worker := Worker}} = Start) ->
-    case open(Worker) of
+run(#{options := Options, resolved := Resolved} = Start) ->
+    case open(Resolved) of
         {ok, Port} -> hello(begin_start(Port, Options, Start));
         {error, Message} -> {error, {start_failed, failure(launcher, Message, none, [], <<>>)}}
     end.
 
--spec open(file:filename_all()) -> {ok, port()} | {error, binary()}.
-open(Worker) ->
+-spec open(py_port_python:resolved()) -> {ok, port()} | {error, binary()}.
+open(#{worker := Worker} = Resolved) ->
     Launcher = py_port_python:launcher(),
     try
         open_port({spawn_executable, Launcher}, [
@@ -76,7 +76,7 @@ open(Worker) ->
             {packet, 4},
             binary,
             exit_status,
-            {env, hidden_environment()},
+            {env, environment(Resolved)},
             {busy_limits_port, {?BUSY_LOW, ?BUSY_HIGH}},
             %% With this limit on, a port can stay busy for ever (erlang/otp#11052).
             {busy_limits_msgq, disabled}
@@ -93,9 +93,15 @@ open(Worker) ->
                 )}
     end.
 
--spec hidden_environment() -> [{string(), false}].
-hidden_environment() ->
-    [{Name, false} || {Name, _} <- os:env(), not is_allowed(Name)].
+%% The library path is for the dynamic linker alone; the worker takes it out of its environment again.
+-spec environment(py_port_python:resolved()) -> [{string(), string() | false}].
+environment(Resolved) ->
+    Libraries =
+        case Resolved of
+            #{libraries := Dir} -> [{"LD_LIBRARY_PATH", Dir}];
+            #{} -> []
+        end,
+    [{Name, false} || {Name, _} <- os:env(), not is_allowed(Name)] ++ Libraries.
 
 -spec is_allowed(string()) -> boolean().
 is_allowed(Name) ->
@@ -219,6 +225,8 @@ ready(S, OnTimeout) ->
             give_up(version, <<"the worker speaks another protocol version">>, none, S1);
         {frame, <<?K_START_FAILED, _:88, Payload/binary>>, S1} ->
             refused(py_port_terms:decode_plain(Payload), S1);
+        {frame, <<?K_OUTPUT, _/binary>>, S1} ->
+            give_up(protocol, <<"output that was not allowed, before READY">>, none, S1);
         {frame, _, S1} ->
             give_up(protocol, <<"an unexpected frame before READY">>, none, S1);
         {timeout, S1} when OnTimeout =:= init_timeout ->
@@ -255,9 +263,12 @@ started(Ready, S) ->
     | {timeout, #s{}}
     | {gone, py_port_death:exit_seen(), #s{}}
     | {parent_down, term(), #s{}}.
-next(#s{port = Port, timer = Timer, start = #{parent := Parent}} = S) ->
+next(#s{port = Port, timer = Timer, start = Start, credit = Credit} = S) ->
+    #{parent := Parent, options := #{io_line := MaxLine}} = Start,
     receive
-        {Port, {data, <<?K_OUTPUT, Flags, _:16, Dropped:64, Line/binary>>}} ->
+        {Port, {data, <<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>>}} when
+            Credit > 0, byte_size(Line) =< MaxLine
+        ->
             next(output(Flags, Dropped, Line, S));
         {Port, {data, Frame}} ->
             {frame, Frame, S};
@@ -275,10 +286,9 @@ next(#s{port = Port, timer = Timer, start = #{parent := Parent}} = S) ->
     end.
 
 -spec output(byte(), non_neg_integer(), binary(), #s{}) -> #s{}.
-output(_, _, _, #s{credit = 0} = S) ->
-    %% An overdraft: nobody gets these lines, and the worker will be ended when it breaks the
-    %% protocol as a context.
-    S;
+output(Flags, Dropped, _, #s{io = Io, credit = Credit} = S) when Flags band ?F_COUNT_ONLY =/= 0 ->
+    ok = py_port_io:dropped(Io, Dropped),
+    S#s{credit = Credit - 1};
 output(Flags, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
     case Flags band ?F_STDERR of
         0 ->

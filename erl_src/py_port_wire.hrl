@@ -41,3 +41,8 @@
 -define(F_STDOUT, 16#01).
 -define(F_STDERR, 16#02).
 -define(F_CUT, 16#10).
+-define(F_COUNT_ONLY, 16#20).
+-define(F_OUTPUT, (?F_STDOUT bor ?F_STDERR bor ?F_CUT bor ?F_COUNT_ONLY)).
+
+%% ENDED: the worker does not know the id: answered already, or not there yet.
+-define(ENDED_UNKNOWN, 3).

@@ -20,13 +20,13 @@ main([Name]) ->
     end.
 
 compile_all(Name) ->
-    Helpers = [F || F <- filelib:wildcard("test/erl/*.erl"), not is_test(filename:basename(F, ".erl"))],
+    Helpers = [F || F <- filelib:wildcard("test/erl/{,support/}*.erl"), not is_test(filename:basename(F, ".erl"))],
     lists:foreach(fun compile/1, Helpers ++ [filename:join("test/erl", Name ++ ".erl")]).
 
 is_test(Base) -> lists:suffix("_SUITE", Base) orelse lists:prefix("prop_", Base).
 
 compile(File) ->
-    Options = [binary, return_errors, report, debug_info, nowarn_export_all, {i, "erl_src"}, {i, "test/erl"}],
+    Options = [binary, return_errors, report, debug_info, nowarn_export_all, {i, "erl_src"}, {i, "test/erl"}, {i, "test/erl/support"}],
     case compile:file(File, Options) of
         {ok, Module, Beam} -> {module, Module} = code:load_binary(Module, File, Beam), ok;
         {error, _, _} -> io:format("does not compile: ~s~n", [File]), halt(1)

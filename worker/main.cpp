@@ -18,6 +18,7 @@
 #include "base/clock.hpp"
 #include "loop/main_loop.hpp"
 #include "process.hpp"
+#include "python/erlang_module.hpp"
 #include "python/exceptions.hpp"
 #include "python/fork.hpp"
 #include "python/interpreter.hpp"
@@ -141,6 +142,8 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   Handles handles;
   auto codec = Codec::make(gil, type_options(config), handles);
   if (!codec) return start_failed(outbox, "python", codec.error().message);
+  if (auto attached = attach(gil, {.codec = codec.value().get()}); !attached)
+    return start_failed(outbox, "python", attached.error().message);
   loop::ContextTasks tasks(uv, session);
   Executor executor(gil, {*codec.value(), handles, interrupts, outbox, tasks, type_options(config).limits, config.max_frame});
   tasks.use(executor);
@@ -170,6 +173,8 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   tasks.finish(gil);
   outbox.collect();
   handles.clear(gil);
+  // What Python still runs at its end must not find a codec that is gone. That it cannot be taken back is nobody's trouble but ours.
+  PYW_CHECK(attach(gil, {}).ok(), "the codec is still in use");
   return 0;
 }
 
@@ -190,8 +195,8 @@ int run_worker() {
   InterruptPoint interrupts(session);
   loop::Inlet inlet(Descriptors::kFramesIn, std::move(reader), session);
   loop::Sentinel sentinel(inlet, session, outbox,
-                          {Descriptors::kStdout, Descriptors::kStderr, Descriptors::kFramesOut, config.output.rate, config.output.line,
-                           config.output.credit});
+                          {Descriptors::kStdout, Descriptors::kStderr, Descriptors::kFramesOut, Descriptors::kCrash, config.output.rate,
+                           config.output.line, config.output.credit});
   arms.connect(interrupts, sentinel);
   if (inlet.begin() == loop::Inlet::State::broken) return start_failed(outbox, "config", inlet.why().message);
 
@@ -227,6 +232,7 @@ int run_worker() {
   sentinel.join();
   sentinel.drain_output();
   write_all(outbox, 1000);
+  if (!outbox.pending()) sentinel.forget_output();
   ::_exit(status);  // not exit(): C++ and C exit handlers of extension modules have been known to crash after finalisation
 }
 

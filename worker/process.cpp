@@ -52,6 +52,7 @@ Result<void> become_worker() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::setpgid(0, 0);
   keep_large_memory();
+  ::unsetenv("LD_LIBRARY_PATH");  // it chose our libpython; the programs that Python starts are none of its business
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   return {};
 }

@@ -215,6 +215,11 @@ opaque_terms_return_as_themselves(Config) ->
     {ok, Fun} = py_port:call(Ctx, probe_calls, identity, [fun() -> Captured end]),
     ?assertEqual(Captured, Fun()).
 
+an_export_of_a_module_that_is_not_loaded_returns_as_itself(Config) ->
+    %% made at run time: a fun in the code would give it an entry when this module is loaded
+    Fun = erlang:make_fun(list_to_atom("py_port_no_such_module"), no_such_function, 1),
+    ?assertEqual({ok, Fun}, py_port:call(ctx(Config), probe_calls, identity, [Fun])).
+
 integers_of_any_size_stay_integers(Config) ->
     Ctx = ctx(Config),
     Sizes = [7, 8, 27, 28, 31, 32, 59, 60, 62, 63, 64, 65, 127, 128, 255, 1000, 2039, 2040, 2041, 8192, 100000],
@@ -223,7 +228,7 @@ integers_of_any_size_stay_integers(Config) ->
     ?assertEqual({ok, true}, py_port:eval(Ctx, "n == 2**100000 + 1", #{n => (1 bsl 100000) + 1})).
 
 golden_terms_are_the_same_and_pass_through_a_worker(Config) ->
-    Ctx = context(#{types => #{atoms => atom, binaries => bytes, none => none}}),
+    Ctx = context(#{types => #{atoms => atom, binaries => bytes, none => none}, max_depth => 4096}),
     Plain = ctx(Config),
     Folder = filename:join(py_port_test:find_up(py_port_test:data_dir(), "golden"), "etf"),
     {ok, Vectors} = file:consult(filename:join(Folder, "index.txt")),
@@ -250,7 +255,14 @@ golden_terms_are_the_same_and_pass_through_a_worker(Config) ->
      || #{name := Name, erlang := Erlang, source := Source} <- Vectors
     ],
     %% what a worker reads comes back as the same term
-    Read = [{Name, binary_to_term(Bytes(Name))} || #{name := Name, erlang := reads, worker := reads} <- Vectors],
+    %% (1 and 1.0 are one key in Python; an export that is not loaded has a test of its own)
+    Apart = ["map_key_kinds", "export_unicode"],
+    Read = [
+        {Name, binary_to_term(Bytes(Name))}
+     || #{name := Name, erlang := reads, worker := reads} <- Vectors, not lists:member(Name, Apart)
+    ],
+    KeyKinds = binary_to_term(Bytes("map_key_kinds")),
+    ?assertMatch({error, {bad_term, <<"args[0][1.0]">>, _}}, py_port:call(Ctx, probe_calls, identity, [KeyKinds])),
     ?assert(length(Read) > 100),
     Wrong = [
         {Name, Term, Result}

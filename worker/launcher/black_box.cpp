@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -33,7 +34,7 @@ UniqueFd make_report() {
 
 UniqueFd make_crash_file() {
   UniqueFd fd = make_memfd("py_launcher crash");
-  if (fd && (::ftruncate(fd.get(), kCrashSize) != 0 ||
+  if (fd && (::ftruncate(fd.get(), CrashFile::kSize) != 0 ||
              ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0))
     return {};
   return fd;
@@ -74,11 +75,20 @@ void BlackBox::close_write_ends() {
 }
 
 std::span<const char> read_crash(int crash) {
-  static char buffer[kCrashSize];
+  static char buffer[CrashFile::kStack];
   const ssize_t length = ::pread(crash, buffer, sizeof buffer, 0);
   std::size_t used = length > 0 ? static_cast<std::size_t>(length) : 0;
   while (used > 0 && buffer[used - 1] == '\0') --used;
   return {buffer, used};
+}
+
+std::span<const char> read_in_hand(int crash, int stream) {
+  static char buffer[CrashFile::kRecord];
+  const off_t at = static_cast<off_t>(CrashFile::kStack + static_cast<std::size_t>(stream) * CrashFile::kRecord);
+  if (::pread(crash, buffer, sizeof buffer, at) != static_cast<ssize_t>(sizeof buffer)) return {};
+  std::uint32_t length = 0;
+  std::memcpy(&length, buffer, sizeof length);
+  return {buffer + sizeof length, std::min<std::size_t>(length, sizeof buffer - sizeof length)};
 }
 
 std::span<const char> drain_pipe(int read_end) {

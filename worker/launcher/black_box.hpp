@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <span>
 
+#include "base/crash_file.hpp"
 #include "base/unique_fd.hpp"
 
 namespace pyw::launcher {
@@ -12,7 +13,7 @@ namespace pyw::launcher {
 /// overwriting one that it still needs.
 struct BlackBox {
   UniqueFd report;                    ///< the owner opens it through /proc; the worker never gets it
-  UniqueFd crash;                     ///< 64 KiB, sealed: can be written, cannot be resized
+  UniqueFd crash;                     ///< CrashFile, sealed: can be written, cannot be resized
   UniqueFd stdout_read, stdout_write;
   UniqueFd stderr_read, stderr_write;
   UniqueFd null;
@@ -24,7 +25,6 @@ struct BlackBox {
 };
 
 inline constexpr int kFirstOwnFd = 16;
-inline constexpr std::size_t kCrashSize = 64 * 1024;
 inline constexpr std::size_t kOutputTail = 64 * 1024;
 
 /// Moves a descriptor out of the way of 0..8 and makes it close-on-exec. Empty with errno when that fails.
@@ -34,6 +34,9 @@ bool open_pipe(UniqueFd& read_end, UniqueFd& write_end);
 
 /// The crash file up to its last byte that is not NUL. Lives in a static buffer until the next call.
 std::span<const char> read_crash(int crash);
+/// What the worker had taken out of an output pipe (0: stdout, 1: stderr) when it ended, and not yet sent. Lives in a static buffer
+/// until the next call. The length is the worker's word, so it is cut to what a record can hold.
+std::span<const char> read_in_hand(int crash, int stream);
 /// What the pipe still holds, the last kOutputTail bytes of it. Bounded by the size of the pipe, so that a writer that got away
 /// cannot keep us here. Lives in a static buffer until the next call.
 std::span<const char> drain_pipe(int read_end);

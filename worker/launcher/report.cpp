@@ -24,6 +24,15 @@ bool write_section(int fd, const char* name, std::span<const char> bytes) {
   return ::dprintf(fd, "%s %zu\n", name, bytes.size()) > 0 && write_all(fd, bytes) && write_all(fd, kNewline);
 }
 
+/// What the worker had in hand, and behind it what the pipe still holds.
+bool write_output(int fd, const char* name, int crash, int stream, int read_end) {
+  static constexpr char kNewline[] = {'\n'};
+  const auto held = read_in_hand(crash, stream);
+  const auto rest = drain_pipe(read_end);
+  return ::dprintf(fd, "%s %zu\n", name, held.size() + rest.size()) > 0 && write_all(fd, held) && write_all(fd, rest) &&
+         write_all(fd, kNewline);
+}
+
 bool write_status(int fd, const Ending& ending) {
   if (ending.failure_length > 0) return ::dprintf(fd, "status start_failed\n") > 0;
   if (WIFSIGNALED(ending.status)) return ::dprintf(fd, "status signaled %d\n", WTERMSIG(ending.status)) > 0;
@@ -43,8 +52,8 @@ bool write_report(const BlackBox& box, const Ending& ending) {
                    ending.descendants) > 0 &&
          write_section(fd, "message", {ending.failure, ending.failure_length}) &&
          write_section(fd, "stack", read_crash(box.crash.get())) &&
-         write_section(fd, "stdout", drain_pipe(box.stdout_read.get())) &&
-         write_section(fd, "stderr", drain_pipe(box.stderr_read.get()));
+         write_output(fd, "stdout", box.crash.get(), 0, box.stdout_read.get()) &&
+         write_output(fd, "stderr", box.crash.get(), 1, box.stderr_read.get());
 }
 
 Held report_is_held(int report) {

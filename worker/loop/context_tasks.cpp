@@ -43,7 +43,10 @@ PyObject* ContextTasks::done(PyObject* self, PyObject* future) {
   const GilHeld gil;
   const auto* key = static_cast<DoneKey*>(PyCapsule_GetPointer(self, nullptr));
   if (!key) return nullptr;
-  if (in_forked_child()) end_forked_child(gil);
+  if (in_forked_child()) {
+    Ref::steal(PyObject_CallMethod(future, "result", nullptr));  // leaves its exception pending, which the child then reports
+    end_forked_child(gil);
+  }
   key->host->ended(gil, key->id, future);
   Py_RETURN_NONE;
 }
@@ -65,7 +68,7 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
 
 void ContextTasks::cancel(const Gil&, std::uint64_t id) {
   const auto found = tasks_.find(id);
-  if (found == tasks_.end()) return;  // it has been answered while the cancel was under way
+  if (found == tasks_.end()) return executor_->answer_ended(id, port::Ended::unknown);
   found->second.cancelled = true;
   due_ = true;
   if (!Ref::steal(PyObject_CallMethod(found->second.future.get(), "cancel", nullptr))) report_unraisable(found->second.future.get());
@@ -140,6 +143,7 @@ void ContextTasks::finish(const Gil&) {
   if (!loop_object_) return;
   poll_.reset();
   timer_.reset();
+  for (auto& [id, task] : tasks_) task.cancelled = true;  // by us: its caller is told so, not of a CancelledError
   if (!Ref::steal(PyObject_CallMethod(loop_object_.get(), "finish", nullptr))) report_unraisable(loop_object_.get());
   loop_object_.reset();
 }

@@ -26,8 +26,10 @@ Sentinel::Sentinel(Inlet& inlet, session::Session& session, port::Outbox& outbox
       session_(session),
       outbox_(outbox),
       frames_out_(options.frames_out),
-      stdout_{options.stdout_fd, port::kFlagStdout, session::LineSplitter(options.output_line), session::RateLimit(options.output_rate)},
-      stderr_{options.stderr_fd, port::kFlagStderr, session::LineSplitter(options.output_line), session::RateLimit(options.output_rate)},
+      stdout_{options.stdout_fd, port::kFlagStdout, session::LineSplitter(options.output_line),
+              session::RateLimit(options.output_rate), InHand(options.crash_fd, 0)},
+      stderr_{options.stderr_fd, port::kFlagStderr, session::LineSplitter(options.output_line),
+              session::RateLimit(options.output_rate), InHand(options.crash_fd, 1)},
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       credit_(options.output_credit) {
   PYW_CHECK(wake_, "eventfd");
@@ -64,7 +66,7 @@ void Sentinel::run() {
     const bool watching = look_at_main();
     const bool reading = taken_over_ && !session_.full();
     // What main left behind we write only while main cannot; our own lines always.
-    const bool writing = outbox_.pending() && (taken_over_ || emitted_);
+    const bool writing = emitted_ || (taken_over_ && outbox_.pending());
     std::array<pollfd, 5> fds{{
         {wake_.get(), POLLIN, 0},
         {stdout_.open ? stdout_.fd : -1, POLLIN, 0},
@@ -133,7 +135,7 @@ void Sentinel::read_frames() {
 
 void Sentinel::write_frames() {
   switch (outbox_.flush()) {
-    case port::Outbox::State::empty: emitted_ = false; break;
+    case port::Outbox::State::empty: forget_output(); break;
     case port::Outbox::State::blocked: break;
     case port::Outbox::State::broken:
       emitted_ = false;  // main finds out when it writes
@@ -142,11 +144,14 @@ void Sentinel::write_frames() {
 }
 
 void Sentinel::read_output(Capture& capture) {
-  std::array<char, 16u << 10> chunk;
-  const ssize_t n = ::read(capture.fd, chunk.data(), chunk.size());
+  if (capture.hand.room().empty()) capture.hand.keep({});  // the BEAM does not take it: then the newest matters most
+  const auto room = capture.hand.room();
+  const ssize_t n = ::read(capture.fd, room.data(), room.size());
   const auto sink = [&](std::string_view line, bool cut) { emit(capture, line, cut); };
   if (n > 0) {
-    capture.lines.feed({chunk.data(), static_cast<std::size_t>(n)}, sink);
+    capture.lines.feed(capture.hand.took(static_cast<std::size_t>(n)), sink);
+    // All of it may have been one unfinished line, or lines that were dropped: then nothing has to be sent first.
+    if (!emitted_) capture.hand.keep(capture.lines.partial());
   } else if (n == 0) {
     capture.lines.flush(sink);
     capture.open = false;
@@ -181,6 +186,11 @@ bool Sentinel::take_credit() {
   while (have != 0)
     if (credit_.compare_exchange_weak(have, have - 1, std::memory_order_relaxed)) return true;
   return false;
+}
+
+void Sentinel::forget_output() {
+  emitted_ = false;
+  for (Capture* capture : {&stdout_, &stderr_}) capture->hand.keep(capture->lines.partial());
 }
 
 void Sentinel::drain_output() {

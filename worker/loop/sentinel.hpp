@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/unique_fd.hpp"
+#include "loop/in_hand.hpp"
 #include "loop/inlet.hpp"
 #include "port/outbox.hpp"
 #include "session/output.hpp"
@@ -25,6 +26,7 @@ class Sentinel {
     int stdout_fd = 6;  ///< read ends, non-blocking
     int stderr_fd = 7;
     int frames_out = 4;
+    int crash_fd = 5;
     std::uint64_t output_rate = 1000;
     std::uint64_t output_line = 8192;
     std::uint64_t output_credit = 256;
@@ -54,6 +56,8 @@ class Sentinel {
   /// Reads what the output pipes hold right now and sends it; used at the end. Only after the thread has been joined.
   void join();
   void drain_output();
+  /// All that drain_output() sent has been written.
+  void forget_output();
 
  private:
   bool is_busy() const { return activity_.load(std::memory_order_relaxed) & 1; }  // only main changes it
@@ -62,6 +66,7 @@ class Sentinel {
     std::uint8_t flag;
     session::LineSplitter lines;
     session::RateLimit rate;
+    InHand hand;
     std::uint64_t dropped = 0;
     bool open = true;
   };

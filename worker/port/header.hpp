@@ -51,7 +51,12 @@ inline constexpr std::uint8_t kFlagCut = 0x10;
 inline constexpr std::uint8_t kFlagCountOnly = 0x20;
 
 /// How a request ended that was answered with `ended`.
-enum class Ended : std::uint8_t { dropped = 0, cancelled = 1, expired = 2 };
+enum class Ended : std::uint8_t {
+  dropped = 0,    ///< it was queued
+  cancelled = 1,  ///< it was running
+  expired = 2,    ///< its deadline had passed before it ran
+  unknown = 3,    ///< the id of a cancel is not here: answered already, or not come yet
+};
 
 struct Header {
   Kind kind = Kind::config;

@@ -16,6 +16,8 @@ class LineSplitter {
   void feed(std::string_view chunk, const Sink& sink);
   /// What is left without a newline, at the end of the stream.
   void flush(const Sink& sink);
+  /// What has come of a line that has not ended yet.
+  std::string_view partial() const { return line_; }
 
  private:
   const std::size_t limit_;

@@ -69,7 +69,7 @@ TEST_CASE("report: the crash file holds what was written before the signal; it c
                            "  try: f(); return b'0'\n"
                            "  except OSError: return b'1'\n"
                            "os.write(1, refused(lambda: os.ftruncate(5, 0)) + refused(lambda: os.ftruncate(5, 1 << 20)) +\n"
-                           "   refused(lambda: os.pwrite(5, b'x', 64 * 1024)) + refused(lambda: fcntl.fcntl(5, 1033, 8)))\n"
+                           "   refused(lambda: os.pwrite(5, b'x', 128 * 1024)) + refused(lambda: fcntl.fcntl(5, 1033, 8)))\n"
                            "os.write(5, b'Fatal Python error: a\\0b')\n"
                            "os.kill(os.getpid(), signal.SIGABRT)"));
   launched.send("x");
@@ -83,6 +83,17 @@ TEST_CASE("report: a full crash file is read to its last byte") {
   Launched launched(python("os.write(5, b'a' * 64 * 1024)"));
   launched.send("x");
   CHECK(launched.report().sections["stack"] == std::string(64 * 1024, 'a'));
+}
+
+TEST_CASE("what the worker had taken out of a pipe and not sent stands before what the pipe still holds") {
+  Launched launched(python("import struct\n"
+                           "os.pwrite(5, struct.pack('=I', 3) + b'onetwo', 96 * 1024)\n"
+                           "os.pwrite(5, struct.pack('=I', 0xffffffff), 64 * 1024)\n"  // a lie must not be believed
+                           "os.write(2, b'two'); os.kill(os.getpid(), 9)"));
+  launched.configure();
+  const auto report = launched.report();
+  CHECK(report.sections.at("stderr") == "onetwo");
+  CHECK(report.sections.at("stdout").size() == 32 * 1024 - 4);
 }
 
 TEST_CASE("report: the owner is late: the worker is dead before the report was opened, and it is still there") {

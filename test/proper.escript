@@ -20,7 +20,7 @@ main([Name]) ->
     end.
 
 compile_all(Name) ->
-    Helpers = [F || F <- filelib:wildcard("test/erl/{,support/}*.erl"), not is_test(filename:basename(F, ".erl"))],
+    Helpers = [F || F <- filelib:wildcard("test/erl/*.erl") ++ filelib:wildcard("test/erl/support/*.erl"), not is_test(filename:basename(F, ".erl"))],
     lists:foreach(fun compile/1, Helpers ++ [filename:join("test/erl", Name ++ ".erl")]).
 
 is_test(Base) -> lists:suffix("_SUITE", Base) orelse lists:prefix("prop_", Base).

@@ -162,10 +162,10 @@ dies(How, Options, Config) ->
     Worker = identity(os_pid(Ctx)),
     Go = go_file(Config),
     LastWords = <<"last words of ", How/binary>>,
-    Callers = crowd(?CALLERS, fun
-        (1) -> py_port:call(Ctx, trouble, die, [How, Go, LastWords]);
-        (_) -> py_port:call(Ctx, trouble, wait_for, [Go])
-    end),
+    First = crowd(1, fun(_) -> py_port:call(Ctx, trouble, die, [How, Go, LastWords]) end),
+    true = wait_until(fun() -> in_flight(Ctx) =:= 1 end, ?SOON),
+    Others = crowd(?CALLERS - 1, fun(_) -> py_port:call(Ctx, trouble, wait_for, [Go]) end),
+    Callers = First ++ Others,
     true = wait_until(fun() -> in_flight(Ctx) =:= ?CALLERS end, ?SOON),
     ok = go(Go),
     Reason = all_told(Callers, Ctx),

@@ -43,10 +43,7 @@ PyObject* ContextTasks::done(PyObject* self, PyObject* future) {
   const GilHeld gil;
   const auto* key = static_cast<DoneKey*>(PyCapsule_GetPointer(self, nullptr));
   if (!key) return nullptr;
-  if (in_forked_child()) {
-    Ref::steal(PyObject_CallMethod(future, "result", nullptr));  // leaves its exception pending, which the child then reports
-    end_forked_child(gil);
-  }
+  if (in_forked_child()) key->host->end_child(gil);
   key->host->ended(gil, key->id, future);
   Py_RETURN_NONE;
 }
@@ -79,7 +76,7 @@ void ContextTasks::step(const Gil& gil) {
   stepping_ = true;
   const bool ok = static_cast<bool>(Ref::steal(PyObject_CallMethod(loop_object_.get(), "step", nullptr)));
   stepping_ = false;
-  if (in_forked_child()) end_forked_child(gil);
+  if (in_forked_child()) end_child(gil);
   if (!ok) {
     // KeyboardInterrupt and SystemExit of a task are that task's result already, and end nothing else.
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
@@ -92,6 +89,17 @@ void ContextTasks::step(const Gil& gil) {
     arm(PyFloat_AsDouble(delay.get()));
   else
     report_unraisable(loop_object_.get());
+}
+
+/// A coroutine forked, and this is the child at the end of the step: the parent's selector is not ours to go on with. If the coroutine has
+/// ended, its exception is the child's.
+void ContextTasks::end_child(const Gil& gil) {
+  if (PyErr_Occurred()) end_forked_child(gil);  // SystemExit came out of the step itself
+  for (const auto& [id, task] : tasks_) {
+    const Ref done = Ref::steal(PyObject_CallMethod(task.future.get(), "done", nullptr));
+    if (done && done.get() == Py_True && !Ref::steal(PyObject_CallMethod(task.future.get(), "result", nullptr))) break;
+  }
+  end_forked_child(gil);
 }
 
 void ContextTasks::arm(double delay) {

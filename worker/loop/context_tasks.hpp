@@ -46,6 +46,7 @@ class ContextTasks final : public TaskHost {
   bool make_loop(const Gil& gil);
   bool watch(const Gil& gil);
   void arm(double delay);
+  [[noreturn]] void end_child(const Gil& gil);
 
   uv::Loop& uv_;
   session::Session& session_;

@@ -18,6 +18,7 @@ namespace {
 constexpr int kTickMs = 1;
 constexpr int kTakenOverTickMs = 5;
 constexpr int kCountMs = 100;   ///< how often we try to say how many lines were dropped
+constexpr std::uint64_t kReserved = 2;  ///< credit for what there is to say at the very end: how much of each stream was dropped
 constexpr int kQuietTicks = 20;  ///< without a call, and the sentinel goes to sleep
 }  // namespace
 
@@ -162,7 +163,7 @@ void Sentinel::read_output(Capture& capture) {
 
 void Sentinel::emit(Capture& capture, std::string_view line, bool cut) {
   // Dropped, not delayed: who prints is never blocked, and a flood costs the BEAM nothing beyond the credit it gave.
-  if (!capture.rate.allow(monotonic_ns()) || !take_credit()) {
+  if (!capture.rate.allow(monotonic_ns()) || !take_credit(kReserved)) {
     ++capture.dropped;
     return;
   }
@@ -174,16 +175,20 @@ void Sentinel::emit(Capture& capture, std::string_view line, bool cut) {
 /// A flood has ended: says how much of it was dropped, for there may be no further line to say it with.
 void Sentinel::report_dropped() {
   for (Capture* capture : {&stdout_, &stderr_}) {
-    if (capture->dropped == 0 || !capture->rate.allow(monotonic_ns()) || !take_credit()) continue;
-    const std::uint8_t flags = static_cast<std::uint8_t>(capture->flag | port::kFlagCountOnly);
-    outbox_.append(port::Kind::output, flags, std::exchange(capture->dropped, 0));
-    emitted_ = true;
+    if (capture->dropped != 0 && capture->rate.allow(monotonic_ns()) && take_credit(kReserved)) send_dropped(*capture);
   }
 }
 
-bool Sentinel::take_credit() {
+void Sentinel::send_dropped(Capture& capture) {
+  const std::uint8_t flags = static_cast<std::uint8_t>(capture.flag | port::kFlagCountOnly);
+  outbox_.append(port::Kind::output, flags, std::exchange(capture.dropped, 0));
+  emitted_ = true;
+}
+
+/// True if there was more than `reserved`, and one less now.
+bool Sentinel::take_credit(std::uint64_t reserved) {
   std::uint64_t have = credit_.load(std::memory_order_relaxed);
-  while (have != 0)
+  while (have > reserved)
     if (credit_.compare_exchange_weak(have, have - 1, std::memory_order_relaxed)) return true;
   return false;
 }
@@ -198,6 +203,7 @@ void Sentinel::drain_output() {
     pollfd fd{capture->fd, POLLIN, 0};
     while (capture->open && ::poll(&fd, 1, 0) > 0 && (fd.revents & POLLIN)) read_output(*capture);
     capture->lines.flush([&](std::string_view line, bool cut) { emit(*capture, line, cut); });
+    if (capture->dropped != 0 && take_credit(0)) send_dropped(*capture);
   }
 }
 

@@ -74,9 +74,10 @@ class Sentinel {
   void wake();
   void read_output(Capture& capture);
   void emit(Capture& capture, std::string_view line, bool cut);
-  bool take_credit();
+  bool take_credit(std::uint64_t reserved);
   bool owes_count() const { return stdout_.dropped + stderr_.dropped != 0; }
   void report_dropped();
+  void send_dropped(Capture& capture);
   bool look_at_main();
   void read_frames();
   void write_frames();

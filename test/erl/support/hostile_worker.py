@@ -20,7 +20,7 @@ class Hostile(Worker):
     def start(self, config):
         mode = config["env"].get("HOSTILE_START", "")
         if mode == "garbage":
-            os.write(OUT, bytes(range(256)) * 16)
+            os.write(OUT, bytes(range(256)) * 300)  # the first four announce a frame of 66,051 bytes
             signal.pause()
         elif mode == "truncated":
             os.write(OUT, struct.pack(">I", 100) + b"\x41")

@@ -328,7 +328,7 @@ output(_, _, Line, #s{options = #{io_line := Max}} = S) when byte_size(Line) > M
 output(Flags, Dropped, _, #s{io = Io, credit = Credit} = S) when
     Flags band ?F_COUNT_ONLY =/= 0
 ->
-    ok = py_port_io:dropped(Io, Dropped),
+    ok = py_port_io:dropped(Io, stream(Flags), Dropped),
     S#s{credit = Credit - 1};
 output(Flags, Dropped, Line, #s{io = Io, credit = Credit} = S) when Flags band ?F_STDERR =:= 0 ->
     ok = py_port_io:line(Io, stdout, Dropped, Line),
@@ -336,6 +336,10 @@ output(Flags, Dropped, Line, #s{io = Io, credit = Credit} = S) when Flags band ?
 output(_, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
     ok = py_port_io:line(Io, stderr, Dropped, Line),
     S#s{credit = Credit - 1, tail = lists:sublist([Line | Tail], ?TAIL)}.
+
+-spec stream(byte()) -> stdout | stderr.
+stream(Flags) when Flags band ?F_STDERR =:= 0 -> stdout;
+stream(_) -> stderr.
 
 %% Everything else ---------------------------------------------------------------------------------
 

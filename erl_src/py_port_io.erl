@@ -15,7 +15,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, line/4, dropped/2, note/3, cast_failed/4, finish/1]).
+-export([start_link/1, line/4, dropped/3, note/3, cast_failed/4, finish/1]).
 -export_type([stream/0, settings/0]).
 
 -type stream() :: stdout | stderr.
@@ -23,6 +23,8 @@
     target := py_port_options:io_target(), owner := pid(), label := binary(), os_pid := term()
 }.
 -record(io, {
+    %% the stream of the latest line or count
+    stream = stderr :: stream(),
     target :: py_port_options:io_target(),
     owner :: pid(),
     %% the context's name, for the log
@@ -58,9 +60,9 @@ line(Io, Stream, Dropped, Line) ->
     ok.
 
 %% @doc Lines that the worker dropped, and no line after them.
--spec dropped(pid(), non_neg_integer()) -> ok.
-dropped(Io, Count) ->
-    Io ! {dropped, Count},
+-spec dropped(pid(), stream(), non_neg_integer()) -> ok.
+dropped(Io, Stream, Count) ->
+    Io ! {dropped, Stream, Count},
     ok.
 
 %% @doc A log event of the context itself. Dropped when this process is far behind, so that notes
@@ -106,10 +108,11 @@ loop(Io) ->
 
 -spec handle(term(), #io{}) -> ok.
 handle({line, Stream, Dropped, Line}, Io) ->
-    Io1 = output(Stream, Line, Io#io{dropped = Io#io.dropped + Dropped}),
+    Io1 = output(Stream, Line, Io#io{dropped = Io#io.dropped + Dropped, stream = Stream}),
     loop(earn(Io1));
-handle({dropped, Count}, Io) ->
-    loop(earn(report_dropped(stderr, Io#io{dropped = Io#io.dropped + Count})));
+handle({dropped, Stream, Count}, Io) ->
+    Io1 = Io#io{dropped = Io#io.dropped + Count, stream = Stream},
+    loop(earn(report_dropped(Stream, Io1)));
 handle({note, Level, Report}, Io) ->
     log(Level, {report, Report#{context => Io#io.label}}, #{}, [py_port], Io),
     loop(Io);
@@ -132,7 +135,7 @@ handle({cast_failed, Module, Function, Payload}, Io) ->
 handle({os_pid, OsPid}, Io) ->
     loop(Io#io{os_pid = OsPid});
 handle(finish, Io) ->
-    _ = report_dropped(stderr, Io),
+    _ = report_dropped(Io#io.stream, Io),
     ok;
 handle(_, Io) ->
     loop(Io).

@@ -287,7 +287,12 @@ next(#s{port = Port, timer = Timer, start = Start, credit = Credit} = S) ->
 
 -spec output(byte(), non_neg_integer(), binary(), #s{}) -> #s{}.
 output(Flags, Dropped, _, #s{io = Io, credit = Credit} = S) when Flags band ?F_COUNT_ONLY =/= 0 ->
-    ok = py_port_io:dropped(Io, Dropped),
+    Stream =
+        case Flags band ?F_STDERR of
+            0 -> stdout;
+            _ -> stderr
+        end,
+    ok = py_port_io:dropped(Io, Stream, Dropped),
     S#s{credit = Credit - 1};
 output(Flags, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
     case Flags band ?F_STDERR of

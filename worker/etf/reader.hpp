@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <cstdint>
 #include <string>
 
@@ -67,6 +68,10 @@ class Reader {
   const std::string& error() const { return error_; }
   /// For callers that find a semantic mistake: fails the reader with their words. Always false. The first failure is the one that error() keeps.
   bool fail(std::string why);
+
+  /// Reads up to `out.size()` floats that follow one another, and says how many; stops at whatever else comes, or at a float that next() would
+  /// refuse. The same as as many calls of next(), for the lists of thousands of floats that vectors are.
+  std::size_t next_reals(std::span<double> out);
 
  private:
   struct OpenFun;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <bit>
+#include <cstring>
 #include <cstdint>
 #include <cstring>
 
@@ -33,6 +35,18 @@ inline std::uint16_t load16(const std::byte* at) {
   return static_cast<std::uint16_t>(load8(at) << 8 | load8(at + 1));
 }
 inline std::uint32_t load32(const std::byte* at) { return std::uint32_t{load16(at)} << 16 | load16(at + 2); }
+
+/// Both orders of bytes are what a double is on the machines we run on; a list of floats is nothing but these two.
+inline double load_double(const std::byte* at) {
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, at, sizeof bits);
+  return std::bit_cast<double>(std::endian::native == std::endian::little ? __builtin_bswap64(bits) : bits);
+}
+inline void store_double(std::byte* at, double value) {
+  const auto bits = std::bit_cast<std::uint64_t>(value);
+  const std::uint64_t wire = std::endian::native == std::endian::little ? __builtin_bswap64(bits) : bits;
+  std::memcpy(at, &wire, sizeof wire);
+}
 
 inline void store8(std::byte* at, std::uint8_t value) { *at = std::byte{value}; }
 inline void store16(std::byte* at, std::uint16_t value) {

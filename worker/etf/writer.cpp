@@ -3,14 +3,15 @@
 #include <ei.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/check.hpp"
 #include "etf/wire.hpp"
 
-// What erl_interface encodes here: floats and the headers of large tuples, lists and maps. What it does not, and why: integers, because it
+// What erl_interface encodes here: the headers of large tuples, lists and maps. What it does not, and why: integers, because it
 // takes the SMALL_BIG form from 28 bits on and term_to_binary from 33; atoms and binaries, because the caller has checked the ones and
-// the others would need memory that is filled with zeros first; bignums, which need GMP there.
+// the others would need memory that is filled with zeros first; bignums, which need GMP there; floats, which are one store.
 
 namespace pyw::etf {
 namespace {
@@ -123,10 +124,22 @@ void Writer::magnitude(bool negative, Bytes trimmed) {
 }
 
 void Writer::real(double value) {
+  PYW_CHECK(std::isfinite(value), "a float on its way to Erlang is finite");
   std::byte* at = grow(9);
   if (!at) return;
-  int used = 0;
-  PYW_CHECK(ei_encode_double(chars(at), &used, value) == 0, "a float on its way to Erlang is finite");
+  store8(at, kNewFloat);
+  store_double(at + 1, value);
+}
+
+void Writer::reals(std::span<const double> values) {
+  std::byte* at = grow(9 * values.size());
+  if (!at) return;
+  for (const double value : values) {
+    PYW_CHECK(std::isfinite(value), "a float on its way to Erlang is finite");
+    store8(at, kNewFloat);
+    store_double(at + 1, value);
+    at += 9;
+  }
 }
 
 void Writer::atom(std::string_view utf8) {

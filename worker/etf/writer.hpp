@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,8 @@ class Writer {
   void big(bool negative, Bytes magnitude);
   /// Finite (the caller checks: there is no wire form for others).
   void real(double value);
+  /// The same as as many calls of real().
+  void reals(std::span<const double> values);
   /// At most 255 characters and 1020 bytes of UTF-8 (the caller checks).
   void atom(std::string_view utf8);
   void boolean(bool value) { atom(value ? "true" : "false"); }

@@ -110,8 +110,12 @@ void MainLoop::run_requests(const Gil& gil) {
     const auto frame = parts_.session.take();
     if (!frame) return;
     run_one(gil, *frame);
+    if (!parts_.session.has_requests()) return;
     // Fast calls share a write; an answer that took its time goes at once.
-    if (parts_.outbox.bytes() > kFlushBytes || monotonic_ns() - last_flush_ > kFlushAfterNs) flush();
+    const std::uint64_t now = monotonic_ns();
+    if (parts_.outbox.bytes() <= kFlushBytes && now - last_flush_ <= kFlushAfterNs) continue;
+    last_flush_ = now;
+    flush();
   }
 }
 
@@ -141,10 +145,9 @@ void MainLoop::flush() {
   switch (parts_.outbox.flush()) {
     case port::Outbox::State::empty: break;
     case port::Outbox::State::blocked:
-      if (out_armed_) return last_flush_ = monotonic_ns(), void();
-      uv_poll_start(out_.get(), UV_WRITABLE, ignore);
+      if (!out_armed_) uv_poll_start(out_.get(), UV_WRITABLE, ignore);
       out_armed_ = true;
-      return last_flush_ = monotonic_ns(), void();
+      return;
     case port::Outbox::State::broken:
       ended_ = true;
       end_ = End::closed;
@@ -152,7 +155,6 @@ void MainLoop::flush() {
   }
   if (out_armed_) uv_poll_stop(out_.get());
   out_armed_ = false;
-  last_flush_ = monotonic_ns();
 }
 
 void MainLoop::wait(const Gil& gil) {
@@ -162,16 +164,24 @@ void MainLoop::wait(const Gil& gil) {
     if (!parts_.session.full()) read();
     return;
   }
-  const GilRelease released(gil);
   if (read()) return;
   const std::uint64_t began = monotonic_ns();
-  if (!spin()) sleep();
+  if (!(only_thread() && spin(began))) {
+    const GilRelease released(gil);
+    if (only_thread_ || !spin(began)) sleep();
+  }
   if (!ended_) spin_.frame_after(monotonic_ns() - began);
 }
 
-bool MainLoop::spin() {
+/// Whether no other thread of Python exists that could want the GIL: then it is kept while spinning, for giving it away and taking it back
+/// costs more than a look at the pipe. A thread of C code that comes meanwhile waits for the length of a spin.
+bool MainLoop::only_thread() {
+  PyThreadState* first = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+  return only_thread_ = first && !PyThreadState_Next(first);
+}
+
+bool MainLoop::spin(std::uint64_t began) {
   if (!spin_.worth_it() || out_armed_) return false;
-  const std::uint64_t began = monotonic_ns();
   for (std::uint64_t now = began; now < began + spin_.limit_ns(); now = monotonic_ns()) {
     if (read() || has_work()) return true;
     // The BEAM's schedulers may want this very core to make the frame we are looking for.

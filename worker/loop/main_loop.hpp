@@ -47,7 +47,8 @@ class MainLoop {
   void trim_later();
   void flush();
   void wait(const Gil& gil);
-  bool spin();
+  bool only_thread();
+  bool spin(std::uint64_t began);
   void sleep();
   bool read();
   bool has_work() const { return parts_.session.has_requests() || parts_.session.has_commands() || parts_.tasks.due(); }
@@ -69,6 +70,7 @@ class MainLoop {
   UniqueFd signal_read_;
   UniqueFd signal_write_;
   bool out_armed_ = false;
+  bool only_thread_ = false;
 };
 
 }  // namespace pyw::loop

@@ -1,5 +1,7 @@
 // Encoded terms -> Python objects.
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "python/codec.hpp"
@@ -143,12 +145,28 @@ class FromEtf {
       PyObject* item = value(token, &here);
       if (!item) [[unlikely]] return nullptr;
       PyList_SET_ITEM(made.get(), i, item);
+      if (token.kind == Kind::real && !reals(made.get(), i)) return nullptr;
     }
     here.kind = Step::Kind::tail;
     if (!in_.next(token)) return malformed(&here);
     if (token.kind != Kind::nil && !add_tail(made, token, &here)) return nullptr;
     in_.leave();
     return made.release();
+  }
+
+  /// Where one float was, more may follow: fills the list behind `i` with those that do, and moves `i` to the last of them.
+  bool reals(PyObject* list, Py_ssize_t& i) {
+    std::array<double, 256> values;
+    for (;;) {
+      const auto left = static_cast<std::size_t>(PyList_GET_SIZE(list) - i - 1);
+      const std::size_t n = in_.next_reals({values.data(), std::min(left, values.size())});
+      for (std::size_t k = 0; k < n; ++k) {
+        PyObject* item = PyFloat_FromDouble(values[k]);
+        if (!item) return false;
+        PyList_SET_ITEM(list, ++i, item);
+      }
+      if (n < values.size()) return true;
+    }
   }
 
   /// [A, B | Tail]: the list becomes an ImproperList, or grows if the tail is a list after all.

@@ -1,5 +1,6 @@
 // Python objects -> encoded terms.
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -170,6 +171,7 @@ class ToEtf {
       if (PyList_GET_SIZE(object) != size) [[unlikely]] return changed(at);
       here.index = i;
       PyObject* item = PyList_GET_ITEM(object, i);
+      if (PyFloat_CheckExact(item) && reals(object, i)) continue;
       Py_INCREF(item);
       const bool done = value(item, &here);
       Py_DECREF(item);
@@ -177,6 +179,22 @@ class ToEtf {
     }
     out_.nil();
     return leave();
+  }
+
+  /// Writes the finite floats that follow one another from `i` on, and moves `i` to the last of them. False: there is none. Runs no Python code.
+  bool reals(PyObject* list, Py_ssize_t& i) {
+    std::array<double, 256> values;
+    std::size_t n = 0;
+    for (; n < values.size() && i + static_cast<Py_ssize_t>(n) < PyList_GET_SIZE(list); ++n) {
+      PyObject* item = PyList_GET_ITEM(list, i + static_cast<Py_ssize_t>(n));
+      if (!PyFloat_CheckExact(item)) break;
+      values[n] = PyFloat_AS_DOUBLE(item);
+      if (!std::isfinite(values[n])) break;
+    }
+    if (n == 0) return false;
+    out_.reals({values.data(), n});
+    i += static_cast<Py_ssize_t>(n) - 1;
+    return true;
   }
 
   bool changed(const Step* at) { return fail(at, "it was changed while it was encoded"); }

@@ -90,10 +90,10 @@ TEST_CASE("what the worker had taken out of a pipe and not sent stands before wh
                            "os.pwrite(5, struct.pack('=I', 3) + b'onetwo', 96 * 1024)\n"
                            "os.pwrite(5, struct.pack('=I', 0xffffffff), 64 * 1024)\n"  // a lie must not be believed
                            "os.write(2, b'two'); os.kill(os.getpid(), 9)"));
-  launched.configure();
-  const auto report = launched.report();
-  CHECK(report.sections.at("stderr") == "onetwo");
-  CHECK(report.sections.at("stdout").size() == 32 * 1024 - 4);
+  launched.send("x");
+  Report report = launched.report();
+  CHECK(report.sections["stderr"] == "onetwo");
+  CHECK(report.sections["stdout"].size() == 32 * 1024 - 4);
 }
 
 TEST_CASE("report: the owner is late: the worker is dead before the report was opened, and it is still there") {

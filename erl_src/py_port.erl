@@ -19,7 +19,7 @@
 -export([call_method/4, call_method/5, call_method/6, getattr/3, getattr/4]).
 -export([to_term/1, to_term/2, release/1, give_away/2]).
 -export([interrupt/1, ping/1, ping/2, info/1, format_error/1]).
--export_type([context/0, options/0, call_options/0, name/0, ref/0, reason/0]).
+-export_type([context/0, options/0, environment/0, call_options/0, name/0, ref/0, reason/0]).
 
 -type context() :: py_port_names:context().
 %% A name in Python: `math', `<<"os.path">>', "json".
@@ -28,6 +28,7 @@
 %% Stands for a Python object that stays in the worker.
 -opaque ref() :: py_port_call:ref().
 -type call_options() :: #{timeout => timeout(), return => term | ref, trace => binary()}.
+-type environment() :: #{atom() | binary() | string() => binary() | string() | integer()}.
 -type options() :: #{
     name => atom() | {local, atom()} | {global, term()} | {via, module(), term()},
     link => boolean(),
@@ -35,7 +36,8 @@
     venv => binary() | string(),
     worker => binary() | string(),
     path => [binary() | string()],
-    env => #{atom() | binary() | string() => binary() | string() | integer()},
+    %% as a fun (best an external one) it stays out of the reports of your supervisor
+    env => environment() | fun(() -> environment()),
     cwd => binary() | string(),
     init => binary() | string() | {code | module, atom() | binary() | string()},
     init_timeout => non_neg_integer(),
@@ -64,15 +66,18 @@
 %% has run.
 -spec start_context(options()) -> {ok, pid()} | {error, reason() | {already_started, pid()}}.
 start_context(Options) ->
-    case py_port_options:validate(Options) of
-        {ok, #{link := Link} = Valid} ->
-            case py_port_python:resolve(Valid) of
-                {ok, Resolved} when Link -> py_port_context:start_link(Valid, Resolved);
-                {ok, Resolved} -> py_port_context_sup:start_context(Valid, Resolved);
-                {error, _} = Error -> Error
-            end;
-        {error, _} = Error ->
-            Error
+    case {whereis(py_port_registry), py_port_options:validate(Options)} of
+        {undefined, _} -> {error, not_started};
+        {_, {ok, Valid}} -> start_valid(Valid);
+        {_, {error, _} = Error} -> Error
+    end.
+
+-spec start_valid(py_port_options:options()) -> {ok, pid()} | {error, reason() | {already_started, pid()}}.
+start_valid(#{link := Link} = Valid) ->
+    case py_port_python:resolve(Valid) of
+        {ok, Resolved} when Link -> py_port_context:start_link(Valid, Resolved);
+        {ok, Resolved} -> py_port_context_sup:start_context(Valid, Resolved);
+        {error, _} = Error -> Error
     end.
 
 %% @doc For a supervisor of your own. The id is the name if there is one; change it in the map that

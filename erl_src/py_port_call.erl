@@ -220,8 +220,11 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, tra
             function = F
         })
     of
-        true -> write(C, Deadline, Frame);
-        false -> gone()
+        true ->
+            write(C, Deadline, Frame);
+        false ->
+            true = erlang:demonitor(Alias, [flush]),
+            gone()
     end,
     receive
         {Alias, Tag, Answer} -> answer(Tag, Answer, C);
@@ -288,19 +291,19 @@ registered(#ctx{pid = Owner, callers = Callers} = C) ->
         #ctx{pid = Owner} ->
             ok;
         _ ->
-            try ets:member(Callers, self()) of
-                true ->
-                    ok;
-                false ->
-                    Owner ! {register, self()},
-                    true = ets:insert(Callers, {self()}),
-                    ok
+            try
+                ets:member(Callers, self()) orelse make_known(Owner, Callers)
             catch
                 error:badarg -> gone()
             end,
             _ = put(?REGISTERED, C),
             ok
     end.
+
+-spec make_known(pid(), ets:tid()) -> true.
+make_known(Owner, Callers) ->
+    Owner ! {register, self()},
+    ets:insert(Callers, {self()}).
 
 -spec enter(#ctx{}, #request{}) -> boolean().
 enter(#ctx{requests = Requests}, Row) ->
@@ -522,7 +525,7 @@ how(return, {ref, Holder}, How) when is_pid(Holder) ->
     How#how{flags = ?F_RETURN_REF, kind = {ref, Holder}};
 how(return, _, _) ->
     bad(return, "must be term or ref");
-how(trace, Trace, How) when is_binary(Trace), byte_size(Trace) < 65536 ->
+how(trace, Trace, How) when is_binary(Trace), byte_size(Trace) =< 8192 ->
     How#how{trace = Trace};
 how(trace, _, _) ->
     bad(trace, "must be a binary: a W3C traceparent");

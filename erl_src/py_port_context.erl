@@ -60,7 +60,9 @@
     puzzled = false :: boolean(),
     %% Requests whose CANCEL overtook them, which is possible while their caller is suspended on a
     %% full pipe: the worker did not know them then, and may still answer them.
-    overtaken = #{} :: #{py_port_wire:id() => []}
+    overtaken = #{} :: #{py_port_wire:id() => []},
+    %% CANCEL frames that may still be answered with "unknown": no more than we sent
+    cancels = 0 :: non_neg_integer()
 }).
 
 %% A payload of this size or more is followed by a collection sooner or later: the owner's heap
@@ -190,7 +192,9 @@ frame(<<?K_ERROR, 0:24, Id:64, Payload/binary>>, S) ->
     answer(error, Id, Payload, S);
 frame(<<?K_REF, 0:24, Id:64, Handle:64>>, S) ->
     answer(ref, Id, Handle, S);
-frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How =< ?ENDED_UNKNOWN ->
+frame(<<?K_ENDED, 0:24, Id:64, ?ENDED_UNKNOWN>>, #s{cancels = Cancels} = S) when Cancels > 0 ->
+    loop(answer_late(ended, Id, ?ENDED_UNKNOWN, S#s{cancels = Cancels - 1}));
+frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How < ?ENDED_UNKNOWN ->
     answer(ended, Id, How, S);
 frame(<<?K_CONTROL_REPLY, 0:24, Id:64, Payload/binary>>, S) ->
     answer(control, Id, Payload, S);
@@ -252,9 +256,15 @@ answer_other(ok, _, #request{kind = {ref, _}, id = Id}, S) ->
     broken({reference_asked_for, Id}, S);
 answer_other(_, _, #request{state = State}, S) when State > 0 ->
     S;
+answer_other(error, Payload, #request{kind = cast, module = M, function = F} = Row, S) when
+    byte_size(Payload) =< ?MAX_LAST_ERROR
+->
+    ok = py_port_io:cast_failed(S#s.io, M, F, Payload),
+    remember_error(Payload, Row, S);
 answer_other(error, Payload, #request{kind = cast, module = M, function = F} = Row, S) ->
-    #s{io = Io} = S,
-    ok = py_port_io:cast_failed(Io, M, F, Payload),
+    Size = byte_size(Payload),
+    Note = #{event => cast_failed, module => M, function => F, error_bytes => Size},
+    ok = py_port_io:note(S#s.io, warning, Note),
     remember_error(Payload, Row, S);
 answer_other(_, _, #request{kind = cast}, S) ->
     S;
@@ -309,11 +319,15 @@ answer_unexpected(false, {Tag, Id, Payload}, #s{overtaken = Overtaken} = S) ->
 
 %% Bounded: of those whose callers died, no answer ever comes.
 -spec overtake(py_port_wire:id(), #s{}) -> #s{}.
-overtake(Id, #s{overtaken = Overtaken} = S) when map_size(Overtaken) < ?MAX_OVERTAKEN ->
-    S#s{overtaken = Overtaken#{Id => []}};
-overtake(Id, #s{overtaken = Overtaken} = S) ->
-    {_, Newer} = lists:split(?MAX_OVERTAKEN div 2, lists:sort(maps:keys(Overtaken))),
-    overtake(Id, S#s{overtaken = maps:with(Newer, Overtaken)}).
+overtake(Id, #s{overtaken = Overtaken, options = #{max_pending := MaxPending}} = S) ->
+    case map_size(Overtaken) < max(?MAX_OVERTAKEN, 2 * MaxPending) of
+        true ->
+            S#s{overtaken = Overtaken#{Id => []}};
+        false ->
+            Ids = lists:sort(maps:keys(Overtaken)),
+            {_, Newer} = lists:split(length(Ids) div 2, Ids),
+            overtake(Id, S#s{overtaken = maps:with(Newer, Overtaken)})
+    end.
 
 -spec step(ok | error | ref | ended | control, term()) -> py_port_ladder:step().
 step(ended, 1) -> cancelled;
@@ -528,7 +542,7 @@ stop_request(Why, #request{id = Id, module = M, function = F}, #s{ladder = Ladde
     ok = atomics:add(Counters, ?C_DONE, 1),
     ok = control(?K_CANCEL, Id, S),
     Timer = erlang:send_after(KillAfter, self(), {overdue, Id}),
-    S#s{ladder = py_port_ladder:add(Id, {Why, {M, F}}, now_ms(), Timer, Ladder)}.
+    S#s{cancels = S#s.cancels + 1, ladder = py_port_ladder:add(Id, {Why, {M, F}}, now_ms(), Timer, Ladder)}.
 
 -spec overdue(py_port_wire:id(), #s{}) -> no_return().
 overdue(Id, #s{ladder = Ladder} = S) ->

@@ -21,6 +21,7 @@
 -spec interrupt(term(), timeout()) -> ok | {error, py_port_error:reason()}.
 interrupt(Context, Timeout) ->
     py_port_call:guarded(fun() ->
+        ok = check_timeout(Timeout),
         case py_port_call:find(Context) of
             #ctx{} = C ->
                 case control(C, ?K_INTERRUPT, Timeout) of
@@ -45,6 +46,7 @@ interrupted(Payload) ->
 -spec ping(term(), timeout()) -> pong | {error, py_port_error:reason()}.
 ping(Context, Timeout) ->
     py_port_call:guarded(fun() ->
+        ok = check_timeout(Timeout),
         case py_port_call:find(Context) of
             #ctx{} = C ->
                 case control(C, ?K_PING, Timeout) of
@@ -75,7 +77,11 @@ control(#ctx{pid = Owner, counters = Counters, writer = Writer} = C, Kind, Timeo
         module = control,
         function = Kind
     },
-    py_port_call:enter(C, Row) orelse py_port_call:gone(),
+    py_port_call:enter(C, Row) orelse
+        begin
+            true = erlang:demonitor(Alias, [flush]),
+            py_port_call:gone()
+        end,
     ok = py_port_writer:send(Writer, py_port_wire:short(Kind, Id)),
     receive
         {Alias, control, Answer} -> {ok, Answer};
@@ -90,6 +96,14 @@ control(#ctx{pid = Owner, counters = Counters, writer = Writer} = C, Kind, Timeo
         after 0 -> {error, timeout}
         end
     end.
+
+-spec check_timeout(term()) -> ok.
+check_timeout(infinity) ->
+    ok;
+check_timeout(Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#7fffffff ->
+    ok;
+check_timeout(_) ->
+    py_port_call:fail({bad_argument, timeout, <<"must be milliseconds or infinity">>}).
 
 -spec info(term()) -> map() | {error, py_port_error:reason()}.
 info(Context) ->
@@ -144,19 +158,42 @@ status(C) ->
 -spec stop(term(), timeout()) -> ok | {error, py_port_error:reason()}.
 stop(Context, Timeout) ->
     Result = py_port_call:guarded(fun() ->
-        case py_port_call:find_any(Context) of
-            #ctx{pid = Owner} ->
-                Ref = erlang:monitor(process, Owner),
-                Owner ! {stop, Timeout},
-                wait_stopped(Owner, Ref, Timeout);
-            {remote, Node, There} ->
-                py_port_remote:apply(Node, {?MODULE, stop}, [There], Timeout, Timeout)
+        ok = check_timeout(Timeout),
+        case starting(Context) of
+            {starting, Starting} -> stop_owner(Starting, Timeout);
+            no -> stop_found(py_port_call:find_any(Context), Timeout)
         end
     end),
     case Result of
         {error, {worker_down, _}} -> ok;
         _ -> Result
     end.
+
+%% A context has its name before its worker is ready. It obeys when it is.
+-spec starting(term()) -> {starting, pid()} | no.
+starting(Context) ->
+    case is_pid(Context) orelse py_port_names:whereis(Context) of
+        {local, Pid} ->
+            case py_port_registry:lookup(Pid) of
+                {ok, _} -> no;
+                error -> {starting, Pid}
+            end;
+        _ ->
+            no
+    end.
+
+-spec stop_found(#ctx{} | {remote, node(), pid() | atom()}, timeout()) ->
+    ok | {error, py_port_error:reason()}.
+stop_found(#ctx{pid = Owner}, Timeout) ->
+    stop_owner(Owner, Timeout);
+stop_found({remote, Node, There}, Timeout) ->
+    py_port_remote:apply(Node, {?MODULE, stop}, [There], Timeout, Timeout).
+
+-spec stop_owner(pid(), timeout()) -> ok.
+stop_owner(Owner, Timeout) ->
+    Ref = erlang:monitor(process, Owner),
+    Owner ! {stop, Timeout},
+    wait_stopped(Owner, Ref, Timeout).
 
 -spec wait_stopped(pid(), reference(), timeout()) -> ok.
 wait_stopped(Owner, Ref, Timeout) ->

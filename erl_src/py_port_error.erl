@@ -63,6 +63,7 @@
     | interrupted
     | overloaded
     | not_running
+    | not_started
     | {worker_down, down()}
     | {bad_reply, term()}
     | {bad_term, binary(), term()}
@@ -107,30 +108,41 @@ worker_error(Other) -> {bad_reply, {unknown_error, Other}}.
 %% @doc What Python would print for a Python exception, and a sentence for every other reason. Takes
 %% the reason with or without `{error, _}' around it.
 -spec format(term()) -> binary().
-format({error, Reason}) -> format(Reason);
-format({python, #{formatted := Text}}) when is_binary(Text), Text =/= <<>> -> Text;
-format({python, #{type := Type, message := Message}}) when is_binary(Type), is_binary(Message) ->
+format({error, Reason}) ->
+    format(Reason);
+format(Reason) ->
+    try
+        sentence(Reason)
+    catch
+        %% Of a shape that only somebody else can have made.
+        error:_ -> say("~tp", [Reason])
+    end.
+
+-spec sentence(term()) -> binary().
+sentence({python, #{formatted := Text}}) when is_binary(Text), Text =/= <<>> -> Text;
+sentence({python, #{type := Type, message := Message}}) when is_binary(Type), is_binary(Message) ->
     say("~ts: ~ts", [Type, Message]);
-format(timeout) -> <<"the call did not finish in time and was stopped">>;
-format(interrupted) -> <<"the call was interrupted">>;
-format(overloaded) -> <<"the context has as many unanswered requests as max_pending allows">>;
-format(not_running) -> <<"nothing was running that could be interrupted">>;
-format({already_started, Pid}) -> say("a context of that name runs already, as ~p", [Pid]);
-format({bad_option, options, Why}) -> say("bad options: ~ts", [why(Why)]);
-format({bad_option, Key, Why}) -> say("bad option ~tp: ~ts", [Key, why(Why)]);
-format({bad_argument, Which, Why}) -> say("bad argument ~tp: ~ts", [Which, why(Why)]);
-format({bad_term, Path, Why}) -> say("~ts cannot cross the border: ~ts", [why(Path), why(Why)]);
-format({bad_ref, Why}) -> say("the object reference is not valid: ~ts", [why(Why)]);
-format({bad_request, Why}) -> say("the worker did not understand the request: ~ts", [why(Why)]);
-format({bad_reply, Why}) -> say("the reply was refused: ~ts", [bad_reply(Why)]);
-format({too_large, Bytes, Max}) ->
+sentence(timeout) -> <<"the call did not finish in time and was stopped">>;
+sentence(interrupted) -> <<"the call was interrupted">>;
+sentence(overloaded) -> <<"the context has as many unanswered requests as max_pending allows">>;
+sentence(not_started) -> <<"the application py_port is not running; start it with application:ensure_all_started(py_port)">>;
+sentence(not_running) -> <<"nothing was running that could be interrupted">>;
+sentence({already_started, Pid}) -> say("a context of that name runs already, as ~p", [Pid]);
+sentence({bad_option, options, Why}) -> say("bad options: ~ts", [why(Why)]);
+sentence({bad_option, Key, Why}) -> say("bad option ~tp: ~ts", [Key, why(Why)]);
+sentence({bad_argument, Which, Why}) -> say("bad argument ~tp: ~ts", [Which, why(Why)]);
+sentence({bad_term, Path, Why}) -> say("~ts cannot cross the border: ~ts", [why(Path), why(Why)]);
+sentence({bad_ref, Why}) -> say("the object reference is not valid: ~ts", [why(Why)]);
+sentence({bad_request, Why}) -> say("the worker did not understand the request: ~ts", [why(Why)]);
+sentence({bad_reply, Why}) -> say("the reply was refused: ~ts", [bad_reply(Why)]);
+sentence({too_large, Bytes, Max}) ->
     say("the request has ~b bytes, and max_frame allows ~b", [Bytes, Max]);
-format({start_failed, Failure}) -> start_failed(Failure);
-format({worker_down, Reason}) -> down(Reason);
-format({worker_exited, _, _} = Reason) -> down(Reason);
-format({worker_killed, _, _} = Reason) -> down(Reason);
-format({protocol_error, _, _} = Reason) -> down(Reason);
-format(Other) -> say("~tp", [Other]).
+sentence({start_failed, Failure}) -> start_failed(Failure);
+sentence({worker_down, Reason}) -> down(Reason);
+sentence({worker_exited, _, _} = Reason) -> down(Reason);
+sentence({worker_killed, _, _} = Reason) -> down(Reason);
+sentence({protocol_error, _, _} = Reason) -> down(Reason);
+sentence(Other) -> say("~tp", [Other]).
 
 -spec bad_reply(term()) -> binary().
 bad_reply(compressed) -> <<"it is a compressed term, which may be any size when unpacked">>;

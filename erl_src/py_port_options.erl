@@ -122,7 +122,15 @@ init(_) -> bad(init, "must be Python code as text, or {module, Name}", []).
 
 -spec env(term()) -> #{binary() => binary()}.
 env(Env) when is_map(Env) ->
-    maps:fold(fun(K, V, Acc) -> Acc#{env_name(K) => env_value(V)} end, #{}, Env);
+    maps:fold(fun(K, V, Acc) -> Acc#{env_name(K) => env_value(K, V)} end, #{}, Env);
+env(Env) when is_function(Env, 0) ->
+    try Env() of
+        Map when is_map(Map) -> env(Map);
+        _ -> bad(env, "the fun must return a map of names to values", [])
+    catch
+        throw:{?MODULE, _, _, _} = Bad -> throw(Bad);
+        Class:_ -> bad(env, "the fun failed (~p)", [Class])
+    end;
 env(Env) when is_list(Env) ->
     case lists:all(fun(E) -> is_tuple(E) andalso tuple_size(E) =:= 2 end, Env) of
         true -> env(maps:from_list(Env));
@@ -141,9 +149,17 @@ env_name(Name) ->
         false -> Text
     end.
 
--spec env_value(term()) -> binary().
-env_value(N) when is_integer(N) -> integer_to_binary(N);
-env_value(Value) -> text(env, Value).
+%% The value may be a secret: an error names the variable and never shows what it was to be.
+-spec env_value(term(), term()) -> binary().
+env_value(_, N) when is_integer(N) ->
+    integer_to_binary(N);
+env_value(Name, Value) ->
+    try
+        text(env, Value)
+    catch
+        throw:{?MODULE, env, _, _} ->
+            bad(env, "the value of ~tp must be text without NUL, or an integer", [Name])
+    end.
 
 -spec limits(term()) -> #{atom() => pos_integer()}.
 limits(Limits) when is_map(Limits) ->

@@ -327,7 +327,7 @@ cancel_timer(S) ->
 refused(Decoded, S) ->
     {What, Error, Message} =
         case Decoded of
-            {ok, {python, #{formatted := Text}} = E} -> {init, E, Text};
+            {ok, {python, #{formatted := Text}} = E} when is_binary(Text) -> {init, E, Text};
             {ok, {What0, Text}} when is_atom(What0), is_binary(Text) -> {What0, none, Text};
             {ok, {What0, E}} when is_atom(What0) -> {What0, E, py_port_error:format(E)};
             {ok, Text} when is_binary(Text) -> {worker, none, Text};

@@ -156,6 +156,8 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
     failed.writer().tuple(2);
     failed.writer().atom("init");
     if (!executor.run_init(gil, config.init->text, config.init->is_module, failed.writer())) {
+      PYW_CHECK(attach(gil, {}).ok(), "the codec is still in use");
+      if (failed.overflowed()) return start_failed(outbox, "init", "init failed with an exception that is larger than a frame may be");
       outbox.append(failed);
       return kExitStart;
     }
@@ -167,6 +169,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   sentinel.busy();
   if (end == loop::MainLoop::End::broken) {
     std::fprintf(stderr, "py_worker: protocol error: %s\n", main_loop.why().message.c_str());
+    PYW_CHECK(attach(gil, {}).ok(), "the codec is still in use");
     return kExitProtocol;
   }
   if (end == loop::MainLoop::End::closed) ::_exit(0);  // nobody is left to clean up for, and the launcher ends us anyway

@@ -88,7 +88,10 @@ std::span<const char> read_in_hand(int crash, int stream) {
   if (::pread(crash, buffer, sizeof buffer, at) != static_cast<ssize_t>(sizeof buffer)) return {};
   std::uint32_t length = 0;
   std::memcpy(&length, buffer, sizeof length);
-  return {buffer + sizeof length, std::min<std::size_t>(length, sizeof buffer - sizeof length)};
+  if (length > sizeof buffer - sizeof length) return {};  // no length of ours: the stacks have run over into the record
+  std::size_t used = length;
+  while (used > 0 && buffer[sizeof length + used - 1] == '\0') --used;
+  return {buffer + sizeof length, used};
 }
 
 std::span<const char> drain_pipe(int read_end) {

@@ -35,7 +35,7 @@ bool open_pipe(UniqueFd& read_end, UniqueFd& write_end);
 /// The crash file up to its last byte that is not NUL. Lives in a static buffer until the next call.
 std::span<const char> read_crash(int crash);
 /// What the worker had taken out of an output pipe (0: stdout, 1: stderr) when it ended, and not yet sent. Lives in a static buffer
-/// until the next call. The length is the worker's word, so it is cut to what a record can hold.
+/// until the next call. The length is the worker's word, so a record that cannot be that long counts as none; NUL bytes at the end are cut.
 std::span<const char> read_in_hand(int crash, int stream);
 /// What the pipe still holds, the last kOutputTail bytes of it. Bounded by the size of the pipe, so that a writer that got away
 /// cannot keep us here. Lives in a static buffer until the next call.

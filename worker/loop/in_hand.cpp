@@ -27,17 +27,29 @@ InHand::InHand(int crash_fd, int stream) {
 
 InHand::~InHand() { ::munmap(mapping_, CrashFile::kRecord); }
 
+/// The memory is ours alone, but its reader may come at any time: after our death.
+void InHand::announce(std::size_t length) {
+  std::atomic_ref(*length_).store(static_cast<std::uint32_t>(length), std::memory_order_release);
+}
+
+std::span<char> InHand::room() {
+  std::memset(data_ + used_, 0, kCapacity - used_);
+  announce(kCapacity);
+  return {data_ + used_, kCapacity - used_};
+}
+
 std::string_view InHand::took(std::size_t n) {
-  const std::string_view fresh(data_ + length(), n);
-  // Ours alone, but a reader may come at any time: after our death.
-  std::atomic_ref(*length_).store(length() + static_cast<std::uint32_t>(n), std::memory_order_release);
+  const std::string_view fresh(data_ + used_, n);
+  used_ += n;
+  announce(used_);
   return fresh;
 }
 
 void InHand::keep(std::string_view rest) {
   rest.remove_prefix(rest.size() - std::min(rest.size(), kMostKept));
-  std::memmove(data_, rest.data(), rest.size());
-  std::atomic_ref(*length_).store(static_cast<std::uint32_t>(rest.size()), std::memory_order_release);
+  if (!rest.empty()) std::memmove(data_, rest.data(), rest.size());
+  used_ = rest.size();
+  announce(used_);
 }
 
 }  // namespace pyw::loop

@@ -17,8 +17,11 @@ class InHand {
   InHand(const InHand&) = delete;
   InHand& operator=(const InHand&) = delete;
 
-  /// Room behind what is held, for read(2).
-  std::span<char> room() const { return {data_ + length(), kCapacity - length()}; }
+  bool full() const { return used_ == kCapacity; }
+  /// Room behind what is held, for read(2), which must follow at once. A SIGKILL may take us right out of that system call, after the bytes
+  /// have come and before we could say how many: so the record says "all of it" until took(), and the rest of it is NUL bytes, which
+  /// its reader cuts off.
+  std::span<char> room();
   /// So many bytes have been read into room(); returns them.
   std::string_view took(std::size_t n);
   /// Everything but `rest` has been sent. `rest` may lie in this record.
@@ -26,8 +29,9 @@ class InHand {
 
  private:
   static constexpr std::size_t kCapacity = 32 * 1024 - sizeof(std::uint32_t);
-  std::uint32_t length() const { return *length_; }
+  void announce(std::size_t length);
   void* mapping_;
+  std::size_t used_ = 0;
   std::uint32_t* length_;
   char* data_;
 };

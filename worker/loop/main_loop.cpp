@@ -8,12 +8,14 @@
 #include <array>
 
 #include "base/clock.hpp"
+#include "python/fork.hpp"
 
 namespace pyw::loop {
 namespace {
 constexpr std::uint64_t kFlushAfterNs = 50'000;  ///< an answer waits no longer than this for company
 constexpr std::size_t kFlushBytes = 256u << 10;
 constexpr std::uint64_t kPoliteAfterNs = 4'000;  ///< of spinning; from then on whoever else wants the core gets it
+constexpr std::uint64_t kTurnNs = 1'000'000;  ///< of requests, while tasks wait for their turn
 constexpr std::size_t kLargeFrame = 1u << 20;
 constexpr std::uint64_t kTrimAfterMs = 1000;
 constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands have their turn
@@ -73,9 +75,11 @@ MainLoop::End MainLoop::run(const Gil& gil) {
     run_requests(gil);
     run_tasks(gil);
     check_signals();
+    // Finalisers and signal handlers run Python code as well, and that may have forked.
+    if (in_forked_child()) end_forked_child(gil);
+    flush();
     parts_.outbox.collect();
     parts_.sentinel.idle();
-    flush();
     if (may_stop()) break;
     if (!ended_) wait(gil);
   }
@@ -106,6 +110,7 @@ void MainLoop::obey(const Gil& gil) {
 }
 
 void MainLoop::run_requests(const Gil& gil) {
+  const std::uint64_t began = monotonic_ns();
   for (int n = 0; n < kRequestsPerTurn; ++n) {
     const auto frame = parts_.session.take();
     if (!frame) return;
@@ -113,6 +118,8 @@ void MainLoop::run_requests(const Gil& gil) {
     if (!parts_.session.has_requests()) return;
     // Fast calls share a write; an answer that took its time goes at once.
     const std::uint64_t now = monotonic_ns();
+    // A cancel must not wait for a whole batch of slow calls, nor the tasks or the end of a grace.
+    if (parts_.session.has_commands() || ((parts_.tasks.any() || stopping_) && now - began > kTurnNs)) return;
     if (parts_.outbox.bytes() <= kFlushBytes && now - last_flush_ <= kFlushAfterNs) continue;
     last_flush_ = now;
     flush();
@@ -160,7 +167,7 @@ void MainLoop::flush() {
 void MainLoop::wait(const Gil& gil) {
   if (has_work()) {
     // Work is there, but the pipes and timers must not starve.
-    if (parts_.tasks.any()) uv_run(parts_.uv.get(), UV_RUN_NOWAIT);
+    if (parts_.tasks.any() || stopping_) uv_run(parts_.uv.get(), UV_RUN_NOWAIT);
     if (!parts_.session.full()) read();
     return;
   }

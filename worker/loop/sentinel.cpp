@@ -145,7 +145,7 @@ void Sentinel::write_frames() {
 }
 
 void Sentinel::read_output(Capture& capture) {
-  if (capture.hand.room().empty()) capture.hand.keep({});  // the BEAM does not take it: then the newest matters most
+  if (capture.hand.full()) capture.hand.keep({});  // the BEAM does not take it: then the newest matters most
   const auto room = capture.hand.room();
   const ssize_t n = ::read(capture.fd, room.data(), room.size());
   const auto sink = [&](std::string_view line, bool cut) { emit(capture, line, cut); };
@@ -153,7 +153,10 @@ void Sentinel::read_output(Capture& capture) {
     capture.lines.feed(capture.hand.took(static_cast<std::size_t>(n)), sink);
     // All of it may have been one unfinished line, or lines that were dropped: then nothing has to be sent first.
     if (!emitted_) capture.hand.keep(capture.lines.partial());
-  } else if (n == 0) {
+    return;
+  }
+  capture.hand.took(0);
+  if (n == 0) {
     capture.lines.flush(sink);
     capture.open = false;
   } else if (errno != EAGAIN && errno != EINTR) {

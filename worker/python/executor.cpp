@@ -60,6 +60,7 @@ Executor::Outcome Executor::run(const Gil& gil, const port::Frame& frame) {
   }
   const bool no_value = header.kind == Kind::exec;
   answer(gil, header.id, no_value ? header.flags | port::kFlagNoResult : header.flags, value);
+  if (in_forked_child()) end_forked_child(gil);  // an encoder forked
   return Outcome::answered;
 }
 

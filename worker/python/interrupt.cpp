@@ -29,8 +29,8 @@ bool InterruptPoint::install(const Gil&) {
 }
 
 void InterruptPoint::send() {
-  ours_.store(true, std::memory_order_release);
-  ::pthread_kill(main_thread_, SIGINT);
+  // One signal per note: a second one, finding the note taken, would look like the user's own.
+  if (!ours_.exchange(true, std::memory_order_acq_rel)) ::pthread_kill(main_thread_, SIGINT);
 }
 
 bool InterruptPoint::on_signal(const Gil&) {

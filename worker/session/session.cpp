@@ -51,7 +51,10 @@ void Session::cancel(std::uint64_t id) {
   } else {
     // A task, or answered while this frame was in the pipe; only the main thread knows. Should the task be what keeps the main
     // thread busy right now, then the signal finds it: the handler compares the target with the current task.
-    if (tasks_.load(std::memory_order_relaxed) != 0 && running_.load(std::memory_order_relaxed) == 0) aim(id, Interrupt::cancel);
+    if (tasks_.load(std::memory_order_relaxed) != 0 && running_.load(std::memory_order_relaxed) == 0) {
+      blocked_.push_back(id);
+      effects_.signal_main();
+    }
     command({Command::What::cancel_task, id});
   }
 }
@@ -70,6 +73,7 @@ void Session::aim(std::uint64_t id, Interrupt why) {
 
 Interrupt Session::take_interrupt(std::uint64_t id) {
   const std::lock_guard lock(mutex_);
+  if (id != 0 && std::erase(blocked_, id) != 0) return Interrupt::cancel;
   if (id == 0 || target_.load(std::memory_order_relaxed) != id) return Interrupt::none;
   target_.store(0, std::memory_order_release);
   return std::exchange(why_, Interrupt::none);
@@ -121,6 +125,7 @@ void Session::task_finished(std::uint64_t id) {
 std::vector<Command> Session::commands() {
   const std::lock_guard lock(mutex_);
   has_commands_.store(false, std::memory_order_release);
+  blocked_.clear();  // from here on it is task.cancel() that stops them, and no late signal must hit their `finally`
   return std::exchange(commands_, {});
 }
 

@@ -88,12 +88,12 @@ TEST_CASE("report: a full crash file is read to its last byte") {
 TEST_CASE("what the worker had taken out of a pipe and not sent stands before what the pipe still holds") {
   Launched launched(python("import struct\n"
                            "os.pwrite(5, struct.pack('=I', 3) + b'onetwo', 96 * 1024)\n"
-                           "os.pwrite(5, struct.pack('=I', 0xffffffff), 64 * 1024)\n"  // a lie must not be believed
+                           "os.pwrite(5, struct.pack('=I', 0xffffffff) + b'a lie', 64 * 1024)\n"
                            "os.write(2, b'two'); os.kill(os.getpid(), 9)"));
   launched.send("x");
   Report report = launched.report();
   CHECK(report.sections["stderr"] == "onetwo");
-  CHECK(report.sections["stdout"].size() == 32 * 1024 - 4);
+  CHECK(report.sections["stdout"] == "");
 }
 
 TEST_CASE("report: the owner is late: the worker is dead before the report was opened, and it is still there") {

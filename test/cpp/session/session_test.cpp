@@ -148,6 +148,18 @@ TEST_CASE_FIXTURE(Fixture, "session: a task is cancelled by the main thread, and
   session->task_finished(1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "session: of several cancelled tasks the one that keeps main busy is found, whichever was cancelled last") {
+  for (const std::uint64_t id : {1, 2, 3}) {
+    request(id);
+    session->take();
+    session->became_task(id);
+  }
+  for (const std::uint64_t id : {1, 2, 3}) control(port::Kind::cancel, id);
+  CHECK(session->take_interrupt(2) == Interrupt::cancel);
+  CHECK(session->commands().size() == 3);
+  CHECK(session->take_interrupt(1) == Interrupt::none);  // main has heard of it: now it is task.cancel() that counts
+}
+
 TEST_CASE_FIXTURE(Fixture, "session: a cancel between start and becoming a task is not lost") {
   request(1);
   session->take();

@@ -1,0 +1,153 @@
+%% @doc At the edges of a context's life: before it is ready, after it is dead, without the application, with arguments
+%% that make no sense. Nothing may be left behind there, least of all in the caller.
+%% @end
+-module(py_port_edges_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    a_call_to_a_dead_context_leaves_no_message/1,
+    without_the_application_it_says_so/1,
+    a_timeout_that_is_none_is_named/1,
+    a_context_that_is_stopped_while_it_starts_does_not_stay/1,
+    secrets_stay_out_of_child_specs_and_errors/1,
+    a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
+    the_task_that_blocks_the_loop_is_the_one_that_is_interrupted/1,
+    a_worker_leads_its_own_process_group/1,
+    a_start_imports_nothing_that_is_slow/1
+]).
+-export([secret_environment/0]).
+
+all() ->
+    [
+        a_call_to_a_dead_context_leaves_no_message,
+        without_the_application_it_says_so,
+        a_timeout_that_is_none_is_named,
+        a_context_that_is_stopped_while_it_starts_does_not_stay,
+        secrets_stay_out_of_child_specs_and_errors,
+        a_late_cancel_does_not_wait_for_a_batch_of_calls,
+        the_task_that_blocks_the_loop_is_the_one_that_is_interrupted,
+        a_worker_leads_its_own_process_group,
+        a_start_imports_nothing_that_is_slow
+    ].
+
+init_per_suite(Config) ->
+    py_port_test:start(),
+    Config.
+
+end_per_suite(_Config) ->
+    ok.
+
+init_per_testcase(_, Config) ->
+    process_flag(trap_exit, true),
+    {ok, _} = application:ensure_all_started(py_port),
+    Config.
+
+end_per_testcase(_, _Config) ->
+    ok.
+
+%% The caller has the context in its cache, and its monitor fires after it has given up.
+a_call_to_a_dead_context_leaves_no_message(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    {ok, 4.0} = py_port:call(Ctx, math, sqrt, [16]),
+    ok = py_port:stop_context(Ctx),
+    receive {'EXIT', Ctx, _} -> ok end,
+    Down = {error, {worker_down, noproc}},
+    ?assertEqual(Down, py_port:call(Ctx, math, sqrt, [16])),
+    ?assertEqual(Down, py_port:ping(Ctx)),
+    ?assertEqual(Down, py_port:eval(Ctx, "1")),
+    %% A monitor of a process that is dead fires at once, but as a signal: one that is made later fires later.
+    Ref = erlang:monitor(process, Ctx),
+    receive {'DOWN', Ref, process, Ctx, noproc} -> ok end,
+    ?assertEqual({messages, []}, process_info(self(), messages)).
+
+without_the_application_it_says_so(_Config) ->
+    ok = application:stop(py_port),
+    Got = py_port:start_context(#{}),
+    ?assertEqual({error, not_started}, Got),
+    ?assert(byte_size(py_port:format_error(Got)) > 20),
+    {ok, _} = application:ensure_all_started(py_port).
+
+a_timeout_that_is_none_is_named(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    [
+        ?assertMatch({error, {bad_argument, timeout, _}}, Got)
+     || Got <- [
+            py_port:stop_context(Ctx, -1),
+            py_port:stop_context(Ctx, soon),
+            py_port:ping(Ctx, soon),
+            py_port:ping(Ctx, 1.5)
+        ]
+    ],
+    ?assertEqual(pong, py_port:ping(Ctx)),
+    ?assertMatch(#{in_flight := 0}, py_port:info(Ctx)),
+    ok = py_port:stop_context(Ctx).
+
+a_context_that_is_stopped_while_it_starts_does_not_stay(_Config) ->
+    Self = self(),
+    Name = py_port_edges_starting,
+    Starter = spawn(fun() ->
+        process_flag(trap_exit, true),
+        Self ! {started, py_port:start_context(#{name => Name, io => null, init => "import time; time.sleep(0.3)"})}
+    end),
+    py_port_test:wait_until(fun() -> is_pid(whereis(Name)) end, 10000),
+    ok = py_port:stop_context(Name, 5000),
+    ?assertEqual(undefined, whereis(Name)),
+    receive {started, _} -> ok end,
+    ?assertEqual([], [P || P <- py_port:contexts(), P =:= Starter]).
+
+secret_environment() ->
+    #{'PY_PORT_SECRET' => <<"hunter2">>}.
+
+secrets_stay_out_of_child_specs_and_errors(_Config) ->
+    Options = #{io => null, env => fun ?MODULE:secret_environment/0},
+    Spec = py_port:child_spec(Options),
+    ?assertEqual(nomatch, string:find(io_lib:format("~p", [Spec]), "hunter2")),
+    {ok, Ctx} = py_port:start_context(Options),
+    ?assertEqual({ok, <<"hunter2">>}, py_port:eval(Ctx, "__import__('os').environ['PY_PORT_SECRET']")),
+    ok = py_port:stop_context(Ctx),
+    {error, {bad_option, env, Why}} = py_port:start_context(#{env => #{'A' => {hunter2}}}),
+    ?assertEqual(nomatch, string:find(Why, "hunter2")),
+    ?assertMatch({error, {bad_option, env, _}}, py_port:start_context(#{env => fun() -> error(no) end})).
+
+%% Many slow calls are queued, and a coroutine's time is up: the calls are each short, so nobody may be killed for them.
+a_late_cancel_does_not_wait_for_a_batch_of_calls(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 1500}),
+    ok = py_port:exec(Ctx, "import asyncio, time\nasync def forever(): await asyncio.sleep(1000)\n"),
+    Self = self(),
+    spawn_link(fun() -> Self ! {task, py_port:call(Ctx, '__main__', forever, [], #{}, #{timeout => 100})} end),
+    Callers = [
+        spawn_link(fun() -> Self ! {slow, self(), py_port:call(Ctx, time, sleep, [0.05])} end)
+     || _ <- lists:seq(1, 60)
+    ],
+    receive {task, Task} -> ?assertEqual({error, timeout}, Task) end,
+    [receive {slow, Pid, Got} -> ?assertEqual({ok, none}, Got) end || Pid <- Callers],
+    ok = py_port:stop_context(Ctx).
+
+%% Ten coroutines with one deadline, and one of them does not let the loop go on.
+the_task_that_blocks_the_loop_is_the_one_that_is_interrupted(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
+    ok = py_port:exec(Ctx, "import asyncio, time\nasync def wait(): await asyncio.sleep(1000)\nasync def block(): time.sleep(1000)\n"),
+    Self = self(),
+    Waiting = [wait, wait, wait, wait, block, wait, wait, wait, wait, wait],
+    [
+        spawn_link(fun() -> Self ! {done, py_port:call(Ctx, '__main__', F, [], #{}, #{timeout => 500})} end)
+     || F <- Waiting
+    ],
+    [receive {done, Got} -> ?assertEqual({error, timeout}, Got) end || _ <- Waiting],
+    %% If it was not interrupted, this waits until the kill and fails.
+    ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ok = py_port:stop_context(Ctx).
+
+a_worker_leads_its_own_process_group(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    {ok, Group} = py_port:call(Ctx, os, getpgid, [0]),
+    ?assertMatch(#{os_pid := Group}, py_port:info(Ctx)),
+    ok = py_port:stop_context(Ctx).
+
+a_start_imports_nothing_that_is_slow(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    Loaded = py_port:eval(Ctx, "sorted({'asyncio', 'logging', 'dataclasses'} & set(__import__('sys').modules))"),
+    ?assertEqual({ok, []}, Loaded),
+    ok = py_port:stop_context(Ctx).

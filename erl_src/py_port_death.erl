@@ -45,6 +45,9 @@
 %% After the port reported its end, the launcher may still be collecting for so long.
 -define(REPORT_TIMEOUT, 2000).
 -define(REPORT_TICK, 20).
+%% Lines that are still taken after the end, and how long they may be.
+-define(LATE_LINES, 256).
+-define(MAX_LATE_LINE, 1048576).
 
 %% @doc Asks for the Python stacks, so that the report says where Python was stuck. Best effort: a
 %% stopped worker does not answer, and a writer that is stuck on a full pipe does not even ask.
@@ -64,7 +67,8 @@ dump(#{port := Port, writer := Writer}, Token) ->
 await_dump(Port, Token, Timer) ->
     receive
         {Port, {data, <<?K_CONTROL_REPLY, _:24, Token:64, _/binary>>}} -> no;
-        {Port, {data, _}} -> await_dump(Port, Token, Timer);
+        %% Lines stay in the mailbox: drain/3 hands them on. The time is short, so they are few.
+        {Port, {data, <<Kind, _/binary>>}} when Kind =/= ?K_OUTPUT -> await_dump(Port, Token, Timer);
         {Port, {exit_status, Status}} -> {exit_status, Status};
         {'EXIT', Port, _} -> closed;
         {timeout, Timer, dump} -> no
@@ -134,9 +138,9 @@ killer(Port, Text) ->
 %% Port, epipe}' while the launcher is still at work, so the report is read again until it is
 %% complete, for a bounded time.
 -spec collect(exit_seen(), body()) -> remains().
-collect(Seen, #{report := Report, port := Port} = Body) ->
+collect(Seen, #{report := Report} = Body) ->
     Found = read_report(Report, erlang:monotonic_time(millisecond) + ?REPORT_TIMEOUT),
-    Late = drain(Port, []),
+    Late = drain(Body, ?LATE_LINES, []),
     ok = make_sure(Seen, Found, Body),
     #{status => status(Found, Seen), report => Found, late => Late}.
 
@@ -185,18 +189,28 @@ make_sure(_, _, _) ->
     ok.
 
 %% Output that was in the pipe before the worker died comes before the end of the port; so it is all
-%% here by now.
--spec drain(port(), [binary()]) -> [binary()].
-drain(Port, Late) ->
+%% here by now. Nobody checks its credit any more, hence the bounds.
+-spec drain(body(), non_neg_integer(), [binary()]) -> [binary()].
+drain(#{port := Port, io := Io} = Body, Room, Late) ->
     receive
-        {Port, {data, <<?K_OUTPUT, Flags, _:80, Line/binary>>}} when Flags band ?F_STDERR =/= 0 ->
-            drain(Port, [Line | Late]);
+        {Port, {data, <<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>>}} when
+            Room > 0, Flags band ?F_COUNT_ONLY =:= 0, byte_size(Line) =< ?MAX_LATE_LINE
+        ->
+            drain(Body, Room - 1, late_line(Io, {Flags band ?F_STDERR, Dropped, Line}, Late));
         {Port, _} ->
-            drain(Port, Late);
+            drain(Body, Room, Late);
         {'EXIT', Port, _} ->
-            drain(Port, Late)
+            drain(Body, Room, Late)
     after 0 -> Late
     end.
+
+-spec late_line(pid(), {byte(), non_neg_integer(), binary()}, [binary()]) -> [binary()].
+late_line(Io, {0, Dropped, Line}, Late) ->
+    ok = py_port_io:line(Io, stdout, Dropped, Line),
+    Late;
+late_line(Io, {_, Dropped, Line}, Late) ->
+    ok = py_port_io:line(Io, stderr, Dropped, Line),
+    [Line | Late].
 
 %% @doc Field 22 of /proc/PID/stat: with it a pid names one process for ever.
 -spec start_time(non_neg_integer()) -> non_neg_integer() | unknown.

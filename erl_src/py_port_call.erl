@@ -372,7 +372,7 @@ answer(ref, Handle, #ctx{pid = Owner, incarnation = Incarnation}) ->
 answer(ended, 2, _) ->
     {error, timeout};
 answer(ended, _, _) ->
-    %% The worker drops what is queued when it is told to stop.
+    %% Nobody cancelled it: the context was told to stop, and its grace was over for this coroutine.
     {error, {worker_down, stopped}};
 answer(timeout, _, _) ->
     {error, timeout};

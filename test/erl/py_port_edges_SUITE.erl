@@ -87,15 +87,18 @@ a_timeout_that_is_none_is_named(_Config) ->
 a_context_that_is_stopped_while_it_starts_does_not_stay(_Config) ->
     Self = self(),
     Name = py_port_edges_starting,
-    Starter = spawn(fun() ->
+    _ = spawn(fun() ->
         process_flag(trap_exit, true),
         Self ! {started, py_port:start_context(#{name => Name, io => null, init => "import time; time.sleep(0.3)"})}
     end),
     py_port_test:wait_until(fun() -> is_pid(whereis(Name)) end, 10000),
     ok = py_port:stop_context(Name, 5000),
     ?assertEqual(undefined, whereis(Name)),
-    receive {started, _} -> ok end,
-    ?assertEqual([], [P || P <- py_port:contexts(), P =:= Starter]).
+    receive
+        {started, {ok, Ctx}} -> ?assertNot(is_process_alive(Ctx));
+        {started, {error, _}} -> ok
+    end,
+    ?assertEqual({error, {worker_down, noproc}}, py_port:call(Name, math, sqrt, [16])).
 
 secret_environment() ->
     #{'PY_PORT_SECRET' => <<"hunter2">>}.

@@ -57,7 +57,7 @@ Result<std::unique_ptr<Codec>> Codec::make(const Gil& gil, TypeOptions options, 
     return Error{Errc::bad_config, "None can become none, nil or undefined, not " + options.none};
   Ref module = Ref::steal(PyImport_ImportModule("_erlang"));
   if (!module) {
-    PyErr_Clear();
+    PyErr_Print();  // the cause goes to stderr, whose last lines a failed start carries
     return Error{Errc::python, "the built-in module _erlang cannot be imported"};
   }
   auto& state = module_state(gil, module.get());

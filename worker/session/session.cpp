@@ -27,10 +27,7 @@ Result<void> Session::receive(Frame&& frame) {
     case Kind::status: answer_status(id); return {};
     case Kind::release: command({Command::What::release, id}); return {};
     case Kind::credit: effects_.more_output_credit(id); return {};
-    case Kind::stop:
-      stopping_ = true;
-      command({Command::What::stop, id});
-      return {};
+    case Kind::stop: command({Command::What::stop, id}); return {};
     case Kind::dump:
       effects_.dump_stacks();
       reply_atom(id, "ok");

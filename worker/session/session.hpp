@@ -94,7 +94,6 @@ class Session {
   Interrupt why_ = Interrupt::none;
   /// Tasks whose cancel the main thread has not heard of yet: should one of them be what keeps it busy, the signal is for that one.
   std::vector<std::uint64_t> blocked_;
-  bool stopping_ = false;
   std::atomic<std::uint64_t> tasks_{0};
   std::atomic<std::uint64_t> running_{0};
   std::atomic<std::uint64_t> target_{0};

@@ -19,7 +19,7 @@ runs = []
 
 def wait_for(go, result="gone"):
     while not os.path.exists(go):
-        time.sleep(0.005)
+        time.sleep(0.005)  # sleep-ok: any number of workers wait for one file, and a file tells nobody that it is there
     return result
 
 
@@ -72,7 +72,7 @@ def spin():
 
 
 def sleep_long():
-    time.sleep(600)
+    time.sleep(600)  # sleep-ok: a call that blocks is the subject
 
 
 def sleep_holding_the_gil(seconds=600):
@@ -91,7 +91,7 @@ async def sleep_in_a_task():
 def defy_interrupts():
     while True:
         try:
-            time.sleep(600)
+            time.sleep(600)  # sleep-ok: a call that blocks is the subject
         except BaseException:
             pass
 
@@ -194,12 +194,12 @@ def take_memory(count):
 def digest(data, seconds=0.0):
     import zlib
 
-    time.sleep(seconds)
+    time.sleep(seconds)  # sleep-ok: a call that blocks is the subject
     return zlib.crc32(data)
 
 
 def slow_echo(data, seconds):
-    time.sleep(seconds)
+    time.sleep(seconds)  # sleep-ok: a call that blocks is the subject
     return data
 
 

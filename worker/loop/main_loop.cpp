@@ -165,26 +165,30 @@ void MainLoop::flush() {
 }
 
 void MainLoop::wait(const Gil& gil) {
+  // Other threads of Python get the GIL once per turn, however busy the callers keep us: calls of C functions never offer it.
+  const bool alone = only_thread();
   if (has_work()) {
     // Work is there, but the pipes and timers must not starve.
     if (parts_.tasks.any() || stopping_) uv_run(parts_.uv.get(), UV_RUN_NOWAIT);
     if (!parts_.session.full()) read();
+    if (!alone) const GilRelease offered(gil);
     return;
   }
-  if (read()) return;
+  if (alone && read()) return;
   const std::uint64_t began = monotonic_ns();
-  if (!(only_thread() && spin(began))) {
+  if (!(alone && spin(began))) {
     const GilRelease released(gil);
-    if (only_thread_ || !spin(began)) sleep();
+    if (!alone && read()) return;
+    if (alone || !spin(began)) sleep();
   }
   if (!ended_) spin_.frame_after(monotonic_ns() - began);
 }
 
 /// Whether no other thread of Python exists that could want the GIL: then it is kept while spinning, for giving it away and taking it back
 /// costs more than a look at the pipe. A thread of C code that comes meanwhile waits for the length of a spin.
-bool MainLoop::only_thread() {
+bool MainLoop::only_thread() const {
   PyThreadState* first = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
-  return only_thread_ = first && !PyThreadState_Next(first);
+  return first && !PyThreadState_Next(first);
 }
 
 bool MainLoop::spin(std::uint64_t began) {

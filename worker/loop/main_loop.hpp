@@ -47,7 +47,7 @@ class MainLoop {
   void trim_later();
   void flush();
   void wait(const Gil& gil);
-  bool only_thread();
+  bool only_thread() const;
   bool spin(std::uint64_t began);
   void sleep();
   bool read();
@@ -70,7 +70,6 @@ class MainLoop {
   UniqueFd signal_read_;
   UniqueFd signal_write_;
   bool out_armed_ = false;
-  bool only_thread_ = false;
 };
 
 }  // namespace pyw::loop

@@ -107,6 +107,7 @@ void read(WorkerConfig& config, const Json& json) {
                {"spin_us", into(config.spin_us)},
                {"max_frame", into(config.max_frame)},
                {"max_depth", into(max_depth)},
+               {"max_callbacks", into(config.max_callbacks)},
                {"output", [&](const Json& value) {
                   read_object("output", value,
                               {{"rate", into(config.output.rate)},
@@ -118,6 +119,7 @@ void read(WorkerConfig& config, const Json& json) {
   // Frames carry a 32-bit length; the recursion of the converter is bounded by what fits a thread's stack.
   if (config.max_frame == 0 || config.max_frame > 0xf000'0000u) throw Bad("max_frame: out of range");
   if (max_depth == 0 || max_depth > 4096) throw Bad("max_depth: not in 1..4096");
+  if (config.max_callbacks == 0) throw Bad("max_callbacks: must be 1 or more");
   config.max_depth = static_cast<std::uint32_t>(max_depth);
   if (config.output.line == 0) throw Bad("output.line: must not be 0");
 }

@@ -44,6 +44,7 @@ struct WorkerConfig {
   std::uint64_t spin_us = 50;
   std::uint64_t max_frame = 256u << 20;
   std::uint32_t max_depth = 1024;
+  std::uint64_t max_callbacks = 10000;  ///< from Python to Erlang, unanswered at a time
   Output output;
 };
 

@@ -39,9 +39,7 @@ class Arms final : public session::Effects {
   static int dump_signal() { return SIGRTMAX - 2; }
 
   void signal_main() override { interrupts_->send(); }
-  void dump_stacks() override {
-    if (can_dump_) ::pthread_kill(main_, dump_signal());
-  }
+  void dump_stacks() override;
   void more_output_credit(std::uint64_t lines) override { sentinel_->more_credit(lines); }
 
  private:
@@ -50,6 +48,23 @@ class Arms final : public session::Effects {
   loop::Sentinel* sentinel_ = nullptr;
   std::atomic<bool> can_dump_{false};
 };
+
+/// faulthandler writes in a signal handler, which cannot tell when it is done; what can be seen is that the file grows, and then does not.
+void Arms::dump_stacks() {
+  if (!can_dump_) return;
+  constexpr int kTries = 100;
+  constexpr useconds_t kPause = 500;
+  const off_t before = ::lseek(Descriptors::kCrash, 0, SEEK_CUR);
+  ::pthread_kill(main_, dump_signal());
+  if (::pthread_equal(::pthread_self(), main_)) return;  // it has run
+  off_t last = before;
+  for (int i = 0; i < kTries; ++i) {
+    ::usleep(kPause);  // sleep-ok: see above
+    const off_t now = ::lseek(Descriptors::kCrash, 0, SEEK_CUR);
+    if (now != before && now == last) return;
+    last = now;
+  }
+}
 
 /// Waits until everything is written, or the pipe is closed, or `timeout_ms` is over.
 void write_all(port::Outbox& outbox, int timeout_ms) {
@@ -136,6 +151,18 @@ void send_ready(port::Outbox& outbox) {
   outbox.append(frame);
 }
 
+/// Threads that Python would wait for, and then what was registered with atexit, while they can still call Erlang. The interpreter's own end
+/// finds them done.
+void run_exit_functions(const Gil& gil) {
+  PyObject* modules = PyImport_GetModuleDict();  // borrowed
+  if (PyObject* threading = PyDict_GetItemString(modules, "threading")) {
+    const Ref keep = Ref::share(gil, threading);
+    if (!Ref::steal(PyObject_CallMethod(threading, "_shutdown", nullptr))) PyErr_WriteUnraisable(threading);
+  }
+  const Ref atexit = Ref::steal(PyImport_ImportModule("atexit"));
+  if (!atexit || !Ref::steal(PyObject_CallMethod(atexit.get(), "_run_exitfuncs", nullptr))) PyErr_WriteUnraisable(atexit.get());
+}
+
 /// Everything that lives as long as Python does; ends before the interpreter.
 int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::Inlet& inlet, session::Session& session,
                 port::Outbox& outbox, loop::Sentinel& sentinel, InterruptPoint& interrupts) {
@@ -144,9 +171,26 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   if (!codec) return start_failed(outbox, "python", codec.error().message);
   if (auto attached = attach(gil, {.codec = codec.value().get()}); !attached)
     return start_failed(outbox, "python", attached.error().message);
+  auto current = CurrentCall::make(gil);
+  if (!current) return start_failed(outbox, "python", current.error().message);
   loop::ContextTasks tasks(uv, session);
-  Executor executor(gil, {*codec.value(), handles, interrupts, outbox, tasks, type_options(config).limits, config.max_frame});
+  Executor executor(gil, {*codec.value(), handles, interrupts, outbox, tasks, current.value(), type_options(config).limits, config.max_frame});
   tasks.use(executor);
+  loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, Descriptors::kFramesOut},
+                           config.spin_us * 1000);
+  auto calls = Outcalls::make(gil, {.session = session,
+                                    .outbox = outbox,
+                                    .codec = *codec.value(),
+                                    .executor = executor,
+                                    .current = current.value(),
+                                    .main = main_loop,
+                                    .cancel_task = [&tasks](const Gil& held, std::uint64_t id) { tasks.cancel(held, id); },
+                                    .context_loop = [&tasks](const Gil& held) { return tasks.loop(held); },
+                                    .attend = [&sentinel] { sentinel.attend(); },
+                                    .nudge = [&sentinel] { sentinel.nudge(); },
+                                    .max_frame = config.max_frame});
+  if (!calls) return start_failed(outbox, "python", calls.error().message);
+  main_loop.use(*calls.value());
   interrupts.stepping([](void* host) { return static_cast<loop::ContextTasks*>(host)->current(); }, &tasks);
 
   if (config.init) {
@@ -162,11 +206,10 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
       return kExitStart;
     }
   }
+  if (auto attached = attach(gil, {.codec = codec.value().get(), .context = calls.value().get()}); !attached)
+    return start_failed(outbox, "python", attached.error().message);
   send_ready(outbox);
-  loop::MainLoop main_loop({uv, inlet, session, outbox, sentinel, executor, handles, tasks, Descriptors::kFramesOut},
-                           config.spin_us * 1000);
   const auto end = main_loop.run(gil);
-  sentinel.busy();
   if (end == loop::MainLoop::End::broken) {
     std::fprintf(stderr, "py_worker: protocol error: %s\n", main_loop.why().message.c_str());
     PYW_CHECK(attach(gil, {}).ok(), "the codec is still in use");
@@ -174,6 +217,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   }
   if (end == loop::MainLoop::End::closed) ::_exit(0);  // nobody is left to clean up for, and the launcher ends us anyway
   tasks.finish(gil);
+  run_exit_functions(gil);
   outbox.collect();
   handles.clear(gil);
   // What Python still runs at its end must not find a codec that is gone. That it cannot be taken back is nobody's trouble but ours.
@@ -194,7 +238,7 @@ int run_worker() {
   reader.set_max_frame(config.max_frame);
 
   Arms arms;
-  session::Session session(outbox, arms, {});
+  session::Session session(outbox, arms, {.max_callbacks = config.max_callbacks});
   InterruptPoint interrupts(session);
   loop::Inlet inlet(Descriptors::kFramesIn, std::move(reader), session);
   loop::Sentinel sentinel(inlet, session, outbox,

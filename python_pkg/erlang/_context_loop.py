@@ -21,8 +21,10 @@ class ContextLoop(asyncio.SelectorEventLoop):
 
     _finishing = False
 
-    def fileno(self) -> int:
-        """Readable when a watched descriptor is ready or another thread has called in."""
+    def adopt(self) -> int:
+        """From now on the main thread drives this loop. The descriptor that is returned is readable when one that the loop watches is ready
+        or another thread has called in."""
+        asyncio.set_event_loop(self)
         return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
 
     def delay(self) -> float:
@@ -37,6 +39,7 @@ class ContextLoop(asyncio.SelectorEventLoop):
 
         KeyboardInterrupt and SystemExit of a task come out of here, after the task has taken them as its result.
         """
+        before = self._thread_id, events._get_running_loop()  # another loop's coroutine may stand in a blocking call further down the stack
         self._thread_id = threading.get_ident()
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(
@@ -49,8 +52,8 @@ class ContextLoop(asyncio.SelectorEventLoop):
             self._run_once()  # type: ignore[attr-defined]
         finally:
             self._stopping = False
-            events._set_running_loop(None)
-            self._thread_id = None
+            self._thread_id = before[0]
+            events._set_running_loop(before[1])
             sys.set_asyncgen_hooks(*hooks)
 
     def start(self, awaitable: Union[Coroutine[Any, Any, Any], Any], done: Any) -> "asyncio.Future[Any]":
@@ -92,6 +95,20 @@ class ContextLoop(asyncio.SelectorEventLoop):
 
 
 def new_context_loop() -> ContextLoop:
-    loop = ContextLoop()
-    asyncio.set_event_loop(loop)
-    return loop
+    return ContextLoop()
+
+
+def start_here(awaitable: Any, done: Any) -> "asyncio.Future[Any]":
+    """The same on the loop that runs in this thread."""
+    task = asyncio.ensure_future(awaitable, loop=asyncio.get_running_loop())
+    task.add_done_callback(done)
+    return task
+
+
+def run_to_end(awaitable: Any) -> Any:
+    """On a thread that has no loop and must not leave before the result is there."""
+
+    async def main() -> Any:
+        return await awaitable
+
+    return asyncio.run(main())

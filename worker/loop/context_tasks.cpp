@@ -24,18 +24,28 @@ void report_unraisable(PyObject* about) {
 
 PyMethodDef ContextTasks::done_definition_ = {"task_done", ContextTasks::done, METH_O, nullptr};
 
-bool ContextTasks::start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable) {
+bool ContextTasks::start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable, session::Waiter* other) {
   if (!make_loop(gil)) return false;
+  if (!other && stepping_) {
+    // A coroutine of this loop stands in a blocking erlang.call, and this request descends from that: it could never be stepped.
+    PyErr_SetString(PyExc_RuntimeError,
+                    "the context's event loop is blocked by erlang.call() in a coroutine, so a coroutine that is called meanwhile cannot run: "
+                    "use `await erlang.async_call()` there");
+    return false;
+  }
   auto key = std::make_unique<DoneKey>(DoneKey{this, id});
   const Ref capsule = Ref::steal(PyCapsule_New(key.get(), nullptr, free_key));
   if (!capsule) return false;
   key.release();
   const Ref callback = Ref::steal(PyCFunction_New(&done_definition_, capsule.get()));
-  Ref future = Ref::steal(callback ? PyObject_CallMethod(loop_object_.get(), "start", "OO", awaitable, callback.get()) : nullptr);
+  const Ref module = Ref::steal(callback ? PyImport_ImportModule("erlang._context_loop") : nullptr);
+  Ref future = Ref::steal(!module ? nullptr
+                          : other ? PyObject_CallMethod(module.get(), "start_here", "OO", awaitable, callback.get())
+                                  : PyObject_CallMethod(loop_object_.get(), "start", "OO", awaitable, callback.get()));
   if (!future) return false;
   tasks_.emplace(id, Task{std::move(future), flags, false});
-  session_.became_task(id);
-  due_ = true;
+  session_.became_task(id, other);
+  if (!other) due_ = true;
   return true;
 }
 
@@ -115,6 +125,13 @@ void ContextTasks::arm(double delay) {
   }
 }
 
+Ref ContextTasks::loop(const Gil& gil) { return make_loop(gil) ? Ref::share(gil, loop_object_.get()) : Ref(); }
+
+void ContextTasks::adopt(const Gil& gil) {
+  if (!watch(gil)) report_unraisable(loop_object_.get());
+  due_ = true;
+}
+
 bool ContextTasks::make_loop(const Gil& gil) {
   if (loop_object_) return true;
   const Ref module = Ref::steal(PyImport_ImportModule("erlang._context_loop"));
@@ -123,14 +140,15 @@ bool ContextTasks::make_loop(const Gil& gil) {
   current_task_ = Ref::steal(PyObject_GetAttrString(asyncio.get(), "current_task"));
   Ref made = Ref::steal(current_task_ ? PyObject_CallMethod(module.get(), "new_context_loop", nullptr) : nullptr);
   if (!made) return false;
+  if (loop_object_) return true;  // another thread made it while we imported
   loop_object_ = std::move(made);
-  if (watch(gil)) return true;
+  if (!::pthread_equal(::pthread_self(), main_thread_) || watch(gil)) return true;
   loop_object_.reset();
   return false;
 }
 
 bool ContextTasks::watch(const Gil&) {
-  const Ref number = Ref::steal(PyObject_CallMethod(loop_object_.get(), "fileno", nullptr));
+  const Ref number = Ref::steal(PyObject_CallMethod(loop_object_.get(), "adopt", nullptr));
   if (!number) return false;
   const int fd = static_cast<int>(PyLong_AsLong(number.get()));
   auto poll = uv::open<uv_poll_t>("uv_poll", this, [&](uv_poll_t* h) { return uv_poll_init(uv_.get(), h, fd); });

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <cstdint>
 #include <unordered_map>
 
@@ -14,16 +16,26 @@ namespace pyw::loop {
 /// Threads: the main thread. GIL: held, but for the uv callbacks, which touch no Python object.
 class ContextTasks final : public TaskHost {
  public:
+  /// Tasks of loops of the user's own are kept here as well, but driven there.
   ContextTasks(uv::Loop& loop, session::Session& session) : uv_(loop), session_(session) {}
 
   /// Before the first request. The executor answers for tasks that ended.
   void use(Executor& executor) { executor_ = &executor; }
 
-  bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable) override;
+  bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable, session::Waiter* loop) override;
   void cancel(const Gil& gil, std::uint64_t id);
 
   /// True when step() has something to do now.
   bool due() const { return due_; }
+  /// A coroutine of the context's loop runs right now, further down the stack.
+  bool stepping() const { return stepping_; }
+  /// Something has happened that the loop must look at.
+  void mark_due() { due_ = true; }
+  /// The asyncio loop, made when there is none yet. Any thread; one that another thread made is driven from main's next adopt() on.
+  Ref loop(const Gil& gil);
+  bool has_loop_to_adopt() const { return loop_object_.get() && !poll_; }
+  /// Begins to drive a loop that another thread has made. Main thread.
+  void adopt(const Gil& gil);
   /// Requests that are tasks now.
   bool pending() const { return !tasks_.empty(); }
   bool any() const { return loop_object_.get() != nullptr; }
@@ -44,6 +56,7 @@ class ContextTasks final : public TaskHost {
   static PyObject* done(PyObject* self, PyObject* future);
   void ended(const Gil& gil, std::uint64_t id, PyObject* future);
   bool make_loop(const Gil& gil);
+  const pthread_t main_thread_ = ::pthread_self();
   bool watch(const Gil& gil);
   void arm(double delay);
   [[noreturn]] void end_child(const Gil& gil);

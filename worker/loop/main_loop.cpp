@@ -18,6 +18,7 @@ constexpr std::uint64_t kPoliteAfterNs = 4'000;  ///< of spinning; from then on 
 constexpr std::uint64_t kTurnNs = 1'000'000;  ///< of requests, while tasks wait for their turn
 constexpr std::size_t kLargeFrame = 1u << 20;
 constexpr std::uint64_t kTrimAfterMs = 1000;
+constexpr int kExitProtocol = 3;
 constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands have their turn
 
 void ignore(uv_poll_t*, int, int) {}  // being woken is all
@@ -55,6 +56,7 @@ void MainLoop::open_handles() {
   signals_ = watch("signals", signal_read_.get());
   woken_ = must(uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop, h, [](uv_async_t*) {}); }));
   trim_ = must(uv::open<uv_timer_t>("trim", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
+  deadline_ = must(uv::open<uv_timer_t>("deadline", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
   grace_ = must(uv::open<uv_timer_t>("grace", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
   parts_.sentinel.on_work([async = woken_.get()] { uv_async_send(async); });
   uv_poll_start(in_.get(), UV_READABLE | UV_DISCONNECT, ignore);
@@ -67,11 +69,12 @@ void MainLoop::open_handles() {
   });
 }
 
+MainLoop::MainLoop(const Gil&, const Parts& parts, std::uint64_t spin_ns) : parts_(parts), spin_(spin_ns) { open_handles(); }
+
 MainLoop::End MainLoop::run(const Gil& gil) {
-  open_handles();
   while (!ended_) {
     parts_.sentinel.busy();
-    obey(gil);
+    serve(gil);
     run_requests(gil);
     run_tasks(gil);
     check_signals();
@@ -81,12 +84,79 @@ MainLoop::End MainLoop::run(const Gil& gil) {
     parts_.outbox.collect();
     parts_.sentinel.idle();
     if (may_stop()) break;
-    if (!ended_) wait(gil);
+    if (!ended_) rest(gil);
   }
   parts_.sentinel.busy();
+  return end_;
+}
+
+MainLoop::~MainLoop() {
   parts_.sentinel.on_work({});
   set_wakeup_fd(-1);
-  return end_;
+}
+
+/// What is done in every turn, here and in wait(), before requests.
+void MainLoop::serve(const Gil& gil) {
+  if (obeys()) obey(gil);
+  if (!serves_tasks()) return;
+  if (parts_.tasks.has_loop_to_adopt()) parts_.tasks.adopt(gil);
+  if (has_mail()) {
+    calls_->deliver(gil);
+    parts_.tasks.mark_due();
+  }
+}
+
+MainWait::End MainLoop::wait(const Gil& gil, std::uint64_t callback, const BlockedThread& thread, std::uint64_t deadline) {
+  Awaited awaited{callback, thread};
+  awaited.outer = std::exchange(awaited_, &awaited);
+  auto end = MainWait::End::answered;
+  for (;;) {
+    parts_.sentinel.busy();
+    serve(gil);
+    while (!thread.done()) {
+      const auto frame = parts_.session.take_below(callback);
+      if (!frame) break;
+      run_one(gil, *frame);
+      flush();
+    }
+    if (serves_tasks()) run_tasks(gil);
+    if (PyErr_CheckSignals() != 0) {
+      end = MainWait::End::raised;
+      break;
+    }
+    flush();
+    parts_.outbox.collect();
+    parts_.sentinel.idle();
+    if (thread.done()) break;
+    if (deadline != 0 && monotonic_ns() >= deadline) {
+      end = MainWait::End::timeout;
+      break;
+    }
+    arm_deadline(deadline);
+    rest(gil);
+    // The BEAM is gone: nobody will ever answer, and nobody is left to clean up for.
+    if (ended_) ::_exit(end_ == End::broken ? kExitProtocol : 0);
+  }
+  parts_.sentinel.busy();
+  awaited_ = awaited.outer;
+  return end;
+}
+
+void MainLoop::arm_deadline(std::uint64_t deadline) {
+  if (deadline == 0) {
+    uv_timer_stop(deadline_.get());
+    return;
+  }
+  const std::uint64_t now = monotonic_ns();
+  uv_update_time(parts_.uv.get());
+  uv_timer_start(deadline_.get(), [](uv_timer_t*) {}, deadline > now ? (deadline - now) / 1'000'000 + 1 : 0, 0);
+}
+
+bool MainLoop::has_work() const {
+  const bool common = (obeys() && parts_.session.has_commands()) ||
+                      (serves_tasks() && (has_mail() || parts_.tasks.due() || parts_.tasks.has_loop_to_adopt()));
+  if (!awaited_) return common || parts_.session.has_requests();
+  return common || awaited_->thread.done() || parts_.session.has_below(awaited_->callback);
 }
 
 /// Requests and tasks may finish, but the last quarter of the grace is for cancelling tasks and for Python's own end.
@@ -128,7 +198,7 @@ void MainLoop::run_requests(const Gil& gil) {
 
 void MainLoop::run_one(const Gil& gil, const port::Frame& frame) {
   const std::uint64_t id = frame.header.id;
-  if (parts_.executor.run(gil, frame) == Executor::Outcome::answered) parts_.session.finished(id);
+  if (parts_.executor.run(gil, frame, {}) == Executor::Outcome::answered) parts_.session.finished(id);
   if (frame.size() > kLargeFrame || parts_.outbox.bytes() > kLargeFrame) trim_later();
 }
 
@@ -164,7 +234,7 @@ void MainLoop::flush() {
   out_armed_ = false;
 }
 
-void MainLoop::wait(const Gil& gil) {
+void MainLoop::rest(const Gil& gil) {
   // Other threads of Python get the GIL once per turn, however busy the callers keep us: calls of C functions never offer it.
   const bool alone = only_thread();
   if (has_work()) {

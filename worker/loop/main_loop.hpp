@@ -6,13 +6,17 @@
 #include "loop/inlet.hpp"
 #include "loop/sentinel.hpp"
 #include "loop/spin.hpp"
+#include "python/outcalls.hpp"
 
 namespace pyw::loop {
 
 /// What the main thread does all day: run the requests that have come, step the asyncio loop when it is due, write the answers, wait. A
 /// request runs between two uv_runs and never inside a uv callback: callbacks only note that something is due.
 /// Threads: the main thread. GIL: held by the caller of run(); released while waiting.
-class MainLoop {
+///
+/// A request that calls Erlang and waits stands still in wait(), which is a smaller copy of the same day further up the stack: it serves the
+/// requests that descend from that callback and nothing else, but for the event loop when some of them have become its tasks.
+class MainLoop final : public MainWait {
  public:
   struct Parts {
     uv::Loop& uv;
@@ -25,7 +29,13 @@ class MainLoop {
     ContextTasks& tasks;
     int frames_out;
   };
-  MainLoop(const Parts& parts, std::uint64_t spin_ns) : parts_(parts), spin_(spin_ns) {}
+  /// The handles are opened here, on the main thread, and closed with this object.
+  MainLoop(const Gil& gil, const Parts& parts, std::uint64_t spin_ns);
+  ~MainLoop() override;
+  MainLoop(const MainLoop&) = delete;
+  MainLoop& operator=(const MainLoop&) = delete;
+  /// Before run().
+  void use(Outcalls& calls) { calls_ = &calls; }
 
   enum class End {
     stopped,  ///< asked to
@@ -34,9 +44,21 @@ class MainLoop {
   };
   End run(const Gil& gil);
   const Error& why() const { return why_; }
+  MainWait::End wait(const Gil& gil, std::uint64_t callback, const BlockedThread& thread, std::uint64_t deadline) override;
 
  private:
   void open_handles();
+  /// What the innermost wait() waits for.
+  struct Awaited {
+    std::uint64_t callback;
+    const BlockedThread& thread;
+    Awaited* outer = nullptr;
+  };
+  void serve(const Gil& gil);
+  void arm_deadline(std::uint64_t deadline);
+  bool serves_tasks() const { return !awaited_ || (parts_.session.has_nested_tasks() && !parts_.tasks.stepping()); }
+  bool obeys() const { return !awaited_ || !parts_.tasks.stepping(); }
+  bool has_mail() const { return calls_ && calls_->has_mail(); }
   void begin_stop(std::uint64_t grace_ms);
   bool may_stop() const { return stopping_ && (grace_over_ || (!parts_.session.has_requests() && !parts_.tasks.pending())); }
   void obey(const Gil& gil);
@@ -46,14 +68,16 @@ class MainLoop {
   void check_signals();
   void trim_later();
   void flush();
-  void wait(const Gil& gil);
+  void rest(const Gil& gil);
   bool only_thread() const;
   bool spin(std::uint64_t began);
   void sleep();
   bool read();
-  bool has_work() const { return parts_.session.has_requests() || parts_.session.has_commands() || parts_.tasks.due(); }
+  bool has_work() const;
 
   Parts parts_;
+  Outcalls* calls_ = nullptr;
+  Awaited* awaited_ = nullptr;
   SpinPolicy spin_;
   Error why_{};
   bool stopping_ = false;
@@ -67,6 +91,7 @@ class MainLoop {
   uv::Handle<uv_async_t> woken_;
   uv::Handle<uv_timer_t> grace_;
   uv::Handle<uv_timer_t> trim_;
+  uv::Handle<uv_timer_t> deadline_;
   UniqueFd signal_read_;
   UniqueFd signal_write_;
   bool out_armed_ = false;

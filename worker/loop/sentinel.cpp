@@ -65,7 +65,9 @@ void Sentinel::run() {
   ::pthread_setname_np(::pthread_self(), "py_sentinel");
   while (!stop_.load(std::memory_order_relaxed)) {
     const bool watching = look_at_main();
+    if (taken_over_ && session_.full()) session_.expire();
     const bool reading = taken_over_ && !session_.full();
+    reading_.store(reading, std::memory_order_seq_cst);
     // What main left behind we write only while main cannot; our own lines always.
     const bool writing = emitted_ || (taken_over_ && outbox_.pending());
     std::array<pollfd, 5> fds{{
@@ -101,7 +103,7 @@ bool Sentinel::look_at_main() {
   const bool busy = now & 1;
   const bool changed = now != seen_;
   seen_ = now;
-  taken_over_ = busy && !changed;
+  taken_over_ = busy && (!changed || session_.threads_wait());
   if (busy || changed) {
     quiet_ = 0;
     return true;

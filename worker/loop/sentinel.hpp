@@ -52,6 +52,16 @@ class Sentinel {
     const std::lock_guard lock(waker_);
     wake_main_ = std::move(wake_main);
   }
+  /// A thread other than main begins to wait for the BEAM: from now on the pipe is read also while main has just entered Python.
+  void attend() {
+    if (!reading_.load(std::memory_order_seq_cst)) wake();
+  }
+  /// The outbox has more than the pipe would take from a thread: main or we go on when there is room. There may be requests as well.
+  void nudge() {
+    wake();
+    const std::lock_guard lock(waker_);
+    if (wake_main_) wake_main_();
+  }
   void more_credit(std::uint64_t lines) { credit_.fetch_add(lines, std::memory_order_relaxed); }
   /// Reads what the output pipes hold right now and sends it; used at the end. Only after the thread has been joined.
   void join();
@@ -94,6 +104,7 @@ class Sentinel {
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> asleep_{false};
+  std::atomic<bool> reading_{false};
   std::atomic<std::uint64_t> activity_{0};  ///< odd: main is in Python
   std::atomic<std::uint64_t> credit_;
   // The sentinel's own:

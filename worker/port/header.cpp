@@ -6,7 +6,7 @@ namespace pyw::port {
 namespace {
 
 bool comes_from_beam(std::uint8_t kind) {
-  return kind == 0x01 || (kind >= 0x10 && kind <= 0x15) || (kind >= 0x20 && kind <= 0x27);
+  return kind == 0x01 || (kind >= 0x10 && kind <= 0x15) || (kind >= 0x20 && kind <= 0x27) || kind == 0x30 || kind == 0x31;
 }
 
 Error bad(std::string why) { return {Errc::bad_frame, std::move(why)}; }

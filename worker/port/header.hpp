@@ -30,6 +30,8 @@ enum class Kind : std::uint8_t {
   credit = 0x25,
   stop = 0x26,
   dump = 0x27,
+  callback_ok = 0x30,
+  callback_error = 0x31,
   hello = 0x40,
   ready = 0x41,
   start_failed = 0x42,
@@ -40,6 +42,8 @@ enum class Kind : std::uint8_t {
   pong = 0x54,
   ended = 0x55,
   output = 0x60,
+  callback = 0x61,
+  callback_cancel = 0x62,
 };
 
 inline constexpr std::uint8_t kFlagTrace = 0x01;
@@ -56,6 +60,7 @@ enum class Ended : std::uint8_t {
   cancelled = 1,  ///< it was running
   expired = 2,    ///< its deadline had passed before it ran
   unknown = 3,    ///< the id of a cancel is not here: answered already, or not come yet
+  deferred = 4,   ///< no answer yet: a coroutine that will be cancelled as soon as the main thread is done with somebody else's call
 };
 
 struct Header {

@@ -22,6 +22,17 @@ void FrameBuilder::begin(Kind kind, std::uint8_t flags, std::uint64_t id) {
   writer_.plain(head);
 }
 
+void FrameBuilder::begin_callback(std::uint64_t id, std::uint64_t parent, std::uint64_t deadline, std::string_view trace) {
+  begin(Kind::callback, trace.empty() ? 0 : kFlagTrace, id);
+  std::array<std::byte, 18> rest{};
+  put_u64(rest.data(), parent);
+  put_u64(rest.data() + 8, deadline);
+  rest[16] = static_cast<std::byte>(trace.size() >> 8);
+  rest[17] = static_cast<std::byte>(trace.size() & 0xff);
+  writer_.plain(Bytes(rest).first(trace.empty() ? 16 : 18));
+  writer_.plain(bytes_of(trace));
+}
+
 void FrameBuilder::finish() { put_u32(writer_.buffer().data(), static_cast<std::uint32_t>(writer_.size() - 4)); }
 
 void Outbox::append(FrameBuilder& frame) {

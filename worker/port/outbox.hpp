@@ -17,6 +17,8 @@ class FrameBuilder {
  public:
   explicit FrameBuilder(std::uint64_t max_frame) : writer_(max_frame + kHeaderSpace) {}
   void begin(Kind kind, std::uint8_t flags, std::uint64_t id);
+  /// The longer header of what is to be answered. `trace` may be empty; at most 64 KiB.
+  void begin_callback(std::uint64_t id, std::uint64_t parent, std::uint64_t deadline, std::string_view trace);
   etf::Writer& writer() { return writer_; }
   bool overflowed() const { return writer_.overflowed(); }
 

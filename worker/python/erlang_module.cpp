@@ -17,16 +17,6 @@ Codec& codec_of(ModuleState& state) {
   return *state.own;
 }
 
-/// TermError(text) with .path
-PyObject* raise_term_error(const Terms& terms, const BadTerm& bad) {
-  const auto text = [](const std::string& s) { return Ref::steal(PyUnicode_DecodeUTF8(s.data(), static_cast<Py_ssize_t>(s.size()), "replace")); };
-  const Ref message = text(bad.path + ": " + bad.why), path = text(bad.path);
-  if (!message || !path) return nullptr;
-  const Ref error = Ref::steal(PyObject_CallFunctionObjArgs(terms.term_error.get(), message.get(), nullptr));
-  if (error && PyObject_SetAttrString(error.get(), "path", path.get()) == 0) PyErr_SetObject(terms.term_error.get(), error.get());
-  return nullptr;
-}
-
 /// One bytes object of what the writer holds, pieces in between included.
 PyObject* joined(etf::Writer& out) {
   PyObject* whole = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(out.size()));
@@ -105,7 +95,7 @@ PyMethodDef functions[] = {
 int fill_module(PyObject* module) {
   const GilHeld gil;
   auto state = std::make_unique<ModuleState>();
-  if (!state->terms.make(gil, module)) return -1;
+  if (!state->terms.make(gil, module) || !add_outcall_functions(gil, module)) return -1;
   *static_cast<ModuleState**>(PyModule_GetState(module)) = state.release();
   return 0;
 }
@@ -150,6 +140,15 @@ PyModuleDef definition = {PyModuleDef_HEAD_INIT,
 
 }  // namespace
 
+PyObject* raise_term_error(const Terms& terms, const BadTerm& bad) {
+  const auto text = [](const std::string& s) { return Ref::steal(PyUnicode_DecodeUTF8(s.data(), static_cast<Py_ssize_t>(s.size()), "replace")); };
+  const Ref message = text(bad.path + ": " + bad.why), path = text(bad.path);
+  if (!message || !path) return nullptr;
+  const Ref error = Ref::steal(PyObject_CallFunctionObjArgs(terms.term_error.get(), message.get(), nullptr));
+  if (error && PyObject_SetAttrString(error.get(), "path", path.get()) == 0) PyErr_SetObject(terms.term_error.get(), error.get());
+  return nullptr;
+}
+
 ModuleState& module_state(const Gil&, PyObject* module) {
   ModuleState* state = state_pointer(module);
   PYW_CHECK(state, "the module is not _erlang");
@@ -158,7 +157,7 @@ ModuleState& module_state(const Gil&, PyObject* module) {
 
 Result<void> attach(const Gil& gil, const ModuleHooks& hooks) {
   const Ref module = Ref::steal(PyImport_ImportModule("_erlang"));
-  if (!module || (hooks.functions && PyModule_AddFunctions(module.get(), hooks.functions) < 0)) {
+  if (!module) {
     PyErr_Clear();
     return Error{Errc::python, "the built-in module _erlang cannot be set up"};
   }

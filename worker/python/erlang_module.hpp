@@ -14,11 +14,10 @@ extern "C" PyObject* PyInit__erlang();
 namespace pyw {
 
 /// What a worker adds to the module once it runs. Without it (py_worker --python) the module has the terms, term_to_binary and
-/// binary_to_term with default options, and the encoders.
+/// binary_to_term with default options, the encoders, and call functions that raise RuntimeError.
 struct ModuleHooks {
   Codec* codec = nullptr;            ///< used by term_to_binary and binary_to_term; null: the module's own. Must outlive the interpreter
-  PyMethodDef* functions = nullptr;  ///< further functions (call, send, ...), ended by an empty entry; static storage. They get the module as self
-  void* context = nullptr;           ///< what those functions find with module_state(gil, self).hooks.context
+  void* context = nullptr;  ///< the Outcalls behind call_op and its like; null: they say that there is no Erlang
 };
 
 /// Everything that the module owns. GIL: needed.
@@ -33,7 +32,13 @@ struct ModuleState {
 /// The state of `module`, which must be `_erlang`.
 ModuleState& module_state(const Gil&, PyObject* module);
 
-/// Imports `_erlang` and gives it the hooks. To be called before anybody imports the package `erlang`, which copies the names. Err: python.
+/// Raises TermError with .path; returns null.
+PyObject* raise_term_error(const Terms& terms, const BadTerm& bad);
+
+/// Defined with Outcalls: adds call_op and its like. False: an exception is pending.
+bool add_outcall_functions(const Gil&, PyObject* module);
+
+/// Imports `_erlang` and gives it the hooks. Err: python.
 Result<void> attach(const Gil&, const ModuleHooks&);
 
 }  // namespace pyw

@@ -35,6 +35,34 @@ struct Executor::Arguments {
   void push(Ref value) { data()[++count] = value.release(); }
 };
 
+/// One request on its way through the interpreter. Of its own, because a request may run while another one waits further down the stack.
+class Executor::Run {
+ public:
+  explicit Run(Executor& executor) : executor_(executor), parts_(executor.parts_) {}
+  Ref dispatch(const Gil& gil, const port::Frame& frame);
+  const Failure& failure() const { return failure_; }
+
+ private:
+  Ref call(const Gil& gil, etf::Reader& in);
+  Ref call_method(const Gil& gil, etf::Reader& in);
+  Ref get_attribute(const Gil& gil, etf::Reader& in);
+  Ref run_code(const Gil& gil, etf::Reader& in, CodeRunner::Mode mode);
+  Ref invoke(const Gil& gil, PyObject* callable, etf::Reader& in);
+
+  Ref decode(const Gil& gil, etf::Reader& in, std::string_view prefix);
+  Ref decode_referenced(const Gil& gil, etf::Reader& in);
+  bool read_positional(const Gil& gil, etf::Reader& in, Arguments& out);
+  bool read_keywords(const Gil& gil, etf::Reader& in, Arguments& out);
+  Ref read_locals(const Gil& gil, etf::Reader& in);
+  bool expect_tuple(etf::Reader& in, std::uint32_t arity);
+  bool bad_request(std::string why);
+  bool malformed(const etf::Reader& in);
+
+  Executor& executor_;
+  const Parts& parts_;
+  Failure failure_;
+};
+
 namespace {
 
 bool is_awaitable(PyObject* value) {
@@ -49,22 +77,37 @@ bool result_is_awaited(Kind kind) { return kind == Kind::call || kind == Kind::m
 
 Executor::Executor(const Gil& gil, const Parts& parts) : parts_(parts), reply_(parts.max_frame), code_(gil) {}
 
-Executor::Outcome Executor::run(const Gil& gil, const port::Frame& frame) {
-  failure_ = {};
+Executor::Outcome Executor::run(const Gil& gil, const port::Frame& frame, Place place) {
   const auto& header = frame.header;
-  Ref value = dispatch(gil, frame);
+  const CurrentCall::Scope scope(gil, parts_.current, header);
+  Run request(*this);
+  Ref value = scope.entered() ? request.dispatch(gil, frame) : Ref();
   if (in_forked_child()) end_forked_child(gil);
   if (value && result_is_awaited(header.kind) && is_awaitable(value.get())) {
-    if (parts_.tasks.start_task(gil, header.id, header.flags, value.get())) return Outcome::task;
-    value.reset();
+    if (place.kind == Place::Kind::thread) {
+      value = run_to_end(gil, value.get());
+      if (in_forked_child()) end_forked_child(gil);
+    } else if (parts_.tasks.start_task(gil, header.id, header.flags, value.get(), place.loop)) {
+      return Outcome::task;
+    } else {
+      value.reset();
+    }
   }
   const bool no_value = header.kind == Kind::exec;
-  answer(gil, header.id, no_value ? header.flags | port::kFlagNoResult : header.flags, value);
+  if (value)
+    answer(gil, header.id, no_value ? header.flags | port::kFlagNoResult : header.flags, value);
+  else
+    answer_failure(gil, header.id, request.failure());
   if (in_forked_child()) end_forked_child(gil);  // an encoder forked
   return Outcome::answered;
 }
 
-Ref Executor::dispatch(const Gil& gil, const port::Frame& frame) {
+Ref Executor::run_to_end(const Gil&, PyObject* awaitable) {
+  const Ref module = Ref::steal(PyImport_ImportModule("erlang._context_loop"));
+  return Ref::steal(module ? PyObject_CallMethod(module.get(), "run_to_end", "O", awaitable) : nullptr);
+}
+
+Ref Executor::Run::dispatch(const Gil& gil, const port::Frame& frame) {
   etf::Reader in(frame.payload(), parts_.limits);
   if (!in.version()) return malformed(in), Ref();
   switch (frame.header.kind) {
@@ -78,16 +121,16 @@ Ref Executor::dispatch(const Gil& gil, const port::Frame& frame) {
   }
 }
 
-Ref Executor::call(const Gil& gil, etf::Reader& in) {
+Ref Executor::Run::call(const Gil& gil, etf::Reader& in) {
   if (!expect_tuple(in, 4)) return {};
-  const Target* target = targets_.find(gil, in, failure_.bad_request);
+  const auto target = executor_.targets_.find(gil, in, failure_.bad_request);
   if (!target) return {};
   const Ref callable = TargetCache::resolve(gil, *target);
   if (!callable) return {};
   return invoke(gil, callable.get(), in);
 }
 
-Ref Executor::call_method(const Gil& gil, etf::Reader& in) {
+Ref Executor::Run::call_method(const Gil& gil, etf::Reader& in) {
   if (!expect_tuple(in, 4)) return {};
   Ref object = decode_referenced(gil, in);
   std::string name;
@@ -98,7 +141,7 @@ Ref Executor::call_method(const Gil& gil, etf::Reader& in) {
   return callable ? invoke(gil, callable.get(), in) : Ref();
 }
 
-Ref Executor::get_attribute(const Gil& gil, etf::Reader& in) {
+Ref Executor::Run::get_attribute(const Gil& gil, etf::Reader& in) {
   if (!expect_tuple(in, 2)) return {};
   Ref object = decode_referenced(gil, in);
   std::string name;
@@ -107,17 +150,17 @@ Ref Executor::get_attribute(const Gil& gil, etf::Reader& in) {
   return path.empty() ? Ref() : attribute_path(gil, std::move(object), path);
 }
 
-Ref Executor::run_code(const Gil& gil, etf::Reader& in, CodeRunner::Mode mode) {
+Ref Executor::Run::run_code(const Gil& gil, etf::Reader& in, CodeRunner::Mode mode) {
   if (!expect_tuple(in, 2)) return {};
   etf::Token source;
   if (!in.next(source)) return malformed(in), Ref();
   if (source.kind != etf::Kind::binary) return bad_request("the code is no binary"), Ref();
   const Bytes text = source.bytes;
   const Ref locals = read_locals(gil, in);
-  return locals ? code_.run(gil, text, mode, locals.get()) : Ref();
+  return locals ? executor_.code_.run(gil, text, mode, locals.get()) : Ref();
 }
 
-Ref Executor::invoke(const Gil& gil, PyObject* callable, etf::Reader& in) {
+Ref Executor::Run::invoke(const Gil& gil, PyObject* callable, etf::Reader& in) {
   Arguments arguments;
   if (!read_positional(gil, in, arguments) || !read_keywords(gil, in, arguments)) return {};
   if (!in.at_end()) return bad_request("bytes are left over behind the request"), Ref();
@@ -125,7 +168,7 @@ Ref Executor::invoke(const Gil& gil, PyObject* callable, etf::Reader& in) {
                                         arguments.names.get()));
 }
 
-bool Executor::read_positional(const Gil& gil, etf::Reader& in, Arguments& out) {
+bool Executor::Run::read_positional(const Gil& gil, etf::Reader& in, Arguments& out) {
   etf::Token list;
   if (!in.next(list)) return malformed(in);
   if (list.kind == etf::Kind::string) {
@@ -155,7 +198,7 @@ bool Executor::read_positional(const Gil& gil, etf::Reader& in, Arguments& out) 
   return true;
 }
 
-bool Executor::read_keywords(const Gil& gil, etf::Reader& in, Arguments& out) {
+bool Executor::Run::read_keywords(const Gil& gil, etf::Reader& in, Arguments& out) {
   etf::Token map;
   if (!in.next(map)) return malformed(in);
   if (map.kind != etf::Kind::map) return bad_request("the keyword arguments are no map");
@@ -177,7 +220,7 @@ bool Executor::read_keywords(const Gil& gil, etf::Reader& in, Arguments& out) {
   return true;
 }
 
-Ref Executor::read_locals(const Gil& gil, etf::Reader& in) {
+Ref Executor::Run::read_locals(const Gil& gil, etf::Reader& in) {
   etf::Token map;
   if (!in.next(map)) return malformed(in), Ref();
   if (map.kind != etf::Kind::map) return bad_request("the locals are no map"), Ref();
@@ -193,14 +236,14 @@ Ref Executor::read_locals(const Gil& gil, etf::Reader& in) {
   return dict;
 }
 
-Ref Executor::decode(const Gil& gil, etf::Reader& in, std::string_view prefix) {
+Ref Executor::Run::decode(const Gil& gil, etf::Reader& in, std::string_view prefix) {
   Ref value = parts_.codec.decode(gil, in, prefix, failure_.bad);
   return value;
 }
 
-Ref Executor::decode_referenced(const Gil& gil, etf::Reader& in) { return decode(gil, in, "ref"); }
+Ref Executor::Run::decode_referenced(const Gil& gil, etf::Reader& in) { return decode(gil, in, "ref"); }
 
-bool Executor::expect_tuple(etf::Reader& in, std::uint32_t arity) {
+bool Executor::Run::expect_tuple(etf::Reader& in, std::uint32_t arity) {
   etf::Token token;
   if (!in.next(token)) return malformed(in);
   if (token.kind != etf::Kind::tuple || token.count != arity)
@@ -208,12 +251,12 @@ bool Executor::expect_tuple(etf::Reader& in, std::uint32_t arity) {
   return true;
 }
 
-bool Executor::bad_request(std::string why) {
+bool Executor::Run::bad_request(std::string why) {
   failure_.bad_request = std::move(why);
   return false;
 }
 
-bool Executor::malformed(const etf::Reader& in) { return bad_request(in.error()); }
+bool Executor::Run::malformed(const etf::Reader& in) { return bad_request(in.error()); }
 
 bool Executor::run_init(const Gil& gil, const std::string& text, bool is_module, etf::Writer& why) {
   Ref done;

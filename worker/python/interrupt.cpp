@@ -2,21 +2,19 @@
 
 #include <pthread.h>
 
-#include <csignal>
-
 #include "python/ref.hpp"
 
 namespace pyw {
 namespace {
 
-PyObject* handle_sigint(PyObject* capsule, PyObject*) {
+PyObject* handle_signal(PyObject* capsule, PyObject*) {
   const GilHeld gil;
   auto* point = static_cast<InterruptPoint*>(PyCapsule_GetPointer(capsule, nullptr));
   if (!point || !point->on_signal(gil)) return nullptr;
   Py_RETURN_NONE;
 }
 
-PyMethodDef handler_definition = {"handle_sigint", handle_sigint, METH_VARARGS, nullptr};
+PyMethodDef handler_definition = {"interrupt_request", handle_signal, METH_VARARGS, nullptr};
 
 }  // namespace
 
@@ -25,23 +23,20 @@ bool InterruptPoint::install(const Gil&) {
   const Ref capsule = Ref::steal(PyCapsule_New(this, nullptr, nullptr));
   const Ref handler = Ref::steal(capsule ? PyCFunction_New(&handler_definition, capsule.get()) : nullptr);
   const Ref module = Ref::steal(handler ? PyImport_ImportModule("_signal") : nullptr);  // not `signal`: that one imports enum
-  return module && Ref::steal(PyObject_CallMethod(module.get(), "signal", "iO", SIGINT, handler.get()));
+  const Ref usual = Ref::steal(module ? PyObject_GetAttrString(module.get(), "default_int_handler") : nullptr);
+  return usual && Ref::steal(PyObject_CallMethod(module.get(), "signal", "iO", signal(), handler.get())) &&
+         Ref::steal(PyObject_CallMethod(module.get(), "signal", "iO", SIGINT, usual.get()));
 }
 
-void InterruptPoint::send() {
-  // One signal per note: a second one, finding the note taken, would look like the user's own.
-  if (!ours_.exchange(true, std::memory_order_acq_rel)) ::pthread_kill(main_thread_, SIGINT);
-}
+void InterruptPoint::send() { ::pthread_kill(main_thread_, signal()); }
 
 bool InterruptPoint::on_signal(const Gil&) {
-  if (ours_.exchange(false, std::memory_order_acq_rel)) {
-    std::uint64_t id = session_.running();
-    if (id == 0 && current_) id = current_(current_arg_);
-    const auto why = session_.take_interrupt(id);
-    if (why == session::Interrupt::none) return true;  // what it was meant for has ended
-    fired_ = why;
-    fired_for_ = id;
-  }
+  std::uint64_t id = session_.running();
+  if (id == 0 && current_) id = current_(current_arg_);
+  const auto why = session_.take_interrupt(id);
+  if (why == session::Interrupt::none) return true;  // what it was meant for has ended, or waits for something nested in it
+  fired_ = why;
+  fired_for_ = id;
   PyErr_SetNone(PyExc_KeyboardInterrupt);
   return false;
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <atomic>
+#include <csignal>
 #include <cstdint>
 
 #include "python/gil.hpp"
@@ -8,15 +8,17 @@
 
 namespace pyw {
 
-/// Where SIGINT meets the session. An interrupt of ours names one request: the handler raises KeyboardInterrupt only if that request is
-/// what the main thread runs at that very moment. A SIGINT that the user's own code sent does what it does in any Python.
+/// Where a signal of our own meets the session. An interrupt names one request: the handler raises KeyboardInterrupt only if that request is
+/// what the main thread runs at that very moment. SIGINT is left to Python and to the user's code, which may replace its handler
+/// (asyncio.run does) without taking the means to stop it away from us.
 /// Lives as long as the process: a signal can come at any time.
 /// Threads: send() any; everything else the main thread.
 class InterruptPoint {
  public:
   explicit InterruptPoint(session::Session& session) : session_(session) {}
+  static int signal() { return SIGRTMAX - 3; }
 
-  /// Replaces Python's SIGINT handler by ours. False: a Python exception is pending.
+  /// Installs our handler, and Python's own for SIGINT. False: a Python exception is pending.
   bool install(const Gil& gil);
   /// Wakes the main thread (which install() was called on) out of blocking system calls and makes the handler run.
   void send();
@@ -31,8 +33,7 @@ class InterruptPoint {
 
  private:
   session::Session& session_;
-  std::atomic<bool> ours_{false};
-  unsigned long main_thread_ = 0;
+  pthread_t main_thread_{};
   std::uint64_t (*current_)(void*) = nullptr;
   void* current_arg_ = nullptr;
   session::Interrupt fired_ = session::Interrupt::none;

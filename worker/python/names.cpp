@@ -44,7 +44,7 @@ Ref attribute_path(const Gil&, Ref object, const std::vector<Ref>& names) {
   return object;
 }
 
-const Target* TargetCache::find(const Gil& gil, etf::Reader& in, std::string& why) {
+std::shared_ptr<const Target> TargetCache::find(const Gil& gil, etf::Reader& in, std::string& why) {
   etf::Reader ahead = in;
   Bytes module_bytes, function_bytes;
   if (!ahead.skip(&module_bytes) || !ahead.skip(&function_bytes)) return why = ahead.error(), nullptr;
@@ -52,11 +52,11 @@ const Target* TargetCache::find(const Gil& gil, etf::Reader& in, std::string& wh
   const std::string_view key(reinterpret_cast<const char*>(module_bytes.data()), module_bytes.size() + function_bytes.size());
   if (const auto known = targets_.find(key); known != targets_.end()) {
     in = ahead;
-    return known->second.get();
+    return known->second;
   }
   std::string module, function;
   if (!read_name(in, "the module", module, why) || !read_name(in, "the function", function, why)) return nullptr;
-  auto target = std::make_unique<Target>();
+  auto target = std::make_shared<Target>();
   PyObject* text = PyUnicode_DecodeUTF8(module.data(), static_cast<Py_ssize_t>(module.size()), "strict");
   if (!text) return nullptr;
   PyUnicode_InternInPlace(&text);
@@ -64,7 +64,7 @@ const Target* TargetCache::find(const Gil& gil, etf::Reader& in, std::string& wh
   target->path = split_name(gil, function, why);
   if (target->path.empty()) return nullptr;
   if (targets_.size() >= kCachedTargets) targets_.clear();
-  return targets_.emplace(std::string(key), std::move(target)).first->second.get();
+  return targets_.emplace(std::string(key), std::move(target)).first->second;
 }
 
 Ref TargetCache::resolve(const Gil& gil, const Target& target) {

@@ -32,7 +32,8 @@ struct Target {
 class TargetCache {
  public:
   /// Reads two names. Null: `why` says what is wrong with the request, or it is empty and an exception is pending.
-  const Target* find(const Gil& gil, etf::Reader& in, std::string& why);
+  /// A share of it, because whoever uses it may run code that comes back here.
+  std::shared_ptr<const Target> find(const Gil& gil, etf::Reader& in, std::string& why);
   /// The callable. Empty: an exception is pending (ImportError, AttributeError).
   static Ref resolve(const Gil& gil, const Target& target);
 
@@ -41,7 +42,7 @@ class TargetCache {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
   };
-  std::unordered_map<std::string, std::unique_ptr<Target>, Hash, std::equal_to<>> targets_;
+  std::unordered_map<std::string, std::shared_ptr<const Target>, Hash, std::equal_to<>> targets_;
 };
 
 }  // namespace pyw

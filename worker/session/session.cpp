@@ -1,8 +1,8 @@
+// What comes from the pipe, and what it means: requests into the queue, control frames, cancel and interrupt. The other half is in work.cpp.
 #include "session/session.hpp"
 
 #include <algorithm>
 
-#include "base/check.hpp"
 #include "base/clock.hpp"
 
 namespace pyw::session {
@@ -15,12 +15,12 @@ Result<void> Session::receive(Frame&& frame) {
   const std::lock_guard lock(mutex_);
   const std::uint64_t id = frame.header.id;
   if (frame.header.is_request()) {
-    queued_bytes_.fetch_add(frame.size(), std::memory_order_relaxed);
-    queue_.push_back(std::move(frame));
-    queued_.store(queue_.size(), std::memory_order_release);
+    receive_request(std::move(frame));
     return {};
   }
   switch (frame.header.kind) {
+    case Kind::callback_ok:
+    case Kind::callback_error: receive_answer(std::move(frame)); return {};
     case Kind::cancel: cancel(id); return {};
     case Kind::interrupt: interrupt_running(id); return {};
     case Kind::ping: outbox_.append(Kind::pong, 0, id); return {};
@@ -36,87 +36,141 @@ Result<void> Session::receive(Frame&& frame) {
   }
 }
 
+void Session::receive_request(Frame&& frame) {
+  const std::uint64_t id = frame.header.id;
+  const std::uint64_t parent = frame.header.parent;
+  const auto callback = parent == 0 ? callbacks_.end() : callbacks_.find(parent);
+  // One whose parent has been answered descends from nothing that still waits: it is a request like any other.
+  if (callback != callbacks_.end()) {
+    if (lineage_.depth_below(parent) > kMaxNesting) return refuse_nesting(id);
+    lineage_.request_in(id, parent);
+    Waiter* waiter = callback->second.waiter;
+    if (waiter && (waiter->where() == Waiter::Where::thread || waiter->where() == Waiter::Where::other_loop))
+      return waiter->nested(std::move(frame));
+  }
+  enqueue(std::move(frame));
+}
+
+void Session::enqueue(Frame&& frame) {
+  queued_bytes_.fetch_add(frame.size(), std::memory_order_relaxed);
+  if (lineage_.is_nested(frame.header.id)) nested_queued_.fetch_add(1, std::memory_order_release);
+  queue_.push_back(std::move(frame));
+  queued_.store(queue_.size(), std::memory_order_release);
+}
+
+Frame Session::dequeue(std::deque<Frame>::iterator at) {
+  Frame frame = std::move(*at);
+  queue_.erase(at);
+  queued_.store(queue_.size(), std::memory_order_release);
+  queued_bytes_.fetch_sub(frame.size(), std::memory_order_relaxed);
+  if (lineage_.is_nested(frame.header.id)) nested_queued_.fetch_sub(1, std::memory_order_release);
+  return frame;
+}
+
+void Session::receive_answer(Frame&& frame) {
+  const std::uint64_t id = frame.header.id;
+  const auto found = callbacks_.find(id);
+  if (found == callbacks_.end()) return;  // a job that was killed as it answered: the second word on it
+  Waiter* waiter = found->second.waiter;
+  callbacks_.erase(found);
+  lineage_.callback_back(id);
+  --unanswered_;
+  send_unsent();
+  if (waiter) waiter->answered(id, std::move(frame));
+}
+
 void Session::cancel(std::uint64_t id) {
+  if (cancel_queued(id)) return;
+  if (const auto task = tasks_.find(id); task != tasks_.end()) return cancel_task(id, task->second);
+  if (!stack_.empty() && stack_.back().id == id) return aim(id, Interrupt::cancel);
+  if (std::any_of(stack_.begin(), stack_.end(), [id](const Running& r) { return r.id == id; })) return cancel_outer(id);
+  if (elsewhere_.contains(id)) {
+    for (const auto& [number, callback] : callbacks_)
+      if (callback.origin == id && callback.waiter) callback.waiter->stop(id);
+    return;
+  }
+  ended(id, Ended::unknown);  // answered while this frame was in the pipe, or not come yet
+}
+
+bool Session::cancel_queued(std::uint64_t id) {
   const auto queued = std::find_if(queue_.begin(), queue_.end(), [id](const Frame& f) { return f.header.id == id; });
   if (queued != queue_.end()) {
-    queued_bytes_.fetch_sub(queued->size(), std::memory_order_relaxed);
-    queue_.erase(queued);
-    queued_.store(queue_.size(), std::memory_order_release);
-    ended(id, Ended::dropped);
-  } else if (running_.load(std::memory_order_relaxed) == id) {
-    aim(id, Interrupt::cancel);
+    dequeue(queued);
+  } else if (!lineage_.is_nested(id) || std::none_of(callbacks_.begin(), callbacks_.end(), [id](const auto& entry) {
+               return entry.second.waiter && entry.second.waiter->drop(id);
+             })) {
+    return false;
+  }
+  ended(id, Ended::dropped);
+  done_with(id);
+  return true;
+}
+
+void Session::cancel_task(std::uint64_t id, Waiter* loop) {
+  if (loop) return loop->stop(id);
+  command({Command::What::cancel_task, id});
+  if (running() != 0) {
+    // The main thread is in somebody else's call; the task stands still, and cannot even be told before that call is over.
+    ended(id, Ended::deferred);
   } else {
-    // A task, or answered while this frame was in the pipe; only the main thread knows. Should the task be what keeps the main
-    // thread busy right now, then the signal finds it: the handler compares the target with the current task.
-    if (tasks_.load(std::memory_order_relaxed) != 0 && running_.load(std::memory_order_relaxed) == 0) {
-      blocked_.push_back(id);
-      effects_.signal_main();
-    }
-    command({Command::What::cancel_task, id});
+    // Should the task be what keeps the main thread busy right now, then the signal finds it: the handler compares it with the current task.
+    blocked_.push_back(id);
+    effects_.signal_main();
   }
 }
 
+/// A request that waits on main for something nested in it: the callback that it waits for goes, with it the nested request, and then it is
+/// the innermost and gets its interrupt.
+void Session::cancel_outer(std::uint64_t id) {
+  if (!is_aimed_at(id)) aimed_.emplace_back(id, Interrupt::cancel);
+  for (auto& [number, callback] : callbacks_)
+    if (callback.origin == id && callback.waiter && callback.waiter->where() == Waiter::Where::main) cancel_callback(number, callback);
+}
+
+void Session::cancel_callback(std::uint64_t id, Callback& callback) {
+  if (!std::exchange(callback.cancelled, true)) outbox_.append(Kind::callback_cancel, 0, id);
+}
+
 void Session::interrupt_running(std::uint64_t token) {
-  const std::uint64_t id = running_.load(std::memory_order_relaxed);
+  const std::uint64_t id = running();
   if (id != 0) aim(id, Interrupt::interrupt);
   reply_atom(token, id != 0 ? "ok" : "not_running");
 }
 
 void Session::aim(std::uint64_t id, Interrupt why) {
-  why_ = why;
-  target_.store(id, std::memory_order_release);
+  if (!is_aimed_at(id)) aimed_.emplace_back(id, why);
   effects_.signal_main();
+}
+
+bool Session::is_aimed_at(std::uint64_t id) const {
+  return std::any_of(aimed_.begin(), aimed_.end(), [id](const auto& one) { return one.first == id; });
 }
 
 Interrupt Session::take_interrupt(std::uint64_t id) {
   const std::lock_guard lock(mutex_);
-  if (id != 0 && std::erase(blocked_, id) != 0) return Interrupt::cancel;
-  if (id == 0 || target_.load(std::memory_order_relaxed) != id) return Interrupt::none;
-  target_.store(0, std::memory_order_release);
-  return std::exchange(why_, Interrupt::none);
+  if (id == 0) return Interrupt::none;
+  if (std::erase(blocked_, id) != 0) return Interrupt::cancel;
+  const auto found = std::find_if(aimed_.begin(), aimed_.end(), [id](const auto& one) { return one.first == id; });
+  if (found == aimed_.end()) return Interrupt::none;
+  const Interrupt why = found->second;
+  aimed_.erase(found);
+  return why;
 }
 
-std::optional<Frame> Session::take() {
+void Session::expire() {
   const std::lock_guard lock(mutex_);
-  while (!queue_.empty()) {
-    Frame frame = std::move(queue_.front());
-    queue_.pop_front();
-    queued_.store(queue_.size(), std::memory_order_release);
-    queued_bytes_.fetch_sub(frame.size(), std::memory_order_relaxed);
-    if (frame.header.deadline != 0 && frame.header.deadline <= monotonic_ns()) {
-      ended(frame.header.id, Ended::expired);
+  const std::uint64_t now = monotonic_ns();
+  for (auto at = queue_.begin(); at != queue_.end();) {
+    if (at->header.deadline == 0 || at->header.deadline > now) {
+      ++at;
       continue;
     }
-    ++calls_;
-    running_.store(frame.header.id, std::memory_order_release);
-    return frame;
+    const auto index = at - queue_.begin();
+    refuse_expired(dequeue(at).header);
+    at = queue_.begin() + index;
   }
-  return std::nullopt;
-}
-
-void Session::finished(std::uint64_t id) {
-  const std::lock_guard lock(mutex_);
-  PYW_CHECK(running_.load(std::memory_order_relaxed) == id, "only the running request can finish");
-  running_.store(0, std::memory_order_release);
-  target_.store(0, std::memory_order_release);
-  why_ = Interrupt::none;
-}
-
-void Session::became_task(std::uint64_t id) {
-  const std::lock_guard lock(mutex_);
-  running_.store(0, std::memory_order_release);
-  tasks_.fetch_add(1, std::memory_order_relaxed);
-  // Cancelled between its start and now: the interrupt found no Python code to stop, so the task gets it.
-  if (target_.load(std::memory_order_relaxed) == id) {
-    target_.store(0, std::memory_order_release);
-    command({Command::What::cancel_task, id});
-  }
-}
-
-void Session::task_finished(std::uint64_t id) {
-  const std::lock_guard lock(mutex_);
-  tasks_.fetch_sub(1, std::memory_order_relaxed);
-  if (target_.load(std::memory_order_relaxed) == id) target_.store(0, std::memory_order_release);
+  if (!stack_.empty() && stack_.back().deadline != 0 && stack_.back().deadline <= now && !is_aimed_at(stack_.back().id))
+    aim(stack_.back().id, Interrupt::cancel);
 }
 
 std::vector<Command> Session::commands() {
@@ -136,6 +190,16 @@ void Session::ended(std::uint64_t id, Ended how) {
   outbox_.append(Kind::ended, 0, id, Bytes(&byte, 1));
 }
 
+void Session::refuse_nesting(std::uint64_t id) {
+  port::FrameBuilder reply(64);
+  reply.begin(Kind::error, 0, id);
+  reply.writer().version();
+  reply.writer().tuple(2);
+  reply.writer().atom("nesting_too_deep");
+  reply.writer().unsigned_integer(kMaxNesting);
+  outbox_.append(reply);
+}
+
 void Session::reply_atom(std::uint64_t token, std::string_view atom) {
   port::FrameBuilder reply(64);
   reply.begin(Kind::control_reply, 0, token);
@@ -149,15 +213,16 @@ void Session::answer_status(std::uint64_t token) {
   reply.begin(Kind::control_reply, 0, token);
   auto& out = reply.writer();
   out.version();
-  out.map(4);
-  out.atom("calls");
-  out.unsigned_integer(calls_);
-  out.atom("queued");
-  out.unsigned_integer(queue_.size());
-  out.atom("running");
-  out.unsigned_integer(running_.load(std::memory_order_relaxed));
-  out.atom("tasks");
-  out.unsigned_integer(tasks_.load(std::memory_order_relaxed));
+  out.map(5);
+  const auto entry = [&out](std::string_view name, std::uint64_t value) {
+    out.atom(name);
+    out.unsigned_integer(value);
+  };
+  entry("calls", calls_);
+  entry("queued", queue_.size());
+  entry("running", running());
+  entry("tasks", tasks_.size());
+  entry("callbacks", callbacks_.size());
   outbox_.append(reply);
 }
 

@@ -6,21 +6,26 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "port/frame_reader.hpp"
 #include "port/outbox.hpp"
+#include "session/lineage.hpp"
+#include "session/waiter.hpp"
 
 namespace pyw::session {
 
 /// What the session asks of the world around it. All are called with the session's lock held, from the thread that received the frame;
-/// none may block, take the GIL, or call back into the session.
+/// none may take the GIL or call back into the session, and none but dump_stacks() may block.
 class Effects {
  public:
   virtual ~Effects() = default;
-  /// Make the main thread look at interrupted() soon, even out of a blocking system call.
+  /// Make the main thread look for interrupts soon, even out of a blocking system call.
   virtual void signal_main() = 0;
-  /// Write the Python stacks of all threads into the crash file. Works without the GIL.
+  /// Write the Python stacks of all threads into the crash file. Works without the GIL. May take some ten milliseconds: the owner asks
+  /// for it right before it ends us.
   virtual void dump_stacks() = 0;
   virtual void more_output_credit(std::uint64_t lines) = 0;
 };
@@ -35,30 +40,60 @@ struct Command {
 /// Why the running request is being interrupted.
 enum class Interrupt : std::uint8_t { none, cancel, interrupt };
 
-/// What the worker owes its callers: which requests wait, which one runs on the main thread, which are tasks of the event loop, and
-/// what cancel, interrupt, ping and status mean for each. No Python and no libuv in here.
+/// What the worker owes its callers and what Erlang owes us: which requests wait, run, are tasks of an event loop; which callbacks are out
+/// and who waits for them; and what cancel, interrupt, ping and status mean for each. No Python and no libuv in here.
 ///
-/// Invariant: a request's id is in exactly one of: queue, running, tasks, answered; and an answer is given exactly once, when it
-/// goes to answered. An interrupt names one request; it is void as soon as that request has ended.
+/// Invariants: a request's id is in exactly one of: a queue (ours, or a waiter's), running (main's stack), elsewhere (another thread runs
+/// it), tasks, answered; and an answer is given exactly once, when it goes to answered. An interrupt names one request; it is void as soon
+/// as that request has ended. A callback that has a waiter gets exactly one answer; no more than `max_callbacks` are unanswered at a time,
+/// the others wait here for their turn.
 /// Threads: any; one lock. Answers are appended to the outbox under it, so their order is the order of decisions.
 class Session {
  public:
+  /// A request that descends from a request that ... this often is refused.
+  static constexpr unsigned kMaxNesting = 100;
+
   struct Options {
     std::uint64_t max_queued_bytes = 64u << 20;
+    std::uint64_t max_callbacks = 10000;
   };
   Session(port::Outbox& outbox, Effects& effects, Options options) : outbox_(outbox), effects_(effects), options_(options) {}
 
   /// Called by whichever thread reads the pipe. Err: a protocol error; the worker must end.
   Result<void> receive(port::Frame&& frame);
 
+  // Requests on the main thread. A frame that was taken stays the taker's until finished().
   /// The next request to run, now running; none if the queue is empty. Requests whose deadline has passed are answered here.
-  /// Main thread only. The frame stays the caller's until finished().
   std::optional<port::Frame> take();
-  /// The running request has an answer (already in the outbox), or has become a task. Main thread only.
+  /// The same among those that descend from `callback`, on which main waits.
+  std::optional<port::Frame> take_below(std::uint64_t callback);
+  bool has_below(std::uint64_t callback) const;
+  /// Some task of an event loop descends from a callback. Lock-free.
+  bool has_nested_tasks() const { return nested_tasks_.load(std::memory_order_acquire) != 0; }
+  /// The running request has an answer (already in the outbox).
   void finished(std::uint64_t id);
-  void became_task(std::uint64_t id);
-  /// A task ended. Main thread only. Its answer is in the outbox.
+
+  // Requests on other threads.
+  /// False: its deadline has passed, and it is answered.
+  bool begin_elsewhere(const port::Frame& frame);
+  void finished_elsewhere(std::uint64_t id);
+
+  // Requests that are tasks of an event loop.
+  /// The request that runs on this thread has become a task of the context's loop (`loop` null) or of the loop that this mailbox serves.
+  void became_task(std::uint64_t id, Waiter* loop);
+  /// Its answer is in the outbox.
   void task_finished(std::uint64_t id);
+
+  // Callbacks.
+  std::uint64_t next_callback() { return last_callback_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  /// Sends it now or when its turn comes. `origin` is the request that makes it, or 0.
+  void send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame);
+  /// Nobody waits for it any more; Erlang is told. The waiter will not hear of it again. False: it had been answered.
+  bool abandon(std::uint64_t id);
+  /// Nested requests that nobody will run where they should.
+  void requeue(std::deque<port::Frame>&& nested);
+  /// The waiter goes: its callbacks are abandoned, its tasks are the context's, and its nested requests go to the queue.
+  void forget(Waiter& waiter, std::deque<port::Frame>&& nested);
 
   /// Commands for the main thread that have gathered.
   std::vector<Command> commands();
@@ -66,21 +101,53 @@ class Session {
   bool has_requests() const { return queued_.load(std::memory_order_acquire) != 0; }
   /// The queue holds as many bytes as it may: reading should pause.
   bool full() const { return queued_bytes_.load(std::memory_order_relaxed) >= options_.max_queued_bytes; }
+  /// For whoever has paused reading, for then no cancel can be heard: answers what is overdue in the queue, and interrupts what runs if its
+  /// deadline has passed.
+  void expire();
 
   /// For the signal handler on the main thread: whether request `id` is what an interrupt is meant for. Taking it voids it.
   Interrupt take_interrupt(std::uint64_t id);
-  /// The request for which an interrupt is waiting; 0: none. Lock-free.
-  std::uint64_t interrupt_target() const { return target_.load(std::memory_order_acquire); }
-  /// The request that main runs; 0: none. Lock-free.
+  /// The request that main runs, the innermost if there are several; 0: none. Lock-free.
   std::uint64_t running() const { return running_.load(std::memory_order_acquire); }
+  /// Threads other than main that wait for an answer right now. Lock-free.
+  bool threads_wait() const { return threads_waiting_.load(std::memory_order_seq_cst) != 0; }
+  void thread_waits(bool now) { now ? threads_waiting_.fetch_add(1, std::memory_order_seq_cst) : threads_waiting_.fetch_sub(1, std::memory_order_seq_cst); }
 
  private:
+  struct Running {
+    std::uint64_t id;
+    std::uint64_t deadline;
+  };
+  struct Callback {
+    std::uint64_t origin;
+    Waiter* waiter;  ///< null: nobody waits
+    bool cancelled = false;
+  };
+  struct Unsent {
+    std::uint64_t id;
+    port::FrameBuilder frame;
+  };
+
+  void receive_request(port::Frame&& frame);
+  void enqueue(port::Frame&& frame);
+  port::Frame dequeue(std::deque<port::Frame>::iterator at);
+  bool refuse_expired(const port::Header& header);
+  void run_on_main(const port::Header& header);
+  void receive_answer(port::Frame&& frame);
+  void send_unsent();
+  void cancel_callback(std::uint64_t id, Callback& callback);
   void cancel(std::uint64_t id);
+  bool cancel_queued(std::uint64_t id);
+  void cancel_task(std::uint64_t id, Waiter* loop);
+  void cancel_outer(std::uint64_t id);
   void interrupt_running(std::uint64_t token);
   void answer_status(std::uint64_t token);
   void command(Command command);
   void aim(std::uint64_t id, Interrupt why);
+  bool is_aimed_at(std::uint64_t id) const;
+  void done_with(std::uint64_t id);
   void ended(std::uint64_t id, port::Ended how);
+  void refuse_nesting(std::uint64_t id);
   void reply_atom(std::uint64_t token, std::string_view atom);
 
   port::Outbox& outbox_;
@@ -89,16 +156,28 @@ class Session {
 
   mutable std::mutex mutex_;
   std::deque<port::Frame> queue_;
+  std::vector<Running> stack_;  ///< what main runs, innermost last
+  std::unordered_map<std::uint64_t, std::uint64_t> elsewhere_;  ///< request -> deadline
+  std::unordered_map<std::uint64_t, Waiter*> tasks_;            ///< null: of the context's loop
   std::vector<Command> commands_;
   std::uint64_t calls_ = 0;
-  Interrupt why_ = Interrupt::none;
+  /// Interrupts that have not been taken yet. Those for outer requests of the stack wait until they are the innermost.
+  std::vector<std::pair<std::uint64_t, Interrupt>> aimed_;
   /// Tasks whose cancel the main thread has not heard of yet: should one of them be what keeps it busy, the signal is for that one.
   std::vector<std::uint64_t> blocked_;
-  std::atomic<std::uint64_t> tasks_{0};
+
+  Lineage lineage_;
+  std::unordered_map<std::uint64_t, Callback> callbacks_;
+  std::deque<Unsent> unsent_;
+  std::uint64_t unanswered_ = 0;  ///< callbacks that have been sent
+  std::atomic<std::uint64_t> last_callback_{0};
+
   std::atomic<std::uint64_t> running_{0};
-  std::atomic<std::uint64_t> target_{0};
   std::atomic<std::uint64_t> queued_{0};
+  std::atomic<std::uint64_t> nested_queued_{0};
+  std::atomic<std::uint64_t> nested_tasks_{0};
   std::atomic<std::uint64_t> queued_bytes_{0};
+  std::atomic<std::uint64_t> threads_waiting_{0};
   std::atomic<bool> has_commands_{false};
 };
 

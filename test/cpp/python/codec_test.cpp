@@ -206,19 +206,15 @@ TEST_CASE("handles: ids are never used twice, and a finaliser may come back") {
   CHECK(python.says(python.eval("gone"), "it == [1]"));
 }
 
-TEST_CASE("module: attached functions find their context, and the context's options hold for term_to_binary") {
+TEST_CASE("module: the context's options hold for term_to_binary while it is attached, and without Erlang a call says so") {
   Python python(options(Atoms::str, Binaries::automatic, "undefined"));
-  static int context = 42;
-  static PyMethodDef functions[] = {{"answer",
-                                     [](PyObject* self, PyObject*) -> PyObject* {
-                                       const pyw::GilHeld gil;
-                                       return PyLong_FromLong(*static_cast<int*>(pyw::module_state(gil, self).hooks.context));
-                                     },
-                                     METH_NOARGS, nullptr},
-                                    {nullptr, nullptr, 0, nullptr}};
-  REQUIRE(pyw::attach(python.gil, {python.codec.get(), functions, &context}).ok());
-  CHECK(python.says(python.eval("erlang.answer()"), "it == 42"));
+  REQUIRE(pyw::attach(python.gil, {.codec = python.codec.get()}).ok());
   CHECK(python.says(python.eval("erlang.term_to_binary(None)"), "it == b'\\x83w\\tundefined'"));
   REQUIRE(pyw::attach(python.gil, {}).ok());
   CHECK(python.says(python.eval("erlang.term_to_binary(None)"), "it == b'\\x83w\\x04none'"));
+  const pyw::Ref module = pyw::Ref::steal(PyImport_ImportModule("_erlang"));
+  CHECK_FALSE(pyw::Ref::steal(PyObject_CallMethod(module.get(), "call_op", "s(s[])O", "call", "f", Py_None)));
+  CHECK(PyErr_ExceptionMatches(PyExc_RuntimeError));
+  PyErr_Clear();
+  CHECK(python.says(python.eval("erlang.current()"), "it is None"));
 }

@@ -1,0 +1,52 @@
+#include "python/mailbox.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace pyw {
+
+Result<std::unique_ptr<Mailbox>> Mailbox::make(Where where) {
+  UniqueFd wake;
+  if (where == Where::other_loop) {
+    wake = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake) return Error{Errc::os, std::string("eventfd: ") + std::strerror(errno)};
+  }
+  return std::unique_ptr<Mailbox>(new Mailbox(where, std::move(wake)));
+}
+
+void Mailbox::put(Mail&& mail) {
+  const std::lock_guard lock(mutex_);
+  mail_.push_back(std::move(mail));
+  if (has_mail_.exchange(true, std::memory_order_acq_rel) || !wake_) return;
+  const std::uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);  // EAGAIN: it is readable already
+}
+
+bool Mailbox::drop(std::uint64_t request) {
+  const std::lock_guard lock(mutex_);
+  return std::erase_if(mail_, [request](const Mail& mail) { return mail.what == Mail::What::nested && mail.id == request; }) != 0;
+}
+
+std::deque<Mailbox::Mail> Mailbox::take() {
+  const std::lock_guard lock(mutex_);
+  if (wake_ && has_mail()) {
+    std::uint64_t count = 0;
+    (void)!::read(wake_.get(), &count, sizeof count);  // resets the counter
+  }
+  has_mail_.store(false, std::memory_order_release);
+  return std::exchange(mail_, {});
+}
+
+Ref Mailbox::forget(const Gil&, std::uint64_t id) {
+  const auto found = expected_.find(id);
+  if (found == expected_.end()) return {};
+  Ref done = std::move(found->second);
+  expected_.erase(found);
+  return done;
+}
+
+}  // namespace pyw

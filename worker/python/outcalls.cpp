@@ -1,0 +1,392 @@
+#include "python/outcalls.hpp"
+
+#include <array>
+#include <cmath>
+
+#include "base/clock.hpp"
+#include "python/erlang_module.hpp"
+#include "python/fork.hpp"
+
+namespace pyw {
+namespace {
+
+struct MailboxObject {
+  PyObject_HEAD
+  std::unique_ptr<Mailbox>* box;
+  std::shared_ptr<MailboxHome>* home;
+};
+
+MailboxObject* as_mailbox(PyObject* object) { return reinterpret_cast<MailboxObject*>(object); }
+
+void close_box(MailboxObject* self) {
+  if (!*self->box) return;
+  std::deque<port::Frame> nested;
+  const auto gather = [&nested](Mailbox& box) {
+    for (auto& mail : box.take())
+      if (mail.what == Mailbox::Mail::What::nested) nested.push_back(std::move(mail.frame));
+  };
+  gather(**self->box);
+  (*self->home)->session.forget(**self->box, std::move(nested));
+  nested.clear();
+  gather(**self->box);  // what came before it was forgotten
+  (*self->home)->session.requeue(std::move(nested));
+  (*self->home)->open.erase(self->box->get());
+  self->box->reset();
+}
+
+void free_mailbox(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  close_box(as_mailbox(self));
+  delete as_mailbox(self)->box;
+  delete as_mailbox(self)->home;
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+/// Null: an exception is pending.
+Outcalls* open_calls(PyObject* self) {
+  if (!*as_mailbox(self)->box) {
+    PyErr_SetString(PyExc_ValueError, "the mailbox is closed");
+    return nullptr;
+  }
+  Outcalls* calls = (*as_mailbox(self)->home)->calls;
+  if (!calls) PyErr_SetString(PyExc_RuntimeError, "the context has ended: there is no Erlang to call any more");
+  return calls;
+}
+
+PyObject* mailbox_fileno(PyObject* self, PyObject*) {
+  const auto& box = *as_mailbox(self)->box;
+  return PyLong_FromLong(box ? box->fd() : -1);
+}
+
+PyObject* mailbox_drain(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  Outcalls* calls = open_calls(self);
+  if (!calls) return nullptr;
+  const Ref keep = Ref::share(gil, self);  // what is called may drop the last reference
+  calls->drain(gil, **as_mailbox(self)->box);
+  Py_RETURN_NONE;
+}
+
+PyObject* mailbox_close(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  if (*as_mailbox(self)->box && (*as_mailbox(self)->box)->where() == session::Waiter::Where::context_loop) {
+    PyErr_SetString(PyExc_RuntimeError, "the context's own mailbox lives as long as the context");
+    return nullptr;
+  }
+  close_box(as_mailbox(self));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef mailbox_methods[] = {
+    {"fileno", mailbox_fileno, METH_NOARGS, "Readable when there is mail; -1 for the context's own mailbox, which the worker looks into by itself."},
+    {"drain", mailbox_drain, METH_NOARGS, "Calls the functions whose answers have come and runs nested requests. On the thread of the loop."},
+    {"close", mailbox_close, METH_NOARGS, "Nobody waits here any more: the Erlang jobs are cancelled."},
+    {nullptr, nullptr, 0, nullptr}};
+PyType_Slot mailbox_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(free_mailbox)},
+                               {Py_tp_methods, mailbox_methods},
+                               {Py_tp_doc, const_cast<char*>("Where the answers for the coroutines of one event loop arrive.")},
+                               {0, nullptr}};
+PyType_Spec mailbox_spec = {"_erlang.Mailbox", sizeof(MailboxObject), 0, Py_TPFLAGS_DEFAULT, mailbox_slots};
+
+Ref pair(bool ok, const Ref& value) {
+  return Ref::steal(value ? PyTuple_Pack(2, ok ? Py_True : Py_False, value.get()) : nullptr);
+}
+
+}  // namespace
+
+/// A callback that is being made.
+struct Outcalls::Outgoing {
+  explicit Outgoing(std::uint64_t max_frame) : frame(max_frame) {}
+  std::uint64_t id = 0;
+  std::uint64_t origin = 0;
+  std::uint64_t deadline = 0;
+  port::FrameBuilder frame;
+};
+
+Result<std::unique_ptr<Outcalls>> Outcalls::make(const Gil& gil, Parts parts) {
+  std::unique_ptr<Outcalls> calls(new Outcalls(std::move(parts)));
+  calls->home_ = std::make_shared<MailboxHome>(MailboxHome{calls->parts_.session, calls.get()});
+  calls->mailbox_type_ = Ref::steal(PyType_FromSpec(&mailbox_spec));
+  if (calls->mailbox_type_) calls->context_object_ = calls->make_mailbox(gil, session::Waiter::Where::context_loop);
+  if (!calls->context_object_) {
+    PyErr_Clear();
+    return Error{Errc::python, "the mailbox of the context cannot be made"};
+  }
+  calls->mailbox_ = as_mailbox(calls->context_object_.get())->box->get();
+  return calls;
+}
+
+Outcalls::~Outcalls() {
+  if (home_) home_->calls = nullptr;
+}
+
+Ref Outcalls::make_mailbox(const Gil&, session::Waiter::Where where) {
+  auto box = Mailbox::make(where);
+  if (!box) {
+    PyErr_SetString(PyExc_OSError, box.error().message.c_str());
+    return {};
+  }
+  auto* type = reinterpret_cast<PyTypeObject*>(mailbox_type_.get());
+  Ref object = Ref::steal(type->tp_alloc(type, 0));
+  if (!object) return {};
+  as_mailbox(object.get())->box = new std::unique_ptr<Mailbox>(box.take());
+  as_mailbox(object.get())->home = new std::shared_ptr<MailboxHome>(home_);
+  home_->open.insert(as_mailbox(object.get())->box->get());
+  return object;
+}
+
+bool Outcalls::on_main() const { return ::pthread_equal(::pthread_self(), main_thread_) != 0; }
+
+void Outcalls::flush() {
+  if (parts_.outbox.flush() == port::Outbox::State::blocked) parts_.nudge();
+}
+
+bool Outcalls::build(const Gil& gil, Outgoing& out, PyObject* op, PyObject* args, PyObject* timeout) {
+  if (in_forked_child()) {
+    PyErr_SetString(PyExc_RuntimeError, "a forked child has no connection to Erlang: only the worker itself can call");
+    return false;
+  }
+  Py_ssize_t size = 0;
+  const char* name = PyUnicode_AsUTF8AndSize(op, &size);
+  if (!name) return false;
+  const auto current = parts_.current.facts(gil);
+  out.origin = current.id;
+  out.deadline = current.deadline;
+  if (timeout != Py_None) {
+    const double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) return false;
+    if (std::isnan(seconds)) {
+      PyErr_SetString(PyExc_ValueError, "timeout is not a number of seconds");
+      return false;
+    }
+    constexpr double kForever = 1e9;  // seconds; some thirty years
+    if (seconds < kForever) {
+      const std::uint64_t until = monotonic_ns() + static_cast<std::uint64_t>(std::max(seconds, 0.0) * 1e9);
+      if (out.deadline == 0 || until < out.deadline) out.deadline = until;
+    }
+  }
+  out.id = parts_.session.next_callback();
+  out.frame.begin_callback(out.id, out.origin, out.deadline, current.trace);
+  return write_args(gil, out, {name, static_cast<std::size_t>(size)}, args);
+}
+
+bool Outcalls::write_args(const Gil& gil, Outgoing& out, std::string_view op, PyObject* args) {
+  auto& writer = out.frame.writer();
+  const Py_ssize_t count = PyTuple_GET_SIZE(args);
+  writer.version();
+  writer.tuple(static_cast<std::uint32_t>(count + 1));
+  writer.atom(op);
+  BadTerm bad;
+  for (Py_ssize_t i = 0; i < count && !bad; ++i) {
+    const char* root = i == 0 ? "name" : op == "call" ? "args" : "term";
+    if (!parts_.codec.encode(gil, PyTuple_GET_ITEM(args, i), writer, root, bad) && !bad) return false;
+  }
+  if (!bad && (out.frame.overflowed() || writer.size() > parts_.max_frame))
+    bad = {BadTerm::Kind::term, "args", "larger than max_frame (" + std::to_string(parts_.max_frame) + " bytes)"};
+  if (bad) raise_term_error(parts_.codec.terms(), bad);
+  return !bad;
+}
+
+Ref Outcalls::call(const Gil& gil, PyObject* op, PyObject* args, PyObject* timeout) {
+  Outgoing out(parts_.max_frame);
+  if (!build(gil, out, op, args, timeout)) return {};
+  BlockedThread thread(on_main() ? session::Waiter::Where::main : session::Waiter::Where::thread);
+  parts_.session.send_callback(out.id, out.origin, thread, std::move(out.frame));
+  return on_main() ? wait_on_main(gil, out, thread) : wait_here(gil, out, thread);
+}
+
+Ref Outcalls::wait_on_main(const Gil& gil, const Outgoing& out, BlockedThread& thread) {
+  const auto end = parts_.main.wait(gil, out.id, thread, out.deadline);
+  if (end != MainWait::End::answered && (parts_.session.abandon(out.id) || end == MainWait::End::raised)) {
+    if (end == MainWait::End::timeout) PyErr_SetString(PyExc_TimeoutError, "Erlang did not answer in time");
+    return {};
+  }
+  return decode(gil, thread.take_answer());
+}
+
+Ref Outcalls::wait_here(const Gil& gil, const Outgoing& out, BlockedThread& thread) {
+  flush();
+  parts_.session.thread_waits(true);
+  parts_.attend();
+  auto event = BlockedThread::Event::nested;
+  while (event == BlockedThread::Event::nested) {
+    {
+      const GilRelease released(gil);
+      event = thread.wait(out.deadline);
+    }
+    while (auto frame = thread.take_nested()) run_nested(gil, *frame, {Executor::Place::Kind::thread});
+  }
+  parts_.session.thread_waits(false);
+  const bool given_up = event != BlockedThread::Event::answer && parts_.session.abandon(out.id);
+  if (auto rest = thread.take_all_nested(); !rest.empty()) {
+    parts_.session.requeue(std::move(rest));
+    parts_.nudge();
+  }
+  if (!given_up) return decode(gil, thread.take_answer());
+  flush();  // the cancel
+  if (event == BlockedThread::Event::timeout) {
+    PyErr_SetString(PyExc_TimeoutError, "Erlang did not answer in time");
+  } else {
+    parts_.executor.stopped_elsewhere(gil, out.origin);
+    PyErr_SetNone(PyExc_KeyboardInterrupt);
+  }
+  return {};
+}
+
+Ref Outcalls::decode(const Gil& gil, const port::Frame& frame) {
+  etf::Reader in(frame.payload(), parts_.codec.options().limits);
+  BadTerm bad;
+  Ref value;
+  if (in.version()) {
+    value = parts_.codec.decode(gil, in, "result", bad);
+  } else {
+    bad = {BadTerm::Kind::term, "result", in.error()};
+  }
+  if (bad) raise_term_error(parts_.codec.terms(), bad);
+  return pair(frame.header.kind == port::Kind::callback_ok, value);
+}
+
+void Outcalls::run_nested(const Gil& gil, const port::Frame& frame, Executor::Place place) {
+  if (!parts_.session.begin_elsewhere(frame)) return flush();
+  if (parts_.executor.run(gil, frame, place) == Executor::Outcome::answered) parts_.session.finished_elsewhere(frame.header.id);
+  flush();
+}
+
+std::uint64_t Outcalls::start(const Gil& gil, Mailbox& mailbox, PyObject* done, PyObject* op, PyObject* args, PyObject* timeout) {
+  Outgoing out(parts_.max_frame);
+  if (!build(gil, out, op, args, timeout)) return 0;
+  mailbox.expect(gil, out.id, Ref::share(gil, done));
+  parts_.session.send_callback(out.id, out.origin, mailbox, std::move(out.frame));
+  // The main loop writes at the end of its turn what coroutines of the context's loop have to say.
+  if (&mailbox != mailbox_ || !on_main()) flush();
+  return out.id;
+}
+
+bool Outcalls::cancel(const Gil& gil, std::uint64_t id) {
+  for (Mailbox* mailbox : home_->open) {
+    const Ref done = mailbox->forget(gil, id);
+    if (!done) continue;
+    parts_.session.abandon(id);
+    if (mailbox != mailbox_ || !on_main()) flush();
+    return true;
+  }
+  return false;
+}
+
+void Outcalls::drain(const Gil& gil, Mailbox& mailbox) {
+  auto mails = mailbox.take();
+  for (auto& mail : mails) hand_out(gil, mailbox, mail);
+}
+
+void Outcalls::hand_out(const Gil& gil, Mailbox& mailbox, Mailbox::Mail& mail) {
+  switch (mail.what) {
+    case Mailbox::Mail::What::nested: return run_nested(gil, mail.frame, {Executor::Place::Kind::loop, &mailbox});
+    case Mailbox::Mail::What::stop: return parts_.cancel_task(gil, mail.id);
+    case Mailbox::Mail::What::answer: break;
+  }
+  const Ref done = mailbox.forget(gil, mail.id);
+  if (!done) return;  // cancelled while the answer lay here
+  Ref answer = decode(gil, mail.frame);
+  if (!answer) {
+    // The value has no counterpart here: whoever awaits it gets the exception as its answer.
+    const Ref error = Ref::steal(compat::take_raised());
+    answer = pair(false, error);
+  }
+  if (!answer || !Ref::steal(PyObject_CallObject(done.get(), answer.get()))) PyErr_WriteUnraisable(done.get());
+}
+
+// Functions of the module ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Null: an exception is pending.
+Outcalls* calls_of(const Gil& gil, PyObject* module) {
+  auto* calls = static_cast<Outcalls*>(module_state(gil, module).hooks.context);
+  if (!calls) PyErr_SetString(PyExc_RuntimeError, "there is no Erlang to call: this Python does not run in a context that is up");
+  return calls;
+}
+
+bool check_args(PyObject* op, PyObject* args) {
+  if (PyUnicode_Check(op) && PyTuple_Check(args)) return true;
+  PyErr_SetString(PyExc_TypeError, "op must be a str, args a tuple");
+  return false;
+}
+
+PyObject* call_op(PyObject* module, PyObject* const* args, Py_ssize_t count) {
+  const GilHeld gil;
+  Outcalls* calls = calls_of(gil, module);
+  if (!calls) return nullptr;
+  if (count != 3) return PyErr_Format(PyExc_TypeError, "call_op takes op, args, timeout"), nullptr;
+  return check_args(args[0], args[1]) ? calls->call(gil, args[0], args[1], args[2]).release() : nullptr;
+}
+
+/// Null: an exception is pending.
+Mailbox* open_mailbox(const Gil&, PyObject* object) {
+  if (Py_TYPE(object)->tp_dealloc != free_mailbox) return PyErr_SetString(PyExc_TypeError, "not a Mailbox"), nullptr;
+  return open_calls(object) ? as_mailbox(object)->box->get() : nullptr;
+}
+
+PyObject* start_op(PyObject* module, PyObject* const* args, Py_ssize_t count) {
+  const GilHeld gil;
+  Outcalls* calls = calls_of(gil, module);
+  if (!calls) return nullptr;
+  if (count != 5) return PyErr_Format(PyExc_TypeError, "start_op takes mailbox, done, op, args, timeout"), nullptr;
+  Mailbox* mailbox = open_mailbox(gil, args[0]);
+  if (!mailbox || !check_args(args[2], args[3])) return nullptr;
+  const std::uint64_t id = calls->start(gil, *mailbox, args[1], args[2], args[3], args[4]);
+  return id == 0 ? nullptr : PyLong_FromUnsignedLongLong(id);
+}
+
+PyObject* cancel_op(PyObject* module, PyObject* number) {
+  const GilHeld gil;
+  Outcalls* calls = calls_of(gil, module);
+  const std::uint64_t id = calls ? PyLong_AsUnsignedLongLong(number) : 0;
+  return PyErr_Occurred() ? nullptr : PyBool_FromLong(calls->cancel(gil, id));
+}
+
+PyObject* new_mailbox(PyObject* module, PyObject*) {
+  const GilHeld gil;
+  Outcalls* calls = calls_of(gil, module);
+  return calls ? calls->make_mailbox(gil, session::Waiter::Where::other_loop).release() : nullptr;
+}
+
+PyObject* context_mailbox(PyObject* module, PyObject*) {
+  const GilHeld gil;
+  Outcalls* calls = calls_of(gil, module);
+  return calls ? calls->context_mailbox(gil).release() : nullptr;
+}
+
+PyObject* context_loop(PyObject* module, PyObject*) {
+  const GilHeld gil;
+  Outcalls* calls = calls_of(gil, module);
+  return calls ? calls->context_loop(gil).release() : nullptr;
+}
+
+PyObject* current(PyObject* module, PyObject*) {
+  const GilHeld gil;
+  auto* calls = static_cast<Outcalls*>(module_state(gil, module).hooks.context);
+  return (calls ? calls->current(gil) : Ref::share(gil, Py_None)).release();
+}
+
+template <class F>
+PyCFunction method(F* function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef functions[] = {
+    {"call_op", method(call_op), METH_FASTCALL, "call_op($module, op, args, timeout, /)\n--\n\nAsks Erlang and waits: (True, value) or (False, why)."},
+    {"start_op", method(start_op), METH_FASTCALL,
+     "start_op($module, mailbox, done, op, args, timeout, /)\n--\n\nAsks Erlang; mailbox.drain() calls done(ok, value). Returns a number for cancel_op."},
+    {"cancel_op", cancel_op, METH_O, "cancel_op($module, id, /)\n--\n\nNobody waits any more. False: it was answered."},
+    {"new_mailbox", new_mailbox, METH_NOARGS, "new_mailbox($module, /)\n--\n\nA mailbox for an event loop of your own."},
+    {"context_mailbox", context_mailbox, METH_NOARGS, "context_mailbox($module, /)\n--\n\nThe mailbox of the context's loop."},
+    {"context_loop", context_loop, METH_NOARGS, "context_loop($module, /)\n--\n\nThe context's asyncio loop."},
+    {"current", current, METH_NOARGS, "current($module, /)\n--\n\nThe Call at hand, or None."},
+    {nullptr, nullptr, 0, nullptr}};
+
+}  // namespace
+
+bool add_outcall_functions(const Gil&, PyObject* module) { return PyModule_AddFunctions(module, functions) == 0; }
+
+}  // namespace pyw

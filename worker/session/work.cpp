@@ -1,0 +1,166 @@
+// What the threads of the worker do with the session: take requests, say that they are done, send callbacks.
+#include <algorithm>
+
+#include "base/check.hpp"
+#include "base/clock.hpp"
+#include "session/session.hpp"
+
+namespace pyw::session {
+
+using port::Ended;
+using port::Frame;
+using port::Kind;
+
+std::optional<Frame> Session::take() {
+  const std::lock_guard lock(mutex_);
+  while (!queue_.empty()) {
+    Frame frame = dequeue(queue_.begin());
+    if (refuse_expired(frame.header)) continue;
+    run_on_main(frame.header);
+    return frame;
+  }
+  return std::nullopt;
+}
+
+std::optional<Frame> Session::take_below(std::uint64_t callback) {
+  if (nested_queued_.load(std::memory_order_acquire) == 0) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  for (;;) {
+    const auto found = std::find_if(queue_.begin(), queue_.end(), [&](const Frame& frame) {
+      return frame.header.parent != 0 && lineage_.descends(frame.header.parent, callback);
+    });
+    if (found == queue_.end()) return std::nullopt;
+    Frame frame = dequeue(found);
+    if (refuse_expired(frame.header)) continue;
+    run_on_main(frame.header);
+    return frame;
+  }
+}
+
+bool Session::has_below(std::uint64_t callback) const {
+  if (nested_queued_.load(std::memory_order_acquire) == 0) return false;
+  const std::lock_guard lock(mutex_);
+  return std::any_of(queue_.begin(), queue_.end(), [&](const Frame& frame) {
+    return frame.header.parent != 0 && lineage_.descends(frame.header.parent, callback);
+  });
+}
+
+bool Session::refuse_expired(const port::Header& header) {
+  if (header.deadline == 0 || header.deadline > monotonic_ns()) return false;
+  ended(header.id, Ended::expired);
+  done_with(header.id);
+  return true;
+}
+
+void Session::run_on_main(const port::Header& header) {
+  ++calls_;
+  stack_.push_back({header.id, header.deadline});
+  running_.store(header.id, std::memory_order_release);
+}
+
+void Session::finished(std::uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  PYW_CHECK(!stack_.empty() && stack_.back().id == id, "only the running request can finish");
+  stack_.pop_back();
+  running_.store(stack_.empty() ? 0 : stack_.back().id, std::memory_order_release);
+  done_with(id);
+  // It had to wait for the one that has just ended.
+  if (!stack_.empty() && is_aimed_at(stack_.back().id)) effects_.signal_main();
+}
+
+void Session::done_with(std::uint64_t id) {
+  lineage_.request_done(id);
+  if (!aimed_.empty()) std::erase_if(aimed_, [id](const auto& one) { return one.first == id; });
+}
+
+bool Session::begin_elsewhere(const Frame& frame) {
+  const std::lock_guard lock(mutex_);
+  if (refuse_expired(frame.header)) return false;
+  ++calls_;
+  elsewhere_.emplace(frame.header.id, frame.header.deadline);
+  return true;
+}
+
+void Session::finished_elsewhere(std::uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  PYW_CHECK(elsewhere_.erase(id) == 1, "a request ended that had not begun");
+  done_with(id);
+}
+
+void Session::became_task(std::uint64_t id, Waiter* loop) {
+  const std::lock_guard lock(mutex_);
+  if (!stack_.empty() && stack_.back().id == id) {
+    stack_.pop_back();
+    running_.store(stack_.empty() ? 0 : stack_.back().id, std::memory_order_release);
+  } else {
+    PYW_CHECK(elsewhere_.erase(id) == 1, "a request became a task that had not begun");
+  }
+  tasks_.emplace(id, loop);
+  if (lineage_.is_nested(id)) nested_tasks_.fetch_add(1, std::memory_order_release);
+  // Cancelled between its start and now: the interrupt found no Python code to stop, so the task gets it.
+  if (std::erase_if(aimed_, [id](const auto& one) { return one.first == id; }) != 0) {
+    if (loop)
+      loop->stop(id);
+    else
+      command({Command::What::cancel_task, id});
+  }
+}
+
+void Session::task_finished(std::uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  tasks_.erase(id);
+  if (lineage_.is_nested(id)) nested_tasks_.fetch_sub(1, std::memory_order_release);
+  done_with(id);
+}
+
+void Session::send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame) {
+  const std::lock_guard lock(mutex_);
+  lineage_.callback_out(id, origin);
+  callbacks_.emplace(id, Callback{origin, &waiter});
+  unsent_.push_back({id, std::move(frame)});
+  send_unsent();
+}
+
+void Session::send_unsent() {
+  while (!unsent_.empty() && unanswered_ < options_.max_callbacks) {
+    outbox_.append(unsent_.front().frame);
+    unsent_.pop_front();
+    ++unanswered_;
+  }
+}
+
+bool Session::abandon(std::uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = callbacks_.find(id);
+  if (found == callbacks_.end()) return false;
+  const auto waiting = std::find_if(unsent_.begin(), unsent_.end(), [id](const Unsent& one) { return one.id == id; });
+  if (waiting == unsent_.end()) {
+    found->second.waiter = nullptr;
+    cancel_callback(id, found->second);
+  } else {
+    unsent_.erase(waiting);
+    callbacks_.erase(found);
+    lineage_.callback_back(id);
+  }
+  return true;
+}
+
+void Session::requeue(std::deque<Frame>&& nested) {
+  const std::lock_guard lock(mutex_);
+  for (auto& frame : nested) enqueue(std::move(frame));
+}
+
+void Session::forget(Waiter& waiter, std::deque<Frame>&& nested) {
+  std::vector<std::uint64_t> out;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, callback] : callbacks_)
+      if (callback.waiter == &waiter) out.push_back(id);
+    for (auto& [id, loop] : tasks_)
+      if (loop == &waiter) loop = nullptr;
+    for (auto& frame : nested) enqueue(std::move(frame));
+  }
+  for (const auto id : out) abandon(id);
+}
+
+}  // namespace pyw::session

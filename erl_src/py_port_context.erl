@@ -9,9 +9,12 @@
 %% It is no gen_server because it is the hot path: one receive, one ets:take/2 and one send per
 %% call.
 %%
-%% Invariant: a row leaves the table of requests only by {@link ets:take/2} here; from then on
-%% either its caller has been answered or the id is in the ladder of requests that are being
-%% stopped.
+%% Invariant: a row leaves the table of requests only by {@link ets:take/2} here (and, when the worker
+%% is gone, in {@link py_port_requests:answer_all/2}); from then on either its caller has been answered
+%% or the id is in the ladder of requests that are being stopped ({@link py_port_ladder}).
+%%
+%% What is not routing has rooms of its own: the start in {@link py_port_start}, the end in {@link
+%% py_port_death} and {@link py_port_post_mortem}, what info/1 shows in {@link py_port_info}.
 %%
 %% The main receive has no timeout: the worker's end arrives from the port, the registry's as
 %% 'DOWN', everything that is due as a timer message.
@@ -49,7 +52,7 @@
     watched = #{} :: #{pid() => reference()},
     %% dead callers whose requests have not been looked for yet
     dead = #{} :: #{pid() => []},
-    ladder = py_port_ladder:new() :: py_port_ladder:ladder(),
+    ladder :: py_port_ladder:ladder(),
     refs = py_port_refs:new() :: py_port_refs:refs(),
     %% the reason to exit with when the worker has stopped
     stopping = no :: no | {reason, term()},
@@ -57,12 +60,7 @@
     %% what was asked for, the encoded reason, and when
     last_error = none :: none | {term(), binary(), integer()},
     %% an unexpected message has been logged
-    puzzled = false :: boolean(),
-    %% Requests whose CANCEL overtook them, which is possible while their caller is suspended on a
-    %% full pipe: the worker did not know them then, and may still answer them.
-    overtaken = #{} :: #{py_port_wire:id() => []},
-    %% CANCEL frames that may still be answered with "unknown": no more than we sent
-    cancels = 0 :: non_neg_integer()
+    puzzled = false :: boolean()
 }).
 
 %% A payload of this size or more is followed by a collection sooner or later: the owner's heap
@@ -73,7 +71,6 @@
 %% An encoded error that is larger is not kept for info/1.
 -define(MAX_LAST_ERROR, 65536).
 -define(TAIL, 20).
--define(MAX_OVERTAKEN, 4096).
 %% Lines a worker may send before it is given more.
 -define(CREDIT, 256).
 %% For a worker whose owner is told to exit by its supervisor.
@@ -99,7 +96,7 @@ init(Parent, #{name := Name} = Options, Resolved) ->
 
 -spec start(pid(), py_port_options:options(), py_port_python:resolved()) -> no_return().
 start(Parent, #{name := Name} = Options, Resolved) ->
-    Incarnation = incarnation(),
+    Incarnation = py_port_registry:incarnation(),
     Start = #{
         options => Options,
         resolved => Resolved,
@@ -127,40 +124,16 @@ refuse(Parent, Reason) ->
     proc_lib:init_ack(Parent, {error, Reason}),
     exit(normal).
 
-%% Different for every worker of every node's life, and small enough for every JSON reader.
--spec incarnation() -> non_neg_integer().
-incarnation() ->
-    Seconds = erlang:system_time(second) band 16#ffffffff,
-    (Seconds bsl 20) bor (erlang:unique_integer([positive, monotonic]) band 16#fffff).
-
 -spec state(pid(), py_port_options:options(), non_neg_integer(), py_port_start:started()) -> #s{}.
 state(Parent, Options, Incarnation, Started) ->
     #{port := Port, writer := Writer, io := Io, credit := Credit, tail := Tail} = Started,
-    #{max_pending := MaxPending, max_frame := MaxFrame, call_timeout := Timeout} = Options,
-    Counters = atomics:new(?C_SIZE, [{signed, false}]),
-    ok = atomics:put(Counters, ?C_ID, ?FIRST_ID - 1),
-    ok = atomics:put(Counters, ?C_DONE, ?FIRST_ID - 1),
-    Requests = ets:new(py_port_requests, [
-        public, {keypos, #request.id}, {write_concurrency, true}
-    ]),
-    Row = #ctx{
-        pid = self(),
-        port = Port,
-        requests = Requests,
-        callers = ets:new(py_port_callers, [public, {write_concurrency, true}]),
-        funs = ets:new(py_port_funs, [public, {read_concurrency, true}]),
-        counters = Counters,
-        writer = Writer,
-        incarnation = Incarnation,
-        max_pending = MaxPending,
-        max_frame = MaxFrame,
-        call_timeout = Timeout
-    },
+    #{max_pending := MaxPending, max_frame := MaxFrame} = Options,
+    Row = py_port_registry:row(Options, Started, Incarnation),
     Registry = py_port_registry:enter(Row),
     #s{
         port = Port,
-        requests = Requests,
-        counters = Counters,
+        requests = Row#ctx.requests,
+        counters = Row#ctx.counters,
         frame_limit = MaxFrame + ?HEADER_SLACK,
         writer = Writer,
         io = Io,
@@ -171,7 +144,8 @@ state(Parent, Options, Incarnation, Started) ->
         started = Started,
         started_at = erlang:system_time(millisecond),
         credit = Credit,
-        tail = Tail
+        tail = Tail,
+        ladder = py_port_ladder:new(MaxPending)
     }.
 
 %% Routing -----------------------------------------------------------------------------------------
@@ -192,8 +166,9 @@ frame(<<?K_ERROR, 0:24, Id:64, Payload/binary>>, S) ->
     answer(error, Id, Payload, S);
 frame(<<?K_REF, 0:24, Id:64, Handle:64>>, S) ->
     answer(ref, Id, Handle, S);
-frame(<<?K_ENDED, 0:24, Id:64, ?ENDED_UNKNOWN>>, #s{cancels = Cancels} = S) when Cancels > 0 ->
-    loop(answer_late(ended, Id, ?ENDED_UNKNOWN, S#s{cancels = Cancels - 1}));
+frame(<<?K_ENDED, 0:24, Id:64, ?ENDED_UNKNOWN>>, S) ->
+    %% Says something about a CANCEL, and is no answer to a request.
+    loop(late({ended, ?ENDED_UNKNOWN}, Id, S));
 frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How < ?ENDED_UNKNOWN ->
     answer(ended, Id, How, S);
 frame(<<?K_CONTROL_REPLY, 0:24, Id:64, Payload/binary>>, S) ->
@@ -221,7 +196,7 @@ answer(Tag, Id, Payload, #s{requests = Requests, counters = Counters} = S) ->
             ok = atomics:add(Counters, ?C_DONE, 1),
             loop(answer_other(Tag, Payload, Row, S));
         [] ->
-            loop(answer_late(Tag, Id, Payload, S))
+            loop(late(what_came(Tag, Payload), Id, S))
     end.
 
 -spec forwarded(non_neg_integer(), #s{}) -> no_return().
@@ -256,15 +231,8 @@ answer_other(ok, _, #request{kind = {ref, _}, id = Id}, S) ->
     broken({reference_asked_for, Id}, S);
 answer_other(_, _, #request{state = State}, S) when State > 0 ->
     S;
-answer_other(error, Payload, #request{kind = cast, module = M, function = F} = Row, S) when
-    byte_size(Payload) =< ?MAX_LAST_ERROR
-->
-    ok = py_port_io:cast_failed(S#s.io, M, F, Payload),
-    remember_error(Payload, Row, S);
 answer_other(error, Payload, #request{kind = cast, module = M, function = F} = Row, S) ->
-    Size = byte_size(Payload),
-    Note = #{event => cast_failed, module => M, function => F, error_bytes => Size},
-    ok = py_port_io:note(S#s.io, warning, Note),
+    ok = py_port_io:cast_failed(S#s.io, M, F, Payload),
     remember_error(Payload, Row, S);
 answer_other(_, _, #request{kind = cast}, S) ->
     S;
@@ -286,53 +254,25 @@ remember_error(_, _, S) ->
     S.
 
 %% Nobody waits for it any more.
--spec answer_late(ok | error | ref | ended | control, py_port_wire:id(), term(), #s{}) -> #s{}.
-answer_late(Tag, Id, Payload, #s{ladder = Ladder, counters = Counters} = S) ->
-    case py_port_ladder:ended(Id, {step(Tag, Payload), now_ms()}, Ladder) of
-        {Outcome, Timer, Ladder1} ->
-            _ = erlang:cancel_timer(Timer),
-            S1 = stopped(Outcome, S#s{ladder = Ladder1}),
-            case {Tag, Payload} of
-                {ref, Handle} -> release_frame(Handle, S1);
-                {ended, ?ENDED_UNKNOWN} -> overtake(Id, S1);
-                _ -> S1
-            end;
-        error ->
-            answer_unexpected(Id > atomics:get(Counters, ?C_ID), {Tag, Id, Payload}, S)
+-spec late(py_port_ladder:late(), py_port_wire:id(), #s{}) -> #s{}.
+late(Late, Id, #s{ladder = Ladder, counters = Counters} = S) ->
+    Facts = #{last_issued => atomics:get(Counters, ?C_ID), now => now_ms()},
+    case py_port_ladder:late(Late, Id, Facts, Ladder) of
+        {ok, Todo, Ladder1} -> lists:foldl(fun tidy/2, S#s{ladder = Ladder1}, Todo);
+        {broken, Why} -> broken(Why, S)
     end.
 
--spec answer_unexpected(boolean(), {atom(), py_port_wire:id(), term()}, #s{}) -> #s{}.
-answer_unexpected(true, {_, Id, _}, S) ->
-    broken({id_never_issued, Id}, S);
-answer_unexpected(false, {ended, _, ?ENDED_UNKNOWN}, S) ->
-    %% It was answered while the CANCEL was on its way.
-    S;
-answer_unexpected(false, {Tag, Id, Payload}, #s{overtaken = Overtaken} = S) ->
-    case Overtaken of
-        #{Id := _} when Tag =:= ref ->
-            release_frame(Payload, S#s{overtaken = maps:remove(Id, Overtaken)});
-        #{Id := _} ->
-            S#s{overtaken = maps:remove(Id, Overtaken)};
-        #{} ->
-            broken({answered_twice, Id}, S)
-    end.
+-spec what_came(ok | error | ref | ended | control, term()) -> py_port_ladder:late().
+what_came(ref, Handle) -> {ref, Handle};
+what_came(ended, How) -> {ended, How};
+what_came(_, _) -> value.
 
-%% Bounded: of those whose callers died, no answer ever comes.
--spec overtake(py_port_wire:id(), #s{}) -> #s{}.
-overtake(Id, #s{overtaken = Overtaken, options = #{max_pending := MaxPending}} = S) ->
-    case map_size(Overtaken) < max(?MAX_OVERTAKEN, 2 * MaxPending) of
-        true ->
-            S#s{overtaken = Overtaken#{Id => []}};
-        false ->
-            Ids = lists:sort(maps:keys(Overtaken)),
-            {_, Newer} = lists:split(length(Ids) div 2, Ids),
-            overtake(Id, S#s{overtaken = maps:with(Newer, Overtaken)})
-    end.
-
--spec step(ok | error | ref | ended | control, term()) -> py_port_ladder:step().
-step(ended, 1) -> cancelled;
-step(ended, _) -> dropped;
-step(_, _) -> finished.
+-spec tidy(py_port_ladder:todo(), #s{}) -> #s{}.
+tidy({stopped, Outcome, Timer}, S) ->
+    _ = erlang:cancel_timer(Timer),
+    stopped(Outcome, S);
+tidy({release, Handle}, S) ->
+    release_frame(Handle, S).
 
 -spec output(byte(), non_neg_integer(), binary(), #s{}) -> #s{}.
 output(_, _, _, #s{credit = 0} = S) ->
@@ -361,7 +301,7 @@ stream(_) -> stderr.
 message({register, Pid}, S) ->
     loop(watch(Pid, S));
 message({expired, Id}, S) ->
-    loop(expired(Id, S));
+    loop(give_up(timeout, Id, S));
 message(sweep, S) ->
     _ = erlang:send_after(?SWEEP_MS, self(), sweep_tick),
     loop(S);
@@ -383,7 +323,7 @@ message({release, Handle}, #s{refs = Refs} = S) ->
 message({give_away, Alias, Handle, To}, S) ->
     loop(give_away(Alias, Handle, To, S));
 message({info, Alias}, S) ->
-    Alias ! {Alias, info, info(S)},
+    Alias ! {Alias, info, py_port_info:make(facts(S))},
     loop(S);
 message({stop, Grace}, S) ->
     loop(begin_stop(Grace, normal, S));
@@ -417,14 +357,7 @@ exit_signal(_, Reason, S) ->
 unexpected(_, #s{puzzled = true} = S) ->
     S;
 unexpected(Message, #s{io = Io} = S) ->
-    Shape =
-        case Message of
-            T when is_tuple(T), tuple_size(T) > 0, is_atom(element(1, T)) ->
-                {element(1, T), tuple_size(T)};
-            A when is_atom(A) -> A;
-            _ -> other
-        end,
-    ok = py_port_io:note(Io, warning, #{what => unexpected_message, shape => Shape}),
+    ok = py_port_io:puzzled(Io, Message),
     S#s{puzzled = true}.
 
 -spec control(byte(), non_neg_integer(), #s{}) -> ok.
@@ -469,29 +402,14 @@ caller_down(Pid, #s{watched = Watched, dead = Dead, refs = Refs, callers = Calle
 
 -spec reap(#s{}) -> #s{}.
 reap(#s{dead = Dead, requests = Requests} = S) ->
-    Pattern = #request{id = '$1', caller = '$2', kind = '$4', _ = '_'},
-    Rows =
-        case ets:info(Requests, size) of
-            0 -> [];
-            _ -> ets:select(Requests, [{Pattern, [{'=/=', '$4', control}], [{{'$1', '$2'}}]}])
-        end,
-    Orphans = [Id || {Id, Caller} <- Rows, is_map_key(Caller, Dead)],
-    lists:foldl(
-        fun(Id, Acc) ->
-            case ets:take(Requests, Id) of
-                [Row] -> stop_request(caller_down, Row, Acc);
-                [] -> Acc
-            end
-        end,
-        S#s{dead = #{}},
-        Orphans
-    ).
+    Orphans = py_port_requests:of_callers(Dead, Requests),
+    lists:foldl(fun(Id, Acc) -> give_up(caller_down, Id, Acc) end, S#s{dead = #{}}, Orphans).
 
-%% The caller has left with {error, timeout}.
--spec expired(py_port_wire:id(), #s{}) -> #s{}.
-expired(Id, #s{requests = Requests} = S) ->
+%% Nobody waits for it any more: the caller has died, or has left with {error, timeout}.
+-spec give_up(py_port_ladder:why(), py_port_wire:id(), #s{}) -> #s{}.
+give_up(Why, Id, #s{requests = Requests} = S) ->
     case ets:take(Requests, Id) of
-        [Row] -> stop_request(timeout, Row, S);
+        [Row] -> stop_request(Why, Row, S);
         [] -> S
     end.
 
@@ -500,15 +418,13 @@ expired(Id, #s{requests = Requests} = S) ->
 %% flag; we clear the flag and then look for rows: one of the two sees the other.
 -spec sweep(#s{}) -> #s{}.
 sweep(#s{requests = Requests, counters = Counters} = S) ->
-    Now = os:perf_counter(nanosecond),
-    Pattern = #request{id = '$1', deadline = '$2', _ = '_'},
-    Due = ets:select(Requests, [{Pattern, [{'<', '$2', Now}], ['$1']}]),
+    Due = py_port_requests:due(os:perf_counter(nanosecond), Requests),
     S1 = lists:foldl(fun sweep_one/2, S, Due),
-    case count_deadlines(Requests) of
+    case py_port_requests:deadlines(Requests) of
         0 ->
             ok = atomics:put(Counters, ?C_SWEEP, 0),
             _ =
-                count_deadlines(Requests) > 0 andalso
+                py_port_requests:deadlines(Requests) > 0 andalso
                     atomics:compare_exchange(Counters, ?C_SWEEP, 0, 1) =:= ok andalso
                     (self() ! sweep),
             S1;
@@ -520,19 +436,12 @@ sweep(#s{requests = Requests, counters = Counters} = S) ->
 -spec sweep_one(py_port_wire:id(), #s{}) -> #s{}.
 sweep_one(Id, #s{requests = Requests} = S) ->
     case ets:take(Requests, Id) of
-        [#request{state = 0, alias = Alias} = Row] when is_reference(Alias) ->
-            Alias ! {Alias, timeout, none},
-            stop_request(timeout, Row, S);
-        [Row] ->
+        [#request{state = State, alias = Alias} = Row] ->
+            _ = State =:= 0 andalso is_reference(Alias) andalso (Alias ! {Alias, timeout, none}),
             stop_request(timeout, Row, S);
         [] ->
             S
     end.
-
--spec count_deadlines(ets:tid()) -> non_neg_integer().
-count_deadlines(Requests) ->
-    Pattern = #request{deadline = '$3', _ = '_'},
-    ets:select_count(Requests, [{Pattern, [{'=/=', '$3', infinity}], [true]}]).
 
 %% Stopping one request ----------------------------------------------------------------------------
 
@@ -542,7 +451,11 @@ stop_request(Why, #request{id = Id, module = M, function = F}, #s{ladder = Ladde
     ok = atomics:add(Counters, ?C_DONE, 1),
     ok = control(?K_CANCEL, Id, S),
     Timer = erlang:send_after(KillAfter, self(), {overdue, Id}),
-    S#s{cancels = S#s.cancels + 1, ladder = py_port_ladder:add(Id, {Why, {M, F}}, now_ms(), Timer, Ladder)}.
+    S#s{ladder = py_port_ladder:add(Id, {Why, {M, F}}, now_ms(), Timer, Ladder)}.
+
+-spec now_ms() -> integer().
+now_ms() ->
+    erlang:monotonic_time(millisecond).
 
 -spec overdue(py_port_wire:id(), #s{}) -> no_return().
 overdue(Id, #s{ladder = Ladder} = S) ->
@@ -553,13 +466,7 @@ overdue(Id, #s{ladder = Ladder} = S) ->
 
 -spec stopped(py_port_ladder:outcome(), #s{}) -> #s{}.
 stopped(#{step := Step} = Outcome, #s{io = Io} = S) ->
-    Level =
-        case Step of
-            killed -> warning;
-            cancelled -> notice;
-            _ -> info
-        end,
-    ok = py_port_io:note(Io, Level, Outcome#{event => request_stopped}),
+    ok = py_port_io:note(Io, py_port_ladder:level(Step), Outcome#{event => request_stopped}),
     S#s{last_stop = Outcome}.
 
 %% Stopping the context ----------------------------------------------------------------------------
@@ -605,92 +512,33 @@ end_worker(Cause, #s{started = #{body := Body}} = S) ->
 bury(Seen, Cause, #s{started = #{body := Body}, requests = Requests, options = Options} = S) ->
     #{report := Report, status := Status, late := Late} = py_port_death:collect(Seen, Body),
     ok = py_port_registry:leave(self()),
-    InFlight = [{M, F} || #request{module = M, function = F} <- ets:tab2list(Requests)],
     Pm = py_port_post_mortem:make(Report, Late ++ S#s.tail, #{
-        in_flight => InFlight, stopped_by => stopped_by(Cause)
+        in_flight => py_port_requests:in_flight(Requests), cause => Cause
     }),
-    {Answer, Exit} = reasons(Cause, Status, Pm, S),
+    {Answer, Exit} = py_port_post_mortem:verdict(S#s.stopping, Cause, Status, Pm),
     %% Unregistered before anybody hears of the end: who starts it again under its name must find
     %% the name free.
     ok = py_port_names:unregister(maps:get(name, Options)),
-    ok = answer_all(Requests, Answer),
-    ok = last_words(Report, Body, S),
+    ok = py_port_requests:answer_all(Requests, Answer),
+    ok = py_port_death:last_words(Report, Body),
     exit(Exit).
-
--spec stopped_by(term()) -> atom().
-stopped_by({protocol_error, _}) -> protocol_error;
-stopped_by({internal, _}) -> internal;
-stopped_by(Why) -> Why.
-
-%% What the callers are told, and the reason of the exit.
--spec reasons(term(), py_port_report:status() | unknown, py_port_error:post_mortem(), #s{}) ->
-    {py_port_error:down(), term()}.
-reasons(_, _, _, #s{stopping = {reason, Reason}}) ->
-    {stopped, Reason};
-reasons({protocol_error, What}, _, Pm, _) ->
-    Down = {protocol_error, What, Pm},
-    {Down, Down};
-reasons({internal, Why}, _, _, _) ->
-    {{internal, Why}, {internal, Why}};
-reasons(_, Status, Pm, _) ->
-    Down = py_port_post_mortem:reason(Status, Pm),
-    {Down, Down}.
-
-%% Rows that are inserted after this find a context that is gone: their callers hear it from their
-%% monitors.
--spec answer_all(ets:tid(), py_port_error:down()) -> ok.
-answer_all(Requests, Reason) ->
-    lists:foreach(
-        fun(#request{id = Id}) ->
-            case ets:take(Requests, Id) of
-                [#request{state = 0, alias = Alias}] when is_reference(Alias) ->
-                    Alias ! {Alias, down, Reason};
-                _ ->
-                    ok
-            end
-        end,
-        ets:tab2list(Requests)
-    ).
-
--spec last_words(py_port_report:report() | missing, py_port_death:body(), #s{}) -> ok.
-last_words(Report, #{report := Fd}, #s{io = Io, writer = Writer}) ->
-    _ = [
-        py_port_io:line(Io, Stream, 0, Line)
-     || {Stream, Line} <- py_port_post_mortem:leftovers(Report)
-    ],
-    _ = Fd =:= none orelse file:close(Fd),
-    true = unlink(Writer),
-    true = exit(Writer, kill),
-    py_port_io:finish(Io).
 
 %% What info/1 shows -------------------------------------------------------------------------------
 
--spec info(#s{}) -> map().
-info(#s{started = #{os_pid := OsPid, ready := Ready, body := #{launcher := Launcher}}} = S) ->
-    #s{requests = Requests, options = #{name := Name}, counters = Counters} = S,
+-spec facts(#s{}) -> py_port_info:facts().
+facts(#s{options = #{name := Name}} = S) ->
     #{
-        pid => self(),
         name => Name,
-        os_pid => OsPid,
-        launcher_pid => Launcher,
-        python => maps:get(python, Ready, maps:get(version, Ready, undefined)),
-        version => maps:get(version, Ready, undefined),
-        executable => maps:get(executable, Ready, undefined),
-        prefix => maps:get(prefix, Ready, undefined),
+        started => S#s.started,
         started_at => S#s.started_at,
-        calls => atomics:get(Counters, ?C_ID) - ?FIRST_ID + 1,
-        in_flight => ets:info(Requests, size),
-        stopping => py_port_ladder:size(S#s.ladder),
+        requests => S#s.requests,
+        counters => S#s.counters,
+        ladder => S#s.ladder,
+        refs => S#s.refs,
         callers => map_size(S#s.watched),
-        refs => py_port_refs:size(S#s.refs),
-        casts_dropped => atomics:get(Counters, ?C_DROPPED),
         last_stop => S#s.last_stop,
         last_error => S#s.last_error
     }.
-
--spec now_ms() -> integer().
-now_ms() ->
-    erlang:monotonic_time(millisecond).
 
 %% sys ---------------------------------------------------------------------------------------------
 
@@ -708,13 +556,8 @@ system_code_change(S, _Module, _OldVsn, _Extra) ->
 
 -spec system_get_state(#s{}) -> {ok, map()}.
 system_get_state(S) ->
-    {ok, info(S)}.
+    {ok, py_port_info:make(facts(S))}.
 
-%% The options may hold secrets (`env'); they are not shown.
 -spec format_status(normal | terminate, [term()]) -> term().
-format_status(_, [_PDict, SysState, Parent, _Debug, S]) ->
-    [
-        {header, "Status for py_port context"},
-        {data, [{"Status", SysState}, {"Parent", Parent}]},
-        {data, [{"State", info(S)}]}
-    ].
+format_status(_, [_PDict, SysState, Parent, Debug, S]) ->
+    py_port_info:format_status(SysState, Parent, Debug, facts(S)).

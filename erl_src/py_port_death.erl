@@ -12,7 +12,7 @@
 -include_lib("kernel/include/logger.hrl").
 -include("py_port_wire.hrl").
 
--export([dump/2, kill/1, collect/2, start_time/1]).
+-export([dump/2, kill/1, collect/2, last_words/2, start_time/1]).
 %% the body of a process of our own
 -export([kill_now/2]).
 -export_type([body/0, remains/0, exit_seen/0]).
@@ -211,6 +211,18 @@ late_line(Io, {0, Dropped, Line}, Late) ->
 late_line(Io, {_, Dropped, Line}, Late) ->
     ok = py_port_io:line(Io, stderr, Dropped, Line),
     [Line | Late].
+
+%% @doc Hands on the lines that never became frames, and lets go of what belongs to the worker.
+-spec last_words(py_port_report:report() | missing, body()) -> ok.
+last_words(Report, #{report := Fd, writer := Writer, io := Io}) ->
+    _ = [
+        py_port_io:line(Io, Stream, 0, Line)
+     || {Stream, Line} <- py_port_post_mortem:leftovers(Report)
+    ],
+    _ = Fd =:= none orelse file:close(Fd),
+    true = unlink(Writer),
+    true = exit(Writer, kill),
+    py_port_io:finish(Io).
 
 %% @doc Field 22 of /proc/PID/stat: with it a pid names one process for ever.
 -spec start_time(non_neg_integer()) -> non_neg_integer() | unknown.

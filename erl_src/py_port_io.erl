@@ -15,7 +15,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, line/4, dropped/3, note/3, cast_failed/4, finish/1]).
+-export([start_link/1, line/4, dropped/3, note/3, cast_failed/4, puzzled/2, finish/1]).
 -export_type([stream/0, settings/0]).
 
 -type stream() :: stdout | stderr.
@@ -42,6 +42,8 @@
 -define(BATCH, 64).
 %% A pid with more messages than this gets no lines.
 -define(LONG_MAILBOX, 1000).
+%% An encoded error that is larger is not decoded for the log.
+-define(MAX_ERROR, 65536).
 %% A group leader that has not answered after this many ms has lost the line; one that did not
 %% answer the last time gets less, so that the lines that are left at the end do not keep this
 %% process for long.
@@ -73,8 +75,24 @@ note(Io, Level, Report) ->
 
 %% @doc A cast ended in an error; the payload is decoded here because nobody else waits for it.
 -spec cast_failed(pid(), term(), term(), binary()) -> ok.
+cast_failed(Io, Module, Function, Payload) when byte_size(Payload) =< ?MAX_ERROR ->
+    hand_over(Io, {cast_failed, Module, Function, Payload});
 cast_failed(Io, Module, Function, Payload) ->
-    hand_over(Io, {cast_failed, Module, Function, Payload}).
+    Size = byte_size(Payload),
+    Report = #{event => cast_failed, module => Module, function => Function, error_bytes => Size},
+    note(Io, warning, Report).
+
+%% @doc The owner does not understand a message; its content may be anybody's secret.
+-spec puzzled(pid(), term()) -> ok.
+puzzled(Io, Message) ->
+    Shape =
+        case Message of
+            T when is_tuple(T), tuple_size(T) > 0, is_atom(element(1, T)) ->
+                {element(1, T), tuple_size(T)};
+            A when is_atom(A) -> A;
+            _ -> other
+        end,
+    note(Io, warning, #{what => unexpected_message, shape => Shape}).
 
 -spec hand_over(pid(), term()) -> ok.
 hand_over(Io, Message) ->

@@ -1,21 +1,36 @@
-%% @doc Requests that are being stopped: the pure half of the stopping ladder.
+%% @doc Requests that are being stopped, and what their late answers mean: the pure half of the
+%% stopping ladder.
 %%
 %% A request comes here when nobody waits for it any more (its time is up, or its caller died) and
-%% the worker has been told to cancel it. It leaves when the worker says that it is over, or, if the
-%% worker does not say so in time, with the worker. Nothing here sends, kills or reads a clock.
+%% the worker is told to cancel it. It leaves when the worker says that it is over, or, if the worker
+%% does not say so in time, with the worker. Nothing here sends, kills or reads a clock: every
+%% function says what the owner must do.
 %%
-%% Invariant: an id is either in the table of requests or here, never in both; so an answer for an
-%% id that is in neither was sent twice.
+%% Invariant: an id is either in the table of requests or being stopped here, never in both; so an
+%% answer for an id that is in neither was sent twice, with one exception. A CANCEL can overtake its
+%% request, while the request's caller is suspended on a full pipe: the worker says that it does not
+%% know the id (ENDED 3), and may answer the request when it comes. Such ids are remembered until
+%% that answer, which is then no second one.
 %% @end
 -module(py_port_ladder).
 
--export([new/0, add/5, ended/3, overdue/2, size/1]).
--export_type([ladder/0, why/0, step/0, stop/0, outcome/0]).
+-export([new/1, add/5, late/4, overdue/2, level/1, size/1]).
+-export_type([ladder/0, why/0, step/0, outcome/0, late/0, todo/0]).
 
+-type id() :: py_port_wire:id().
 -type why() :: timeout | caller_down.
 %% dropped: before it ran; cancelled: it was stopped; finished: it ended by itself before the cancel
 %% reached it
 -type step() :: dropped | cancelled | finished | killed.
+-type outcome() :: #{
+    id := id(), why := why(), what := term(), step := step(), after_ms := integer()
+}.
+%% What came for an id that is not in the table of requests. value: anything that leaves nothing
+%% behind; ref: an object that now lives in the worker; ended: see docs/protocol.md, section 5
+-type late() :: value | {ref, py_port_refs:handle()} | {ended, 0..3}.
+%% stopped: say so, and cancel the timer; release: nobody will ever hold the object
+-type todo() :: {stopped, outcome(), reference()} | {release, py_port_refs:handle()}.
+
 -record(stop, {
     why :: why(),
     %% what was asked for, for reports
@@ -24,41 +39,105 @@
     since :: integer(),
     timer :: reference()
 }).
--opaque stop() :: #stop{}.
--opaque ladder() :: #{py_port_wire:id() => stop()}.
--type outcome() :: #{
-    id := py_port_wire:id(), why := why(), what := term(), step := step(), after_ms := integer()
-}.
+-record(ladder, {
+    stopping = #{} :: #{id() => #stop{}},
+    %% ids whose CANCEL the worker did not know and whose answer may still come
+    overtaken = #{} :: #{id() => []},
+    max_overtaken :: pos_integer(),
+    %% CANCEL frames that may still be answered with ENDED 3: no more than were sent
+    cancels = 0 :: non_neg_integer()
+}).
+-opaque ladder() :: #ladder{}.
 
--spec new() -> ladder().
-new() ->
-    #{}.
+-define(MIN_OVERTAKEN, 4096).
 
--spec add(py_port_wire:id(), {why(), term()}, integer(), reference(), ladder()) -> ladder().
-add(Id, {Why, What}, Now, Timer, Ladder) ->
-    Ladder#{Id => #stop{why = Why, what = What, since = Now, timer = Timer}}.
+%% @doc For a context with room for so many outstanding requests.
+-spec new(pos_integer()) -> ladder().
+new(MaxPending) ->
+    #ladder{max_overtaken = max(?MIN_OVERTAKEN, 2 * MaxPending)}.
 
-%% @doc The worker has answered. `error': the id is not being stopped.
--spec ended(py_port_wire:id(), {step(), integer()}, ladder()) ->
-    {outcome(), reference(), ladder()} | error.
-ended(Id, {Step, Now}, Ladder) ->
-    case maps:take(Id, Ladder) of
-        {#stop{timer = Timer} = Stop, Rest} -> {outcome(Id, Step, Now, Stop), Timer, Rest};
-        error -> error
+%% @doc The owner sends one CANCEL for it, and starts the timer for {@link overdue/2}.
+-spec add(id(), {why(), term()}, integer(), reference(), ladder()) -> ladder().
+add(Id, {Why, What}, Now, Timer, #ladder{stopping = Stopping, cancels = Cancels} = Ladder) ->
+    Stop = #stop{why = Why, what = What, since = Now, timer = Timer},
+    Ladder#ladder{stopping = Stopping#{Id => Stop}, cancels = Cancels + 1}.
+
+%% @doc An answer came for an id that is not in the table of requests. `LastIssued': the newest id
+%% that a caller has. `broken': no honest worker sends it.
+-spec late(late(), id(), #{last_issued := id(), now := integer()}, ladder()) ->
+    {ok, [todo()], ladder()} | {broken, term()}.
+late({ended, 3}, _, _, #ladder{cancels = 0}) ->
+    {broken, {unexpected_frame, ended}};
+late({ended, 3} = Late, Id, Facts, #ladder{cancels = Cancels} = Ladder) ->
+    accept(Late, Id, Facts, Ladder#ladder{cancels = Cancels - 1});
+late(Late, Id, Facts, Ladder) ->
+    accept(Late, Id, Facts, Ladder).
+
+-spec accept(late(), id(), #{last_issued := id(), now := integer()}, ladder()) ->
+    {ok, [todo()], ladder()} | {broken, term()}.
+accept(_, Id, #{last_issued := Last}, _) when Id > Last ->
+    {broken, {id_never_issued, Id}};
+accept(Late, Id, #{now := Now}, #ladder{stopping = Stopping} = Ladder) ->
+    case maps:take(Id, Stopping) of
+        {#stop{timer = Timer} = Stop, Rest} ->
+            Stopped = {stopped, outcome(Id, step(Late), Now, Stop), Timer},
+            {ok, [Stopped | let_go(Late)], overtaken(Late, Id, Ladder#ladder{stopping = Rest})};
+        error ->
+            again(Late, Id, Ladder)
     end.
 
+%% The request is over already.
+-spec again(late(), id(), ladder()) -> {ok, [todo()], ladder()} | {broken, term()}.
+again({ended, 3}, _, Ladder) ->
+    %% It was answered while the CANCEL was on its way.
+    {ok, [], Ladder};
+again(Late, Id, #ladder{overtaken = Overtaken} = Ladder) ->
+    case maps:take(Id, Overtaken) of
+        {_, Rest} -> {ok, let_go(Late), Ladder#ladder{overtaken = Rest}};
+        error -> {broken, {answered_twice, Id}}
+    end.
+
+-spec step(late()) -> step().
+step({ended, 1}) -> cancelled;
+step({ended, _}) -> dropped;
+step(_) -> finished.
+
+-spec let_go(late()) -> [todo()].
+let_go({ref, Handle}) -> [{release, Handle}];
+let_go(_) -> [].
+
+%% Bounded, because no answer ever comes for those whose callers died: the older half goes.
+-spec overtaken(late(), id(), ladder()) -> ladder().
+overtaken({ended, 3}, Id, #ladder{overtaken = Overtaken, max_overtaken = Max} = Ladder) when
+    map_size(Overtaken) < Max
+->
+    Ladder#ladder{overtaken = Overtaken#{Id => []}};
+overtaken({ended, 3} = Late, Id, #ladder{overtaken = Overtaken} = Ladder) ->
+    Ids = lists:sort(maps:keys(Overtaken)),
+    Newer = lists:nthtail(length(Ids) div 2, Ids),
+    overtaken(Late, Id, Ladder#ladder{overtaken = maps:with(Newer, Overtaken)});
+overtaken(_, _, Ladder) ->
+    Ladder.
+
 %% @doc The time for the gentle steps is over. `error': it ended in time.
--spec overdue({py_port_wire:id(), integer()}, ladder()) -> {outcome(), why()} | error.
-overdue({Id, Now}, Ladder) ->
-    case Ladder of
+-spec overdue({id(), integer()}, ladder()) -> {outcome(), why()} | error.
+overdue({Id, Now}, #ladder{stopping = Stopping}) ->
+    case Stopping of
         #{Id := #stop{why = Why} = Stop} -> {outcome(Id, killed, Now, Stop), Why};
         #{} -> error
     end.
 
--spec size(ladder()) -> non_neg_integer().
-size(Ladder) ->
-    map_size(Ladder).
+%% @doc How loudly the log says how it ended.
+-spec level(step()) -> logger:level().
+level(killed) -> warning;
+level(cancelled) -> notice;
+level(_) -> info.
 
--spec outcome(py_port_wire:id(), step(), integer(), stop()) -> outcome().
+%% @doc How many requests are being stopped.
+-spec size(ladder()) -> non_neg_integer().
+size(#ladder{stopping = Stopping}) ->
+    map_size(Stopping).
+
+-spec outcome(id(), step(), integer(), #stop{}) -> outcome().
 outcome(Id, Step, Now, #stop{why = Why, what = What, since = Since}) ->
     #{id => Id, why => Why, what => What, step => Step, after_ms => Now - Since}.

@@ -5,16 +5,17 @@
 %% @end
 -module(py_port_post_mortem).
 
--export([make/3, reason/2, stderr/2, stack/1, start_message/2, leftovers/1]).
+-export([make/3, verdict/4, stderr/2, stack/1, start_message/2, leftovers/1]).
 
 %% So many lines of stderr are kept.
 -define(TAIL, 20).
 
-%% @doc `Tail': the last lines of stderr, newest first. `InFlight': what was being asked for.
+%% @doc `Tail': the last lines of stderr, newest first. `in_flight': what was being asked for; `cause': why the
+%% owner ended the worker, `none' if it did not.
 -spec make(py_port_report:report() | missing, [binary()], #{
-    in_flight := [term()], stopped_by := atom()
+    in_flight := [term()], cause := term()
 }) -> py_port_error:post_mortem().
-make(Report, Tail, #{in_flight := InFlight, stopped_by := StoppedBy}) ->
+make(Report, Tail, #{in_flight := InFlight, cause := Cause}) ->
     Get = fun(Key, Default) ->
         case Report of
             missing -> Default;
@@ -37,10 +38,31 @@ make(Report, Tail, #{in_flight := InFlight, stopped_by := StoppedBy}) ->
         stack => stack(Report),
         descendants => Get(descendants, 0),
         core_dumped => Get(core, false),
-        stopped_by => StoppedBy
+        stopped_by => stopped_by(Cause)
     }.
 
-%% @doc Signal and status are told apart by the report; an exit code of 139 is not a segmentation
+-spec stopped_by(term()) -> atom().
+stopped_by({protocol_error, _}) -> protocol_error;
+stopped_by({internal, _}) -> internal;
+stopped_by(Why) -> Why.
+
+%% @doc What the callers are told, and the reason with which the context exits.
+-spec verdict(Stopping, term(), py_port_report:status() | unknown, py_port_error:post_mortem()) ->
+    {py_port_error:down(), term()}
+when
+    Stopping :: no | {reason, term()}.
+verdict({reason, Reason}, _, _, _) ->
+    {stopped, Reason};
+verdict(no, {protocol_error, What}, _, Pm) ->
+    Down = {protocol_error, What, Pm},
+    {Down, Down};
+verdict(no, {internal, Why}, _, _) ->
+    {{internal, Why}, {internal, Why}};
+verdict(no, _, Status, Pm) ->
+    Down = reason(Status, Pm),
+    {Down, Down}.
+
+%% Signal and status are told apart by the report; an exit code of 139 is not a segmentation
 %% fault.
 -spec reason(py_port_report:status() | unknown, py_port_error:post_mortem()) -> py_port_error:down().
 reason({signaled, Signal}, Pm) -> {worker_killed, py_port_report:signal_name(Signal), Pm};

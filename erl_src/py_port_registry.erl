@@ -12,7 +12,7 @@
 
 -include("py_port.hrl").
 
--export([start_link/0, enter/1, leave/1, lookup/1, contexts/0]).
+-export([start_link/0, incarnation/0, row/3, enter/1, leave/1, lookup/1, contexts/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% How long the contexts have to stop when the application stops; a context needs at most 2 s for a
@@ -24,6 +24,33 @@
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc Different for every worker of every node's life, and small enough for every JSON reader.
+-spec incarnation() -> non_neg_integer().
+incarnation() ->
+    Seconds = erlang:system_time(second) band 16#ffffffff,
+    (Seconds bsl 20) bor (erlang:unique_integer([positive, monotonic]) band 16#fffff).
+
+%% @doc The row of the calling owner, with tables and counters of its own, which end with it.
+-spec row(py_port_options:options(), py_port_start:started(), non_neg_integer()) -> #ctx{}.
+row(Options, #{port := Port, writer := Writer}, Incarnation) ->
+    #{max_pending := MaxPending, max_frame := MaxFrame, call_timeout := Timeout} = Options,
+    Counters = atomics:new(?C_SIZE, [{signed, false}]),
+    ok = atomics:put(Counters, ?C_ID, ?FIRST_ID - 1),
+    ok = atomics:put(Counters, ?C_DONE, ?FIRST_ID - 1),
+    #ctx{
+        pid = self(),
+        port = Port,
+        requests = py_port_requests:new(),
+        callers = ets:new(py_port_callers, [public, {write_concurrency, true}]),
+        funs = ets:new(py_port_funs, [public, {read_concurrency, true}]),
+        counters = Counters,
+        writer = Writer,
+        incarnation = Incarnation,
+        max_pending = MaxPending,
+        max_frame = MaxFrame,
+        call_timeout = Timeout
+    }.
 
 %% @doc Called by an owner when its worker is ready. Answers with the registry's pid, which the
 %% owner watches.

@@ -1,0 +1,61 @@
+%% @doc The owner's questions to a context's table of outstanding requests: whose caller died, what
+%% is due, what was left.
+%%
+%% The table is public: callers insert and mark rows (see {@link py_port_call}), the owner alone takes
+%% rows out, by {@link ets:take/2}. Whoever takes or marks a row first decides its outcome, so every
+%% answer here may be out of date when it is used: an id that is gone has been decided elsewhere.
+%% @end
+-module(py_port_requests).
+
+-include("py_port.hrl").
+
+-export([new/0, of_callers/2, due/2, deadlines/1, in_flight/1, answer_all/2]).
+
+-spec new() -> ets:tid().
+new() ->
+    ets:new(py_port_requests, [public, {keypos, #request.id}, {write_concurrency, true}]).
+
+%% @doc The ids of what these processes asked for. Control requests are left out: each is answered
+%% soon, and cannot be cancelled.
+-spec of_callers(#{pid() => []}, ets:tid()) -> [pos_integer()].
+of_callers(Callers, Requests) ->
+    Pattern = #request{id = '$1', caller = '$2', kind = '$4', _ = '_'},
+    Rows =
+        case ets:info(Requests, size) of
+            0 -> [];
+            _ -> ets:select(Requests, [{Pattern, [{'=/=', '$4', control}], [{{'$1', '$2'}}]}])
+        end,
+    [Id || {Id, Caller} <- Rows, is_map_key(Caller, Callers)].
+
+%% @doc The ids of those whose deadline has passed at `Now', of the same clock.
+-spec due(integer(), ets:tid()) -> [pos_integer()].
+due(Now, Requests) ->
+    Pattern = #request{id = '$1', deadline = '$2', _ = '_'},
+    ets:select(Requests, [{Pattern, [{'<', '$2', Now}], ['$1']}]).
+
+%% @doc How many have a deadline.
+-spec deadlines(ets:tid()) -> non_neg_integer().
+deadlines(Requests) ->
+    Pattern = #request{deadline = '$3', _ = '_'},
+    ets:select_count(Requests, [{Pattern, [{'=/=', '$3', infinity}], [true]}]).
+
+%% @doc What was asked for and is not answered, for reports.
+-spec in_flight(ets:tid()) -> [{term(), term()}].
+in_flight(Requests) ->
+    [{M, F} || #request{module = M, function = F} <- ets:tab2list(Requests)].
+
+%% @doc The worker is gone. Rows that are inserted after this find a context that is gone: their
+%% callers hear it from their monitors.
+-spec answer_all(ets:tid(), py_port_error:down()) -> ok.
+answer_all(Requests, Reason) ->
+    lists:foreach(
+        fun(#request{id = Id}) ->
+            case ets:take(Requests, Id) of
+                [#request{state = 0, alias = Alias}] when is_reference(Alias) ->
+                    Alias ! {Alias, down, Reason};
+                _ ->
+                    ok
+            end
+        end,
+        ets:tab2list(Requests)
+    ).

@@ -166,9 +166,9 @@ frame(<<?K_ERROR, 0:24, Id:64, Payload/binary>>, S) ->
     answer(error, Id, Payload, S);
 frame(<<?K_REF, 0:24, Id:64, Handle:64>>, S) ->
     answer(ref, Id, Handle, S);
-frame(<<?K_ENDED, 0:24, Id:64, ?ENDED_UNKNOWN>>, S) ->
+frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How =:= ?ENDED_UNKNOWN; How =:= ?ENDED_DEFERRED ->
     %% Says something about a CANCEL, and is no answer to a request.
-    loop(late({ended, ?ENDED_UNKNOWN}, Id, S));
+    loop(late({ended, How}, Id, S));
 frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How < ?ENDED_UNKNOWN ->
     answer(ended, Id, How, S);
 frame(<<?K_CONTROL_REPLY, 0:24, Id:64, Payload/binary>>, S) ->
@@ -459,7 +459,12 @@ now_ms() ->
 
 -spec overdue(py_port_wire:id(), #s{}) -> no_return().
 overdue(Id, #s{ladder = Ladder} = S) ->
-    case py_port_ladder:overdue({Id, now_ms()}, Ladder) of
+    #s{requests = Requests, options = #{kill_after := KillAfter}} = S,
+    case py_port_ladder:overdue({Id, now_ms()}, ets:info(Requests, size) > 0, Ladder) of
+        again ->
+            ok = control(?K_CANCEL, Id, S),
+            Timer = erlang:send_after(KillAfter, self(), {overdue, Id}),
+            loop(S#s{ladder = py_port_ladder:asked_again(Id, Timer, Ladder)});
         {Outcome, Why} -> end_worker(Why, stopped(Outcome, S));
         error -> loop(S)
     end.

@@ -14,7 +14,7 @@
 %% @end
 -module(py_port_ladder).
 
--export([new/1, add/5, late/4, overdue/2, level/1, size/1]).
+-export([new/1, add/5, late/4, overdue/3, asked_again/3, level/1, size/1]).
 -export_type([ladder/0, why/0, step/0, outcome/0, late/0, todo/0]).
 
 -type id() :: py_port_wire:id().
@@ -27,7 +27,7 @@
 }.
 %% What came for an id that is not in the table of requests. value: anything that leaves nothing
 %% behind; ref: an object that now lives in the worker; ended: see docs/protocol.md, section 5
--type late() :: value | {ref, py_port_refs:handle()} | {ended, 0..3}.
+-type late() :: value | {ref, py_port_refs:handle()} | {ended, 0..4}.
 %% stopped: say so, and cancel the timer; release: nobody will ever hold the object
 -type todo() :: {stopped, outcome(), reference()} | {release, py_port_refs:handle()}.
 
@@ -37,14 +37,16 @@
     what :: term(),
     %% milliseconds, any clock, the same for all
     since :: integer(),
-    timer :: reference()
+    timer :: reference(),
+    %% The worker has said that it will come to it after somebody else's call (ENDED 4).
+    deferred = false :: boolean()
 }).
 -record(ladder, {
     stopping = #{} :: #{id() => #stop{}},
     %% ids whose CANCEL the worker did not know and whose answer may still come
     overtaken = #{} :: #{id() => []},
     max_overtaken :: pos_integer(),
-    %% CANCEL frames that may still be answered with ENDED 3: no more than were sent
+    %% CANCEL frames that may still be answered with ENDED 3 or 4: no more than were sent
     cancels = 0 :: non_neg_integer()
 }).
 -opaque ladder() :: #ladder{}.
@@ -66,9 +68,9 @@ add(Id, {Why, What}, Now, Timer, #ladder{stopping = Stopping, cancels = Cancels}
 %% that a caller has. `broken': no honest worker sends it.
 -spec late(late(), id(), #{last_issued := id(), now := integer()}, ladder()) ->
     {ok, [todo()], ladder()} | {broken, term()}.
-late({ended, 3}, _, _, #ladder{cancels = 0}) ->
+late({ended, How}, _, _, #ladder{cancels = 0}) when How >= 3 ->
     {broken, {unexpected_frame, ended}};
-late({ended, 3} = Late, Id, Facts, #ladder{cancels = Cancels} = Ladder) ->
+late({ended, How} = Late, Id, Facts, #ladder{cancels = Cancels} = Ladder) when How >= 3 ->
     accept(Late, Id, Facts, Ladder#ladder{cancels = Cancels - 1});
 late(Late, Id, Facts, Ladder) ->
     accept(Late, Id, Facts, Ladder).
@@ -77,6 +79,12 @@ late(Late, Id, Facts, Ladder) ->
     {ok, [todo()], ladder()} | {broken, term()}.
 accept(_, Id, #{last_issued := Last}, _) when Id > Last ->
     {broken, {id_never_issued, Id}};
+accept({ended, 4}, Id, _, #ladder{stopping = Stopping} = Ladder) ->
+    case Stopping of
+        #{Id := Stop} -> {ok, [], Ladder#ladder{stopping = Stopping#{Id := Stop#stop{deferred = true}}}};
+        %% It was answered while the CANCEL was on its way.
+        #{} -> {ok, [], Ladder}
+    end;
 accept(Late, Id, #{now := Now}, #ladder{stopping = Stopping} = Ladder) ->
     case maps:take(Id, Stopping) of
         {#stop{timer = Timer} = Stop, Rest} ->
@@ -119,13 +127,23 @@ overtaken({ended, 3} = Late, Id, #ladder{overtaken = Overtaken} = Ladder) ->
 overtaken(_, _, Ladder) ->
     Ladder.
 
-%% @doc The time for the gentle steps is over. `error': it ended in time.
--spec overdue({id(), integer()}, ladder()) -> {outcome(), why()} | error.
-overdue({Id, Now}, #ladder{stopping = Stopping}) ->
+%% @doc The time for the gentle steps is over. `again': it stands behind somebody else's call, which is
+%% no fault of its own, so the worker is asked once more; that is believed only while the context has
+%% other calls (`Busy'). `error': it ended in time.
+-spec overdue({id(), integer()}, Busy :: boolean(), ladder()) -> again | {outcome(), why()} | error.
+overdue({Id, Now}, Busy, #ladder{stopping = Stopping}) ->
     case Stopping of
+        #{Id := #stop{deferred = true}} when Busy -> again;
         #{Id := #stop{why = Why} = Stop} -> {outcome(Id, killed, Now, Stop), Why};
         #{} -> error
     end.
+
+%% @doc The owner has sent another CANCEL and started another timer.
+-spec asked_again(id(), reference(), ladder()) -> ladder().
+asked_again(Id, Timer, #ladder{stopping = Stopping, cancels = Cancels} = Ladder) ->
+    #{Id := Stop} = Stopping,
+    Again = Stop#stop{timer = Timer, deferred = false},
+    Ladder#ladder{stopping = Stopping#{Id := Again}, cancels = Cancels + 1}.
 
 %% @doc How loudly the log says how it ended.
 -spec level(step()) -> logger:level().

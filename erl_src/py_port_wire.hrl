@@ -46,3 +46,5 @@
 
 %% ENDED: the worker does not know the id: answered already, or not there yet.
 -define(ENDED_UNKNOWN, 3).
+%% ENDED: no answer yet; a coroutine that the worker stops as soon as somebody else's call is over.
+-define(ENDED_DEFERRED, 4).

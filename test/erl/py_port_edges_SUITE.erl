@@ -13,6 +13,7 @@
     a_context_that_is_stopped_while_it_starts_does_not_stay/1,
     secrets_stay_out_of_child_specs_and_errors/1,
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
+    a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     the_task_that_blocks_the_loop_is_the_one_that_is_interrupted/1,
     a_worker_leads_its_own_process_group/1,
     a_start_imports_nothing_that_is_slow/1
@@ -27,6 +28,7 @@ all() ->
         a_context_that_is_stopped_while_it_starts_does_not_stay,
         secrets_stay_out_of_child_specs_and_errors,
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
+        a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         the_task_that_blocks_the_loop_is_the_one_that_is_interrupted,
         a_worker_leads_its_own_process_group,
         a_start_imports_nothing_that_is_slow
@@ -126,6 +128,22 @@ a_late_cancel_does_not_wait_for_a_batch_of_calls(_Config) ->
     ],
     receive {task, Task} -> ?assertEqual({error, timeout}, Task) end,
     [receive {slow, Pid, Got} -> ?assertEqual({ok, none}, Got) end || Pid <- Callers],
+    ok = py_port:stop_context(Ctx).
+
+%% The cancel of a coroutine can have no effect before somebody else's call is over, however long that takes.
+a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 100}),
+    ok = py_port:exec(
+        Ctx,
+        "import asyncio, time\nended = []\nasync def forever():\n"
+        "    try: await asyncio.sleep(1000)\n    finally: ended.append(1)\n"
+    ),
+    Self = self(),
+    spawn_link(fun() -> Self ! {task, py_port:call(Ctx, '__main__', forever, [], #{}, #{timeout => 50})} end),
+    spawn_link(fun() -> Self ! {slow, py_port:call(Ctx, time, sleep, [1])} end),
+    receive {task, Task} -> ?assertEqual({error, timeout}, Task) end,
+    receive {slow, Got} -> ?assertEqual({ok, none}, Got) end,
+    ?assertEqual({ok, [1]}, py_port:eval(Ctx, "ended")),
     ok = py_port:stop_context(Ctx).
 
 %% Ten coroutines with one deadline, and one of them does not let the loop go on.

@@ -14,7 +14,8 @@
     unknown_after_the_answer_is_ignored/1,
     overtaken_request_may_be_answered_once/1,
     overtaken_requests_are_bounded/1,
-    overdue_is_for_those_that_have_not_ended/1
+    overdue_is_for_those_that_have_not_ended/1,
+    one_behind_another_call_is_asked_again_while_there_is_such_a_call/1
 ]).
 
 all() ->
@@ -28,7 +29,8 @@ all() ->
         unknown_after_the_answer_is_ignored,
         overtaken_request_may_be_answered_once,
         overtaken_requests_are_bounded,
-        overdue_is_for_those_that_have_not_ended
+        overdue_is_for_those_that_have_not_ended,
+        one_behind_another_call_is_asked_again_while_there_is_such_a_call
     ].
 
 -define(UNKNOWN, {ended, 3}).
@@ -116,10 +118,10 @@ overtaken_requests_are_bounded(_Config) ->
 
 overdue_is_for_those_that_have_not_ended(_Config) ->
     {_, L} = stopping(17),
-    ?assertMatch({#{id := 17, step := killed, after_ms := 250}, timeout}, py_port_ladder:overdue({17, 1250}, L)),
-    ?assertEqual(error, py_port_ladder:overdue({18, 1250}, L)),
+    ?assertMatch({#{id := 17, step := killed, after_ms := 250}, timeout}, py_port_ladder:overdue({17, 1250}, false, L)),
+    ?assertEqual(error, py_port_ladder:overdue({18, 1250}, false, L)),
     {ok, _, L1} = late(value, 17, L),
-    ?assertEqual(error, py_port_ladder:overdue({17, 1250}, L1)).
+    ?assertEqual(error, py_port_ladder:overdue({17, 1250}, false, L1)).
 
 new() ->
     py_port_ladder:new(100).
@@ -137,3 +139,16 @@ overtaken(Id, Ladder) ->
 
 late(Late, Id, Ladder) ->
     py_port_ladder:late(Late, Id, #{last_issued => ?LAST, now => 1250}, Ladder).
+
+one_behind_another_call_is_asked_again_while_there_is_such_a_call(_Config) ->
+    Facts = #{last_issued => 20, now => 1100},
+    L = py_port_ladder:add(17, {timeout, f}, 1000, make_ref(), py_port_ladder:new(10)),
+    {ok, [], Deferred} = py_port_ladder:late({ended, 4}, 17, Facts, L),
+    ?assertEqual(again, py_port_ladder:overdue({17, 1250}, true, Deferred)),
+    ?assertMatch({#{step := killed}, timeout}, py_port_ladder:overdue({17, 1250}, false, Deferred)),
+    %% Each asking is believed once, and has one answer.
+    ?assertMatch({broken, _}, py_port_ladder:late({ended, 4}, 17, Facts, Deferred)),
+    Again = py_port_ladder:asked_again(17, make_ref(), Deferred),
+    ?assertMatch({#{step := killed}, timeout}, py_port_ladder:overdue({17, 1500}, true, Again)),
+    {ok, [], Twice} = py_port_ladder:late({ended, 4}, 17, Facts, Again),
+    {ok, [{stopped, #{step := cancelled}, _}], _} = py_port_ladder:late({ended, 1}, 17, Facts, Twice).

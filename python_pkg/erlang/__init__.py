@@ -1,27 +1,74 @@
 """Python's view of the Erlang node that started this worker.
 
-Terms that Python has no type for are here (:class:`Pid`, :class:`Ref`, :class:`Atom`, ...), the exceptions, and the way to say how
-values of your own classes become terms. Only code that runs in a py_port worker can import this package.
+* Calling Erlang: :func:`call`, :func:`async_call`, or any registered function by its name: ``erlang.my_function(1, 2)``.
+* Processes: :func:`send`, :func:`whereis`, :func:`self`, :func:`monitor`, :func:`demonitor`.
+* The call at hand: :func:`deadline`, :func:`remaining`, :func:`trace_context`.
+* Going on by itself: :func:`spawn_task`, :func:`sleep`.
+* Queues between the two: :class:`Channel`, :class:`ByteChannel`.
+* Terms that Python has no type for (:class:`Pid`, :class:`Ref`, :class:`Atom`, ...), the way to say how values of your own classes become
+  terms (:func:`encoder`), and the exceptions (:mod:`erlang.errors`).
+
+Only code that runs in a py_port worker can import this package; under ``py_worker --python`` what needs Erlang raises ``RuntimeError``.
 """
 
+from . import _lazy
+from ._calls import Function, async_call, call
 from .encoders import encoder, register_encoder, unregister_encoder
-from .errors import ErlangError, TermError
-from .terms import Atom, BitString, Export, Fun, ImproperList, Pid, Port, Ref, binary_to_term, term_to_binary
+from .errors import CallError, ChannelClosed, ErlangError, ForbiddenError, FunctionNotFound, ProcessError, StreamAborted, TermError
+from .terms import Atom, BitString, Export, Fun, ImproperList, Pid, Port, Ref, atom, binary_to_term, term_to_binary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
+    from ._context import deadline, remaining, trace_context
+    from ._inlet import Inlet
+    from ._processes import Monitor, demonitor, monitor, send, whereis
+    from ._processes import self_pid as self
+    from ._tasks import sleep, spawn_task
+    from .byte_channel import ByteChannel, ByteChannelClosed
+    from .channel import Channel
 
 __all__ = [
     "Atom",
     "BitString",
+    "ByteChannel",
+    "ByteChannelClosed",
+    "CallError",
+    "Channel",
+    "ChannelClosed",
     "ErlangError",
     "Export",
+    "ForbiddenError",
     "Fun",
+    "Function",
+    "FunctionNotFound",
     "ImproperList",
+    "Inlet",
+    "Monitor",
     "Pid",
     "Port",
+    "ProcessError",
     "Ref",
+    "StreamAborted",
     "TermError",
+    "async_call",
+    "atom",
     "binary_to_term",
+    "call",
+    "deadline",
+    "demonitor",
     "encoder",
+    "monitor",
     "register_encoder",
+    "remaining",
+    "self",
+    "send",
+    "sleep",
+    "spawn_task",
     "term_to_binary",
+    "trace_context",
     "unregister_encoder",
+    "whereis",
 ]
+
+__getattr__ = _lazy.attribute
+__dir__ = _lazy.names

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar, final
 
+from ._context_loop import ContextLoop
+
 _T = TypeVar("_T")
 
 @final
@@ -74,3 +76,38 @@ def term_to_binary(value: object, /) -> bytes: ...
 def binary_to_term(data: bytes | bytearray | memoryview, /) -> Any: ...
 def register_encoder(cls: type[_T], function: Callable[[_T], object], /) -> None: ...
 def unregister_encoder(cls: type[Any], /) -> bool: ...
+
+# Functions that need the port. An operation is an atom and arguments; the answer is (True, value) or (False, error term). All raise
+# RuntimeError where there is no port, and TermError for arguments without counterpart.
+
+@final
+class Mailbox:
+    """Answers on their way to one asyncio loop."""
+
+    def fileno(self) -> int: ...  # readable when something is there
+    def drain(self) -> None: ...  # calls the done functions, runs nested requests
+    def close(self) -> None: ...
+
+@final
+class Call:
+    """The request from Erlang that the code at hand is part of."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def deadline(self) -> int: ...  # CLOCK_MONOTONIC, nanoseconds; 0: none
+    @property
+    def trace(self) -> str | None: ...
+
+# Any thread; without the GIL; serves nested requests while it waits. TimeoutError when the time is up.
+def call_op(op: str, args: tuple[object, ...], timeout: float | None, /) -> tuple[bool, Any]: ...
+
+# done(ok, value) comes out of mailbox.drain(). The number is never 0.
+def start_op(mailbox: Mailbox, done: Callable[[bool, Any], object], op: str, args: tuple[object, ...], timeout: float | None, /) -> int: ...
+
+# True: it was under way, and done will not be called any more.
+def cancel_op(number: int, /) -> bool: ...
+def new_mailbox() -> Mailbox: ...
+def context_mailbox() -> Mailbox: ...
+def context_loop() -> ContextLoop: ...
+def current() -> Call | None: ...

@@ -10,4 +10,9 @@ as themselves. Everything here may be used from any thread.
 
 from ._erlang import Atom, BitString, Export, Fun, ImproperList, Pid, Port, Ref, binary_to_term, term_to_binary
 
-__all__ = ["Atom", "BitString", "Export", "Fun", "ImproperList", "Pid", "Port", "Ref", "binary_to_term", "term_to_binary"]
+__all__ = ["Atom", "BitString", "Export", "Fun", "ImproperList", "Pid", "Port", "Ref", "atom", "binary_to_term", "term_to_binary"]
+
+
+def atom(name: str) -> Atom:
+    """The atom of this name: ``Atom(name)``."""
+    return Atom(name)

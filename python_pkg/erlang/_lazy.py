@@ -1,0 +1,52 @@
+"""Attributes of the package that are looked for when somebody asks: its own rarer parts, so that a context starts quickly, and registered
+Erlang functions."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from ._calls import function_named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["attribute", "names"]
+
+_PARTS = {
+    "ByteChannel": ("byte_channel", "ByteChannel"),
+    "ByteChannelClosed": ("byte_channel", "ByteChannelClosed"),
+    "Channel": ("channel", "Channel"),
+    "Inlet": ("_inlet", "Inlet"),
+    "Monitor": ("_processes", "Monitor"),
+    "deadline": ("_context", "deadline"),
+    "demonitor": ("_processes", "demonitor"),
+    "monitor": ("_processes", "monitor"),
+    "remaining": ("_context", "remaining"),
+    "self": ("_processes", "self_pid"),
+    "send": ("_processes", "send"),
+    "sleep": ("_tasks", "sleep"),
+    "spawn_task": ("_tasks", "spawn_task"),
+    "trace_context": ("_context", "trace_context"),
+    "whereis": ("_processes", "whereis"),
+}
+_MODULES = ("byte_channel", "channel", "encoders", "errors", "terms")
+
+
+def attribute(name: str) -> Any:
+    """``__getattr__`` of the package. Its own names are stored, so that they come here once; Erlang functions are not, as they change."""
+    package = sys.modules[__package__]
+    if name in _MODULES:
+        return import_module(f".{name}", __package__)
+    if name not in _PARTS:
+        return function_named(name)
+    module, inside = _PARTS[name]
+    value = getattr(import_module(f".{module}", __package__), inside)
+    setattr(package, name, value)
+    return value
+
+
+def names() -> list[str]:
+    """``__dir__`` of the package: without Erlang functions, of which there is no list here."""
+    return sorted({*vars(sys.modules[__package__]), *_PARTS, *_MODULES})

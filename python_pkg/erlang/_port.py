@@ -1,0 +1,106 @@
+"""The way to Erlang: the functions of the built-in module that need the port, and how their answers are read.
+
+Everything in this package goes through here, as ``_port.call_op(...)``, so that there is one place to replace in a test. An operation is
+an atom and arguments; Erlang answers with a value or with an error term. Terms arrive converted with the options of the context: atoms
+are str or :class:`~erlang.terms.Atom`, binaries may be bytes. :func:`text` makes one thing of them.
+
+Imports nothing that takes long: asyncio is looked for, not loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from . import _erlang as _native
+from ._erlang import Atom
+from .errors import CallError, ErlangError, ForbiddenError, FunctionNotFound, ProcessError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, NoReturn, Optional
+
+__all__ = [
+    "ask",
+    "call_op",
+    "cancel_op",
+    "context_loop",
+    "context_mailbox",
+    "current",
+    "failure",
+    "new_mailbox",
+    "running_loop",
+    "start_op",
+    "text",
+    "value_of",
+    "warn_if_blocking",
+]
+
+
+def _without_port(*_: object) -> NoReturn:
+    raise RuntimeError("this Python has no Erlang to talk to: it was started by py_worker --python, not as a context")
+
+
+call_op = getattr(_native, "call_op", _without_port)
+start_op = getattr(_native, "start_op", _without_port)
+cancel_op = getattr(_native, "cancel_op", _without_port)
+new_mailbox = getattr(_native, "new_mailbox", _without_port)
+context_mailbox = getattr(_native, "context_mailbox", _without_port)
+context_loop = getattr(_native, "context_loop", _without_port)
+current = getattr(_native, "current", lambda: None)
+
+
+def ask(op: str, *args: object, timeout: Optional[float] = None) -> Any:
+    """The value of an operation. Blocks this thread, without the GIL. Raises what :func:`failure` makes of an error, and ``TimeoutError``."""
+    ok, value = call_op(op, args, timeout)
+    return value if ok else value_of(ok, value)
+
+
+def value_of(ok: bool, value: Any, name: str = "") -> Any:
+    """The value of an answer, or its failure raised."""
+    if ok:
+        return value
+    raise failure(value, name)
+
+
+def failure(term: object, name: str = "") -> Exception:
+    """The exception for an error term. ``name`` is the function that was called, if it was one."""
+    tag, rest = (text(term[0]), term[1:]) if isinstance(term, tuple) and term else (text(term), ())
+    make = _FAILURES.get((tag, len(rest)))
+    return make(name, *rest) if make else CallError("error", term, "", name)
+
+
+_FAILURES = {
+    ("not_found", 1): lambda _, name: FunctionNotFound(text(name)),
+    ("failed", 3): lambda name, error_class, reason, stack: CallError(text(error_class), reason, text(stack), name),
+    ("cancelled", 0): lambda name: CallError("cancelled", None, "", name),
+    ("killed", 1): lambda name, reason: CallError("killed", reason, "", name),
+    ("timeout", 0): lambda name: TimeoutError(f"no answer from Erlang in time{': ' + name if name else ''}"),
+    ("noproc", 1): lambda _, target: ProcessError(target),
+    ("forbidden", 1): lambda _, why: ForbiddenError(text(why)),
+    ("bad_request", 1): lambda _, why: ErlangError(f"Erlang does not understand the request: {text(why)}"),
+}
+
+
+def text(value: object) -> str:
+    """The text of an atom or a binary, whatever the context's type options made of it; "" for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value) if isinstance(value, Atom) else ""
+
+
+def running_loop() -> Optional[asyncio.AbstractEventLoop]:
+    """The asyncio loop that runs in this thread. Where asyncio was never imported, none does."""
+    get = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
+    return get() if get else None
+
+
+def warn_if_blocking(what: str, instead: str, stacklevel: int = 3) -> None:
+    """Warns once per call site that ``what`` stops the loop of this thread. ``stacklevel`` as if it were warned of here."""
+    if running_loop() is not None:
+        import warnings
+
+        message = f"{what} blocks the asyncio loop that runs in this thread; use {instead}"
+        warnings.warn(message, RuntimeWarning, stacklevel)

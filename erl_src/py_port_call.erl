@@ -22,7 +22,7 @@
 -export([call/6, cast/5, eval/4, exec/4, call_method/6, getattr/4, to_term/2]).
 -export([release/1, give_away/2]).
 %% for py_port_control
--export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1]).
+-export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1, refused/3]).
 -export_type([options/0, ref/0]).
 
 -type options() :: #{
@@ -360,12 +360,12 @@ deadline(Ms) -> os:perf_counter(nanosecond) + Ms * 1000000.
 answer(ok, Payload, C) ->
     case py_port_terms:decode(Payload, C) of
         {ok, _} = Ok -> Ok;
-        {error, Why} -> {error, {bad_reply, Why}}
+        {error, Why} -> refused(py_port_terms:is_hostile(Why, C), Why, C)
     end;
 answer(error, Payload, C) ->
     case py_port_terms:decode(Payload, C) of
         {ok, Reason} -> {error, py_port_error:worker_error(Reason)};
-        {error, Why} -> {error, {bad_reply, Why}}
+        {error, Why} -> refused(py_port_terms:is_hostile(Why, C), Why, C)
     end;
 answer(ref, Handle, #ctx{pid = Owner, incarnation = Incarnation}) ->
     {ok, {'$py_ref', Owner, Incarnation, Handle}};
@@ -378,6 +378,13 @@ answer(timeout, _, _) ->
     {error, timeout};
 answer(down, Reason, _) ->
     {error, {worker_down, Reason}}.
+
+%% @doc The reply is an error of this caller; a hostile one is also the end of its worker, and it is
+%% the caller who decodes and so who notices.
+-spec refused(boolean(), py_port_terms:bad_reply(), #ctx{}) -> {error, py_port_error:reason()}.
+refused(IsHostile, Why, #ctx{pid = Owner}) ->
+    _ = IsHostile andalso (Owner ! {hostile, Why}),
+    {error, {bad_reply, Why}}.
 
 -spec down(term()) -> term().
 down(normal) -> stopped;

@@ -2,8 +2,9 @@
 %%
 %% Promise: each request gets exactly one outcome. Callers write their requests to the port
 %% themselves (see {@link py_port_call}); the owner routes answers by header, watches callers,
-%% deadlines and the worker, and decides when a worker must go. It never decodes a payload, and
-%% never writes to the port: {@link py_port_writer} does, so that a worker that does not read cannot
+%% deadlines and the worker, and decides when a worker must go. It never decodes a payload (the
+%% process that does sends `{hostile, Why}' when no honest worker would have sent it), and never
+%% writes to the port: {@link py_port_writer} does, so that a worker that does not read cannot
 %% hold up the one process that could end it.
 %%
 %% It is no gen_server because it is the hot path: one receive, one ets:take/2 and one send per
@@ -13,8 +14,8 @@
 %% is gone, in {@link py_port_requests:answer_all/2}); from then on either its caller has been answered
 %% or the id is in the ladder of requests that are being stopped ({@link py_port_ladder}).
 %%
-%% What is not routing has rooms of its own: the start in {@link py_port_start}, the end in {@link
-%% py_port_death} and {@link py_port_post_mortem}, what info/1 shows in {@link py_port_info}.
+%% The start is in {@link py_port_start}, the end in {@link py_port_death}, what info/1 shows in
+%% {@link py_port_info}.
 %%
 %% The main receive has no timeout: the worker's end arrives from the port, the registry's as
 %% 'DOWN', everything that is due as a timer message.
@@ -282,7 +283,7 @@ output(_, _, Line, #s{options = #{io_line := Max}} = S) when byte_size(Line) > M
 output(Flags, Dropped, _, #s{io = Io, credit = Credit} = S) when
     Flags band ?F_COUNT_ONLY =/= 0
 ->
-    ok = py_port_io:dropped(Io, stream(Flags), Dropped),
+    ok = py_port_io:dropped(Io, py_port_wire:stream(Flags), Dropped),
     S#s{credit = Credit - 1};
 output(Flags, Dropped, Line, #s{io = Io, credit = Credit} = S) when Flags band ?F_STDERR =:= 0 ->
     ok = py_port_io:line(Io, stdout, Dropped, Line),
@@ -290,10 +291,6 @@ output(Flags, Dropped, Line, #s{io = Io, credit = Credit} = S) when Flags band ?
 output(_, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
     ok = py_port_io:line(Io, stderr, Dropped, Line),
     S#s{credit = Credit - 1, tail = lists:sublist([Line | Tail], ?TAIL)}.
-
--spec stream(byte()) -> stdout | stderr.
-stream(Flags) when Flags band ?F_STDERR =:= 0 -> stdout;
-stream(_) -> stderr.
 
 %% Everything else ---------------------------------------------------------------------------------
 
@@ -322,6 +319,8 @@ message({release, Handle}, #s{refs = Refs} = S) ->
     end;
 message({give_away, Alias, Handle, To}, S) ->
     loop(give_away(Alias, Handle, To, S));
+message({hostile, Why}, S) ->
+    broken({hostile_reply, Why}, S);
 message({info, Alias}, S) ->
     Alias ! {Alias, info, py_port_info:make(facts(S))},
     loop(S);

@@ -25,7 +25,7 @@ interrupt(Context, Timeout) ->
         case py_port_call:find(Context) of
             #ctx{} = C ->
                 case control(C, ?K_INTERRUPT, Timeout) of
-                    {ok, Payload} when is_binary(Payload) -> interrupted(Payload);
+                    {ok, Payload} when is_binary(Payload) -> interrupted(Payload, C);
                     {ok, pong} -> {error, {bad_reply, pong}};
                     {error, _} = Error -> Error
                 end;
@@ -34,13 +34,13 @@ interrupt(Context, Timeout) ->
         end
     end).
 
--spec interrupted(binary()) -> ok | {error, py_port_error:reason()}.
-interrupted(Payload) ->
+-spec interrupted(binary(), #ctx{}) -> ok | {error, py_port_error:reason()}.
+interrupted(Payload, C) ->
     case py_port_terms:decode_plain(Payload) of
         {ok, ok} -> ok;
         {ok, not_running} -> {error, not_running};
         {ok, Other} -> {error, {bad_reply, Other}};
-        {error, Why} -> {error, {bad_reply, Why}}
+        {error, Why} -> py_port_call:refused(py_port_terms:is_hostile(Why), Why, C)
     end.
 
 -spec ping(term(), timeout()) -> pong | {error, py_port_error:reason()}.
@@ -134,6 +134,7 @@ shown({{M, F}, Payload, At}) ->
     Reason =
         case py_port_terms:decode_plain(Payload) of
             {ok, Term} -> py_port_error:worker_error(Term);
+            %% Whoever got it first, the caller or the io process, has told the owner if it was hostile.
             {error, Why} -> {bad_reply, Why}
         end,
     #{module => M, function => F, reason => Reason, at => At}.
@@ -147,7 +148,10 @@ status(C) ->
             case py_port_terms:decode_plain(Payload) of
                 {ok, Map} when is_map(Map) ->
                     maps:merge(Unknown, maps:with([queued, running], Map));
-                _ ->
+                {ok, _} ->
+                    Unknown;
+                {error, Why} ->
+                    {error, _} = py_port_call:refused(py_port_terms:is_hostile(Why), Why, C),
                     Unknown
             end;
         _ ->

@@ -138,7 +138,9 @@ handle({cast_failed, Module, Function, Payload}, Io) ->
     Why =
         case py_port_terms:decode_plain(Payload) of
             {ok, Term} -> py_port_error:worker_error(Term);
-            {error, Bad} -> {bad_reply, Bad}
+            {error, Bad} ->
+                _ = py_port_terms:is_hostile(Bad) andalso (Io#io.owner ! {hostile, Bad}),
+                {bad_reply, Bad}
         end,
     log(
         warning,

@@ -10,6 +10,7 @@
 %%     gave that very fun to that context before;</li>
 %% <li>trailing bytes mean that the frame is not what it says.</li>
 %% </ul>
+%% The first two are the end of the worker, see {@link is_hostile/2}.
 %%
 %% Looking for funs costs a walk of the term, so the bytes are searched for the two tags that make
 %% funs first, unless the payload is so small that walking is cheaper than searching. No other
@@ -19,7 +20,7 @@
 
 -include("py_port.hrl").
 
--export([init/0, encode/2, decode/2, decode_plain/1, known_atoms/0]).
+-export([init/0, encode/2, decode/2, decode_plain/1, is_hostile/1, is_hostile/2, known_atoms/0]).
 -export_type([bad_reply/0, encoded/0]).
 
 %% One binary, or several when there are large ones that need not be copied.
@@ -80,6 +81,23 @@ decode(Payload, #ctx{funs = Funs}) ->
 -spec decode_plain(binary()) -> {ok, term()} | {error, bad_reply()}.
 decode_plain(Payload) ->
     decode_with(Payload, fun(_) -> false end).
+
+%% @doc Of what {@link decode_plain/1} refused, what no honest worker sends: it never compresses, and
+%% it cannot make a fun. It can send an atom that does not exist here.
+-spec is_hostile(bad_reply()) -> boolean().
+is_hostile(compressed) -> true;
+is_hostile({unknown_fun, _}) -> true;
+is_hostile(_) -> false.
+
+%% @doc The same of what {@link decode/2} refused. Only the newest ?MAX_FUNS funs are remembered, so
+%% once one has been forgotten an honest worker may send one that looks unknown: from then on an
+%% unknown fun is refused and proves nothing. Must be asked after the fun was looked for: a fun is
+%% counted before an older one is forgotten, so a count within the bound means that none was.
+-spec is_hostile(bad_reply(), #ctx{}) -> boolean().
+is_hostile({unknown_fun, _}, #ctx{counters = Counters}) ->
+    atomics:get(Counters, ?C_FUNS) =< ?MAX_FUNS;
+is_hostile(Why, _) ->
+    is_hostile(Why).
 
 -spec decode_with(binary(), fun((fun()) -> boolean())) -> {ok, term()} | {error, bad_reply()}.
 decode_with(<<131, 80, _/binary>>, _) ->

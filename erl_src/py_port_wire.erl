@@ -8,7 +8,7 @@
 
 -include("py_port_wire.hrl").
 
--export([request/5, short/2, short/3, hello/1, kind_name/1]).
+-export([request/5, short/2, short/3, hello/1, stream/1, kind_name/1]).
 -export_type([id/0, hello/0]).
 
 -type id() :: non_neg_integer().
@@ -31,6 +31,11 @@ request(Kind, Flags, Id, infinity, Trace) ->
 request(Kind, Flags, Id, Deadline, Trace) ->
     <<Kind, (Flags bor ?F_TRACE), 0:16, Id:64, 0:64, Deadline:64, (byte_size(Trace)):16,
         Trace/binary>>.
+
+%% @doc Of the flags of an OUTPUT frame.
+-spec stream(byte()) -> py_port_io:stream().
+stream(Flags) when Flags band ?F_STDERR =:= 0 -> stdout;
+stream(_) -> stderr.
 
 -spec short(byte(), id()) -> binary().
 short(Kind, Id) ->

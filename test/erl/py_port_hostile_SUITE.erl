@@ -1,5 +1,6 @@
 %% A worker that lies, floods or falls silent is the end of its own context and of nothing else: the node keeps its atoms
-%% and its memory, and another context does not notice. A reply that cannot be accepted costs its caller alone.
+%% and its memory, and another context does not notice. A reply that an honest
+%% worker might send and that cannot be accepted costs its caller alone.
 -module(py_port_hostile_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -16,6 +17,9 @@
     second_answer_ends_the_context/1,
     false_handles_end_the_context/1,
     unacceptable_replies_cost_their_caller_alone/1,
+    hostile_replies_end_the_context/1,
+    hostile_errors_end_the_context/1,
+    hostile_status_ends_the_context/1,
     unknown_atoms_are_not_made/1,
     errors_that_are_not_errors_cost_their_caller_alone/1,
     status_that_lies_is_ignored/1,
@@ -39,6 +43,9 @@ all() ->
         second_answer_ends_the_context,
         false_handles_end_the_context,
         unacceptable_replies_cost_their_caller_alone,
+        hostile_replies_end_the_context,
+        hostile_errors_end_the_context,
+        hostile_status_ends_the_context,
         unknown_atoms_are_not_made,
         errors_that_are_not_errors_cost_their_caller_alone,
         status_that_lies_is_ignored,
@@ -196,20 +203,12 @@ false_handles_end_the_context(_Config) ->
 %% Replies -------------------------------------------------------------------------------------------------------------
 
 bad_payloads() ->
-    Padding = binary:copy(<<"padding">>, 50),
     [
         {empty, <<>>},
         {version_only, <<131>>},
         {unknown_tag, <<131, 255>>},
         {no_version, <<97, 1>>},
         {trailing, <<131, 97, 1, 97, 2>>},
-        {bomb, term_to_binary(binary:copy(<<0>>, 64 * 1024 * 1024), [compressed])},
-        {bomb_that_lies, <<131, 80, 16#7fffffff:32, 1, 2, 3>>},
-        {forged_export, term_to_binary(fun os:cmd/1)},
-        {forged_export_in_a_list, term_to_binary([Padding, #{key => {1, fun os:cmd/1}}])},
-        {forged_export_as_key, term_to_binary(#{fun os:cmd/1 => Padding})},
-        {forged_export_as_tail, term_to_binary([Padding | fun os:cmd/1])},
-        {forged_local_fun, term_to_binary({Padding, fun() -> Padding end})},
         {list_without_elements, <<131, 108, 16#ffffffff:32>>},
         {map_without_pairs, <<131, 116, 16#ffffffff:32>>},
         {tuple_without_elements, <<131, 105, 16#ffffffff:32>>},
@@ -240,6 +239,57 @@ unacceptable_replies_cost_their_caller_alone(_Config) ->
     _ = erlang:garbage_collect(),
     ?assert(erlang:memory(binary) < 64 * 1024 * 1024).
 
+%% No honest worker compresses, and Python cannot make a fun.
+hostile_payloads() ->
+    Padding = binary:copy(<<"padding">>, 50),
+    [
+        {bomb, term_to_binary(binary:copy(<<0>>, 64 * 1024 * 1024), [compressed])},
+        {bomb_that_lies, <<131, 80, 16#7fffffff:32, 1, 2, 3>>},
+        {forged_export, term_to_binary(fun os:cmd/1)},
+        {forged_export_in_a_list, term_to_binary([Padding, #{key => {1, fun os:cmd/1}}])},
+        {forged_export_as_key, term_to_binary(#{fun os:cmd/1 => Padding})},
+        {forged_export_as_tail, term_to_binary([Padding | fun os:cmd/1])},
+        {forged_local_fun, term_to_binary({Padding, fun() -> Padding end})}
+    ].
+
+hostile_replies_end_the_context(_Config) ->
+    [ends_after_reply(Name, answer, Payload) || {Name, Payload} <- hostile_payloads()],
+    _ = erlang:garbage_collect(),
+    ?assert(erlang:memory(binary) < 64 * 1024 * 1024).
+
+hostile_errors_end_the_context(_Config) ->
+    [ends_after_reply(Name, error, Payload) || {Name, Payload} <- hostile_payloads(), Name =/= bomb],
+    %% Of a cast nobody waits for the answer, and it is noticed all the same.
+    Ctx = hostile(#{}),
+    ok = py_port:cast(Ctx, fake, error, [term_to_binary(fun os:cmd/1)]),
+    ?assertMatch({protocol_error, {hostile_reply, {unknown_fun, _}}, _}, exit_of(Ctx)).
+
+%% Its caller is told what was wrong with its reply, all others that their worker is gone.
+ends_after_reply(Name, Function, Payload) ->
+    Ctx = hostile(#{}),
+    Others = crowd(3, fun(_) -> py_port:call(Ctx, fake, stuck, []) end),
+    true = py_port_test:wait_until(fun() -> py_port_trouble:in_flight(Ctx) =:= 3 end, 10000),
+    Got = py_port:call(Ctx, fake, Function, [Payload]),
+    ?assertMatch({Name, {error, {bad_reply, _}}}, {Name, Got}),
+    ?assert(byte_size(py_port:format_error(Got)) > 10),
+    {error, {bad_reply, Why}} = Got,
+    Reason = exit_of(Ctx),
+    ?assertMatch({Name, {protocol_error, {hostile_reply, Why}, _}}, {Name, Reason}),
+    ?assertEqual([{error, {worker_down, Reason}}], lists:usort(outcomes(Others))),
+    ?assert(byte_size(py_port:format_error(Reason)) > 10),
+    ok = dismiss(Others).
+
+hostile_status_ends_the_context(_Config) ->
+    lists:foreach(
+        fun(Payload) ->
+            Ctx = hostile(#{}),
+            {ok, 1} = py_port:call(Ctx, fake, status, [Payload, 1]),
+            ?assertMatch(#{queued := undefined, running := undefined}, py_port:info(Ctx)),
+            ?assertMatch({protocol_error, {hostile_reply, _}, _}, exit_of(Ctx))
+        end,
+        [<<131, 80>>, term_to_binary(#{queued => fun os:cmd/1})]
+    ).
+
 unknown_atoms_are_not_made(_Config) ->
     Ctx = hostile(#{}),
     Reply = fun(N) ->
@@ -268,8 +318,7 @@ errors_that_are_not_errors_cost_their_caller_alone(_Config) ->
             term_to_binary(timeout),
             term_to_binary({worker_down, noproc}),
             term_to_binary({python, #{}}),
-            term_to_binary({python, not_a_map}),
-            term_to_binary(fun os:cmd/1)
+            term_to_binary({python, not_a_map})
         ]
     ),
     %% A Python error whose parts are not what they should be: printing it must not fail.
@@ -287,7 +336,7 @@ status_that_lies_is_ignored(_Config) ->
             ?assertEqual({ok, 5}, py_port:call(Ctx, fake, echo, [5])),
             ok = py_port:stop_context(Ctx)
         end,
-        [{<<131, 80>>, 1}, {<<>>, 1}, {term_to_binary([1]), 1}, {binary:copy(<<131>>, 1024), 32 * 1024}]
+        [{<<>>, 1}, {term_to_binary([1]), 1}, {binary:copy(<<131>>, 1024), 32 * 1024}]
     ),
     _ = erlang:garbage_collect(),
     ?assert(erlang:memory(binary) < 64 * 1024 * 1024).

@@ -124,6 +124,26 @@ limits_hold(_Config) ->
     ?assertEqual({ok, 64}, py_port:eval(Ctx, "__import__('resource').getrlimit(7)[0]")),
     ?assertEqual({ok, OsPid}, py_port:call(Ctx, os, getpid, [])).
 
+%% Soft and hard, so that Python cannot raise it again; and what is not limited is as it was.
+limits_are_what_the_kernel_says(_Config) ->
+    Get = fun(Limits) ->
+        Code = "[list(r.getrlimit(x)) for r in [__import__('resource')] for x in [r.RLIMIT_NPROC, r.RLIMIT_NOFILE, r.RLIMIT_CPU, r.RLIMIT_DATA]]",
+        {ok, Values} = py_port:eval(context(#{limits => Limits}), Code),
+        Values
+    end,
+    [[_, Most], Files, Cpu, Data] = Get(#{}),
+    %% Nobody but root may raise a hard limit.
+    Processes =
+        case Most of
+            -1 -> 4321;
+            _ -> Most - 1
+        end,
+    ?assertEqual(
+        [[Processes, Processes], [77, 77], [1234, 1234], Data],
+        Get(#{processes => Processes, files => 77, cpu_seconds => 1234})
+    ),
+    ?assertMatch([_, Files, Cpu, [1073741824, 1073741824]], Get(#{memory => 1073741824})).
+
 spin_can_be_switched_off(_Config) ->
     Ctx = py_port_test:start_context(#{spin => off}),
     ?assertEqual([{ok, N} || N <- lists:seq(1, 100)], [py_port:eval(Ctx, integer_to_list(N)) || N <- lists:seq(1, 100)]).

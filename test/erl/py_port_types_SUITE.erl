@@ -326,7 +326,8 @@ none_may_be_another_atom(_Config) ->
 
 %% What a worker may not do ------------------------------------------------------------------------------------------
 
-a_forged_fun_is_refused_for_its_caller_alone(Config) ->
+%% Whoever returns it, a worker that lies or a plugin that read it somewhere: its context ends with it.
+a_forged_fun_ends_the_context(Config) ->
     Ctx = ctx(Config),
     Forged = term_to_binary(fun os:cmd/1),
     Hidden = [{Form, Code} || {Form, Code} <- [
@@ -336,19 +337,18 @@ a_forged_fun_is_refused_for_its_caller_alone(Config) ->
         {Forged, "{t(data): 1}"}
     ]],
     Before = async(fun() -> py_port:call(Ctx, probe_calls, coroutine, [1]) end),
+    Unpack = "__import__('erlang').binary_to_term",
     [
-        ?assertMatch(
-            {Code, {error, {bad_reply, {unknown_fun, _}}}},
-            {Code, py_port:eval(Ctx, "(lambda t: " ++ Code ++ ")(__import__('erlang').binary_to_term)", #{data => {bytes, Bin}})}
-        )
+        its_end(unknown_fun, fun(Victim) ->
+            py_port:eval(Victim, "(lambda t: " ++ Code ++ ")(" ++ Unpack ++ ")", #{data => {bytes, Bin}})
+        end)
      || {Bin, Code} <- Hidden
     ],
     %% a local fun of this node, too, unless this context was given it
     Local = fun() -> secret end,
-    ?assertMatch(
-        {error, {bad_reply, {unknown_fun, _}}},
-        py_port:call(Ctx, probe_types, from_external, [{bytes, term_to_binary(Local)}])
-    ),
+    its_end(unknown_fun, fun(Victim) ->
+        py_port:call(Victim, probe_types, from_external, [{bytes, term_to_binary(Local)}])
+    end),
     ?assertEqual({ok, Local}, py_port:call(Ctx, probe_calls, identity, [Local])),
     ?assertEqual({ok, Local}, py_port:call(Ctx, probe_types, from_external, [{bytes, term_to_binary(Local)}])),
     ?assertEqual({ok, 1}, await(Before)),
@@ -356,12 +356,28 @@ a_forged_fun_is_refused_for_its_caller_alone(Config) ->
 
 a_fun_given_to_one_context_is_not_good_in_another(Config) ->
     Fun = fun lists:reverse/1,
-    Other = context(#{}),
     ?assertEqual({ok, Fun}, py_port:call(ctx(Config), probe_calls, identity, [Fun])),
-    ?assertMatch(
-        {error, {bad_reply, {unknown_fun, _}}},
+    its_end(unknown_fun, fun(Other) ->
         py_port:call(Other, probe_types, from_external, [{bytes, term_to_binary(Fun)}])
-    ).
+    end),
+    ?assertEqual({ok, Fun}, py_port:call(ctx(Config), probe_calls, identity, [Fun])).
+
+its_end(Kind, Call) ->
+    _ = process_flag(trap_exit, true),
+    Ctx = context(#{}),
+    {error, {bad_reply, {Kind, _} = Why}} = Call(Ctx),
+    ?assertMatch({protocol_error, {hostile_reply, Why}, _}, py_port_trouble:exit_of(Ctx)).
+
+%% An honest worker sends back what it was given, also when this node has forgotten it.
+a_forgotten_fun_is_refused_and_the_context_lives(_Config) ->
+    Ctx = context(#{}),
+    Funs = [fun() -> N end || N <- lists:seq(1, 10001)],
+    ?assertMatch({error, {bad_reply, {unknown_fun, _}}}, py_port:call(Ctx, probe_calls, identity, [Funs])),
+    Last = lists:last(Funs),
+    ?assertEqual({ok, Last}, py_port:call(Ctx, probe_calls, identity, [Last])),
+    %% The owner has answered after anything that it was sent before.
+    ?assertMatch(#{pid := Ctx}, py_port:info(Ctx)),
+    ?assertEqual({ok, 1}, py_port:eval(Ctx, "1")).
 
 compressed_terms_are_refused(Config) ->
     Ctx = ctx(Config),

@@ -18,8 +18,9 @@
 -export([eval/2, eval/3, eval/4, exec/2, exec/3, exec/4]).
 -export([call_method/4, call_method/5, call_method/6, getattr/3, getattr/4]).
 -export([to_term/1, to_term/2, release/1, give_away/2]).
+-export([register_function/2, register_function/3, unregister_function/1, caller/0]).
 -export([interrupt/1, ping/1, ping/2, info/1, format_error/1]).
--export_type([context/0, options/0, environment/0, call_options/0, name/0, ref/0, reason/0]).
+-export_type([context/0, options/0, environment/0, callable/0, call_options/0, name/0, ref/0, reason/0]).
 
 -type context() :: py_port_names:context().
 %% A name in Python: `math', `<<"os.path">>', "json".
@@ -29,6 +30,13 @@
 -opaque ref() :: py_port_call:ref().
 -type call_options() :: #{timeout => timeout(), return => term | ref, trace => binary()}.
 -type environment() :: #{atom() | binary() | string() => binary() | string() | integer()}.
+%% What Python may call: a registered function by its name, a fun or function for this context alone
+%% (called with the list of arguments), or one function of a module, which is `<<"m:f">>' in Python.
+-type callable() ::
+    name()
+    | {name(), fun(([term()]) -> term())}
+    | {name(), module(), atom()}
+    | {module(), atom(), arity()}.
 -type options() :: #{
     name => atom() | {local, atom()} | {global, term()} | {via, module(), term()},
     link => boolean(),
@@ -46,6 +54,12 @@
     call_timeout => timeout(),
     kill_after => non_neg_integer(),
     max_pending => pos_integer(),
+    %% `all': whatever is registered
+    functions => all | [callable()],
+    %% calls from Python that may be without an answer at a time; more wait in the worker
+    max_callbacks => pos_integer(),
+    %% `given': pids that were passed to this context
+    send_to => any | given | [given | atom()],
     io => py_port_options:io_target(),
     io_rate => pos_integer(),
     io_line => pos_integer(),
@@ -220,6 +234,31 @@ release(Ref) ->
 -spec give_away(ref(), pid()) -> ok | {error, reason()}.
 give_away(Ref, Pid) ->
     py_port_call:give_away(Ref, Pid).
+
+%% Calls from Python ------------------------------------------------------------------------------
+
+%% @doc From now on `erlang.call(Name, A, B)' in Python runs `Fun([A, B])', in a process of its own.
+%% What it returns is the result, also `{error, _}'; what it raises is `erlang.CallError' there. For
+%% every context whose option `functions' allows it. A name that is taken is taken over.
+-spec register_function(name(), fun(([term()]) -> term())) -> ok | {error, reason()}.
+register_function(Name, Fun) ->
+    py_port_callbacks:register(Name, Fun).
+
+%% @doc The same with `Module:Function([A, B])', which is looked up at each call.
+-spec register_function(name(), module(), atom()) -> ok | {error, reason()}.
+register_function(Name, Module, Function) ->
+    py_port_callbacks:register(Name, {Module, Function}).
+
+%% @doc What runs at the moment is finished and answered.
+-spec unregister_function(name()) -> ok | {error, reason()}.
+unregister_function(Name) ->
+    py_port_callbacks:unregister(Name).
+
+%% @doc Who called: for functions that Python calls, and processes that these have spawned.
+%% `undefined' in every other process, and when the call has been answered.
+-spec caller() -> py_port_lineage:caller() | undefined.
+caller() ->
+    py_port_lineage:caller().
 
 %% Control -----------------------------------------------------------------------------------------
 

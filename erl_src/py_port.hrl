@@ -3,6 +3,10 @@
 %% exits.
 
 -define(CONTEXTS, py_port_contexts).
+%% Functions that Python may call: see py_port_callbacks.
+-define(FUNCTIONS, py_port_functions).
+%% What runs for Python on this node, rows of #job{}.
+-define(JOBS, py_port_jobs).
 
 -record(ctx, {
     %% the owner, and the key of the row
@@ -21,7 +25,40 @@
     incarnation :: non_neg_integer() | '_',
     max_pending :: pos_integer() | '_',
     max_frame :: pos_integer() | '_',
-    call_timeout :: timeout() | '_'
+    call_timeout :: timeout() | '_',
+    %% what Python may call: everything that is registered, or the rows of a table of this context
+    functions = all :: all | ets:tid() | '_',
+    %% whom Python may reach
+    send_to = any :: py_port_options:send_to() | '_',
+    %% pids this node gave to the worker, remembered only where send_to asks for it
+    given = none :: none | ets:tid() | '_'
+}).
+
+%% One CALLBACK frame, as its header says.
+-record(callback, {
+    id :: pos_integer(),
+    %% the request it descends from, 0 for none
+    parent :: non_neg_integer(),
+    %% CLOCK_MONOTONIC in nanoseconds, 0 for none
+    deadline :: non_neg_integer(),
+    trace = none :: none | binary(),
+    payload :: binary()
+}).
+
+%% One process that runs for Python. The job inserts its row before it runs anything and deletes it
+%% before it answers; its owner deletes the row of a job that ended otherwise, and py_port_registry
+%% those of an owner that was killed.
+-record(job, {
+    pid :: pid() | '_' | '$1',
+    owner :: pid() | '_',
+    %% of the CALLBACK
+    id :: pos_integer() | '_',
+    deadline = infinity :: integer() | infinity | '_',
+    %% the process that made the request which the CALLBACK descends from
+    requester = none :: pid() | none | '_',
+    %% what was asked for: the name of a function, or of another operation
+    function = <<>> :: binary() | '_',
+    trace = none :: none | binary() | '_'
 }).
 
 %% Indices of #ctx.counters, one cache line apart.
@@ -39,7 +76,12 @@
 %% more: a caller that is killed between taking an id and entering its request leaves it for ever,
 %% so this is only a hint.
 -define(C_DONE, 41).
--define(C_SIZE, 48).
+%% CALLBACKs whose job has not ended. Callers look for what they descend from only while there are
+%% any.
+-define(C_CALLBACKS, 49).
+%% Sequence of remembered pids.
+-define(C_PIDS, 57).
+-define(C_SIZE, 64).
 %% The first ids belong to the start of the worker.
 -define(FIRST_ID, 16).
 

@@ -13,6 +13,9 @@
 %% which this process registered last. It saves two table accesses per call and is never more than a
 %% cache: a row does not change while its context lives, and what belongs to a context that has
 %% ended answers with badarg or 'DOWN'.
+%%
+%% What a function that Python called asks of Python says so in its header (`Parent') and has no more
+%% time than that call: see {@link py_port_lineage}. A cast belongs to nobody.
 %% @end
 -module(py_port_call).
 
@@ -172,7 +175,7 @@ cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
                 module = M,
                 function = F
             }) orelse gone(),
-            Frame = frame(?K_CALL, ?F_NO_RESULT, Id, Deadline, none, Payload),
+            Frame = frame(?K_CALL, ?F_NO_RESULT, Id, {0, Deadline}, none, Payload),
             _ = write(C, Deadline, Frame),
             disown(C, Id)
     end.
@@ -204,10 +207,10 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, tra
     #ctx{pid = Owner, requests = Requests, counters = Counters} = C,
     Payload = payload(Term, C),
     ok = registered(C),
+    {_, Deadline} = Lineage = py_port_lineage:inherit(C, deadline(Timeout)),
     Id = atomics:add_get(Counters, ?C_ID, 1),
     is_overloaded(Id, C) andalso fail(overloaded),
-    Deadline = deadline(Timeout),
-    Frame = frame(Code, Flags, Id, Deadline, Trace, Payload),
+    Frame = frame(Code, Flags, Id, Lineage, Trace, Payload),
     Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
     case
         enter(C, #request{
@@ -229,7 +232,7 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, tra
     receive
         {Alias, Tag, Answer} -> answer(Tag, Answer, C);
         {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
-    after Timeout ->
+    after wait(Lineage, Timeout) ->
         %% A caller that was suspended while it wrote waits longer than it should: the sweep answers
         %% it in time.
         case expire(Requests, Id) of
@@ -246,6 +249,12 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, tra
         end
     end.
 
+%% A deadline that was inherited may be nearer than the timeout.
+-spec wait({py_port_wire:id(), integer() | infinity}, timeout()) -> timeout().
+wait({0, _}, Timeout) -> Timeout;
+wait({_, infinity}, Timeout) -> Timeout;
+wait({_, Deadline}, _) -> max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000).
+
 -spec payload(term(), #ctx{}) -> py_port_terms:encoded().
 payload(Term, #ctx{max_frame = Max} = C) ->
     Payload =
@@ -260,14 +269,13 @@ payload(Term, #ctx{max_frame = Max} = C) ->
     end.
 
 %% One binary is cheaper to write than two, unless it is large.
--spec frame(byte(), byte(), py_port_wire:id(), integer() | infinity, none | binary(), Payload) ->
-    iodata()
-when
+-spec frame(byte(), byte(), py_port_wire:id(), Lineage, none | binary(), Payload) -> iodata() when
+    Lineage :: {py_port_wire:id(), integer() | infinity},
     Payload :: py_port_terms:encoded().
-frame(Kind, Flags, Id, infinity, none, Payload) when is_binary(Payload) ->
-    <<Kind, Flags, 0:16, Id:64, 0:64, 0:64, Payload/binary>>;
-frame(Kind, Flags, Id, Deadline, Trace, Payload) ->
-    [py_port_wire:request(Kind, Flags, Id, Deadline, Trace) | Payload].
+frame(Kind, Flags, Id, {Parent, infinity}, none, Payload) when is_binary(Payload) ->
+    <<Kind, Flags, 0:16, Id:64, Parent:64, 0:64, Payload/binary>>;
+frame(Kind, Flags, Id, {Parent, Deadline}, Trace, Payload) ->
+    [py_port_wire:request(Kind, Flags, Id, Parent, Deadline, Trace) | Payload].
 
 %% The counters are a cheap hint that never says too few; the size of the table is the truth.
 -spec is_overloaded(py_port_wire:id(), #ctx{}) -> boolean().

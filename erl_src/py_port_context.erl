@@ -14,8 +14,12 @@
 %% is gone, in {@link py_port_requests:answer_all/2}); from then on either its caller has been answered
 %% or the id is in the ladder of requests that are being stopped ({@link py_port_ladder}).
 %%
-%% The start is in {@link py_port_start}, the end in {@link py_port_death}, what info/1 shows in
-%% {@link py_port_info}.
+%% What Python asks for (CALLBACK) runs in a process of its own, which answers by itself; the owner
+%% starts it, watches its end and keeps the book ({@link py_port_jobs}). It answers only for a job
+%% that could not.
+%%
+%% What is not routing has rooms of its own: the start in {@link py_port_start}, the end in {@link
+%% py_port_death} and {@link py_port_post_mortem}, what info/1 shows in {@link py_port_info}.
 %%
 %% The main receive has no timeout: the worker's end arrives from the port, the registry's as
 %% 'DOWN', everything that is due as a timer message.
@@ -55,6 +59,9 @@
     dead = #{} :: #{pid() => []},
     ladder :: py_port_ladder:ladder(),
     refs = py_port_refs:new() :: py_port_refs:refs(),
+    %% what a job gets to know
+    ctx :: #ctx{},
+    jobs :: py_port_jobs:jobs(),
     %% the reason to exit with when the worker has stopped
     stopping = no :: no | {reason, term()},
     last_stop = none :: none | map(),
@@ -128,7 +135,7 @@ refuse(Parent, Reason) ->
 -spec state(pid(), py_port_options:options(), non_neg_integer(), py_port_start:started()) -> #s{}.
 state(Parent, Options, Incarnation, Started) ->
     #{port := Port, writer := Writer, io := Io, credit := Credit, tail := Tail} = Started,
-    #{max_pending := MaxPending, max_frame := MaxFrame} = Options,
+    #{max_pending := MaxPending, max_frame := MaxFrame, max_callbacks := MaxCallbacks} = Options,
     Row = py_port_registry:row(Options, Started, Incarnation),
     Registry = py_port_registry:enter(Row),
     #s{
@@ -146,7 +153,9 @@ state(Parent, Options, Incarnation, Started) ->
         started_at = erlang:system_time(millisecond),
         credit = Credit,
         tail = Tail,
-        ladder = py_port_ladder:new(MaxPending)
+        ladder = py_port_ladder:new(MaxPending),
+        ctx = Row,
+        jobs = py_port_jobs:new(MaxCallbacks)
     }.
 
 %% Routing -----------------------------------------------------------------------------------------
@@ -172,6 +181,21 @@ frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How =:= ?ENDED_UNKNOWN; How =:= ?E
     loop(late({ended, How}, Id, S));
 frame(<<?K_ENDED, 0:24, Id:64, How>>, S) when How < ?ENDED_UNKNOWN ->
     answer(ended, Id, How, S);
+frame(<<?K_CALLBACK, 0:24, Id:64, Parent:64, Deadline:64, Payload/binary>>, S) ->
+    callback(#callback{id = Id, parent = Parent, deadline = Deadline, payload = Payload}, S);
+frame(
+    <<?K_CALLBACK, ?F_TRACE, 0:16, Id:64, Parent:64, Deadline:64, Length:16, Trace:Length/binary,
+        Payload/binary>>,
+    S
+) ->
+    callback(
+        #callback{
+            id = Id, parent = Parent, deadline = Deadline, trace = Trace, payload = Payload
+        },
+        S
+    );
+frame(<<?K_CALLBACK_CANCEL, 0:24, Id:64>>, S) ->
+    loop(cancel_job(Id, S));
 frame(<<?K_CONTROL_REPLY, 0:24, Id:64, Payload/binary>>, S) ->
     answer(control, Id, Payload, S);
 frame(<<?K_PONG, 0:24, Id:64>>, S) ->
@@ -292,6 +316,56 @@ output(_, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
     ok = py_port_io:line(Io, stderr, Dropped, Line),
     S#s{credit = Credit - 1, tail = lists:sublist([Line | Tail], ?TAIL)}.
 
+%% Calls from Python ------------------------------------------------------------------------------
+
+-spec callback(#callback{}, #s{}) -> no_return().
+callback(#callback{id = Id, parent = Parent, payload = Payload} = Callback, S) ->
+    #s{ctx = Ctx, jobs = Jobs, counters = Counters} = S,
+    case py_port_jobs:admit(Id, Jobs) of
+        ok ->
+            Parent =< atomics:get(Counters, ?C_ID) orelse broken({id_never_issued, Parent}, S),
+            %% Counted first: the job may ask Python for something at once.
+            ok = atomics:add(Counters, ?C_CALLBACKS, 1),
+            Pid = py_port_job:start(Ctx, Callback),
+            forwarded(byte_size(Payload), S#s{jobs = py_port_jobs:add(Id, Pid, Jobs)});
+        {error, Why} ->
+            broken(Why, S)
+    end.
+
+-spec cancel_job(py_port_wire:id(), #s{}) -> #s{}.
+cancel_job(Id, #s{jobs = Jobs} = S) ->
+    case py_port_jobs:cancel(Id, Jobs) of
+        {kill, Pid, Jobs1} ->
+            true = exit(Pid, kill),
+            S#s{jobs = Jobs1};
+        {over, Jobs1} ->
+            S#s{jobs = Jobs1};
+        {error, Why} ->
+            broken(Why, S)
+    end.
+
+-spec job_down(py_port_wire:id(), pid(), term(), #s{}) -> #s{}.
+job_down(Id, Pid, Reason, #s{ctx = Ctx, jobs = Jobs, counters = Counters} = S) ->
+    HasRow = ets:take(?JOBS, Pid) =/= [],
+    ok = atomics:sub(Counters, ?C_CALLBACKS, 1),
+    {Answer, Jobs1} = py_port_jobs:ended(Id, Reason, HasRow, Jobs),
+    _ = Answer =:= none orelse py_port_job:unanswered(Ctx, Id, Answer),
+    S#s{jobs = Jobs1}.
+
+%% The worker is gone. Whoever hears of the context's end finds that nothing runs for it any more.
+-spec end_jobs(#s{}) -> ok.
+end_jobs(#s{jobs = Jobs}) ->
+    Open = py_port_jobs:pids(Jobs),
+    lists:foreach(fun({_, Pid}) -> exit(Pid, kill) end, Open),
+    lists:foreach(
+        fun({Id, Pid}) ->
+            receive
+                {{job, Id}, _, process, Pid, _} -> ets:delete(?JOBS, Pid)
+            end
+        end,
+        Open
+    ).
+
 %% Everything else ---------------------------------------------------------------------------------
 
 -spec message(term(), #s{}) -> no_return().
@@ -332,6 +406,8 @@ message({Port, {exit_status, Status}}, #s{port = Port} = S) ->
     bury({exit_status, Status}, none, S);
 message({'EXIT', Port, _}, #s{port = Port} = S) ->
     bury(closed, none, S);
+message({{job, Id}, _, process, Pid, Reason}, S) ->
+    loop(job_down(Id, Pid, Reason, S));
 message({'DOWN', Ref, process, _, _}, #s{registry = Ref} = S) ->
     %% The application stops, or the table of contexts is lost: nobody could reach us any more.
     loop(begin_stop(?SHUTDOWN_GRACE, shutdown, S));
@@ -514,6 +590,7 @@ end_worker(Cause, #s{started = #{body := Body}} = S) ->
 
 -spec bury(py_port_death:exit_seen(), term(), #s{}) -> no_return().
 bury(Seen, Cause, #s{started = #{body := Body}, requests = Requests, options = Options} = S) ->
+    ok = end_jobs(S),
     #{report := Report, status := Status, late := Late} = py_port_death:collect(Seen, Body),
     ok = py_port_registry:leave(self()),
     Pm = py_port_post_mortem:make(Report, Late ++ S#s.tail, #{
@@ -540,6 +617,7 @@ facts(#s{options = #{name := Name}} = S) ->
         ladder => S#s.ladder,
         refs => S#s.refs,
         callers => map_size(S#s.watched),
+        callbacks => py_port_jobs:size(S#s.jobs),
         last_stop => S#s.last_stop,
         last_error => S#s.last_error
     }.

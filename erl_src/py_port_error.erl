@@ -4,7 +4,7 @@
 %% @end
 -module(py_port_error).
 
--export([format/1, bad_option/3, text/1, worker_error/1]).
+-export([format/1, bad_option/3, text/1, bounded_text/3, stack/2, worker_error/1]).
 -export_type([reason/0, python_error/0, frame/0, down/0, start_failure/0, post_mortem/0]).
 
 -type frame() :: #{
@@ -69,6 +69,7 @@
     | {bad_term, binary(), term()}
     | {bad_ref, term()}
     | {bad_request, term()}
+    | {nesting_too_deep, pos_integer()}
     | {bad_argument, atom(), binary()}
     | {bad_option, term(), binary()}
     | {too_large, non_neg_integer(), non_neg_integer()}
@@ -86,6 +87,32 @@ text(Chars) ->
         {_, Good, _} -> <<Good/binary, "...">>
     end.
 
+%% @doc A term of any size as text that is not much longer than `Chars'.
+-spec bounded_text(term(), pos_integer(), pos_integer()) -> binary().
+bounded_text(Term, Depth, Chars) ->
+    text(io_lib:format("~0tP", [Term, Depth], [{chars_limit, Chars}])).
+
+%% @doc A stack trace, a line for each of the first `Max' functions. Arguments are left out: they may
+%% be of any size, and secret.
+-spec stack(erlang:stacktrace(), pos_integer()) -> binary().
+stack(Stack, Max) ->
+    text([stack_line(Frame) || Frame <- lists:sublist(Stack, Max)]).
+
+-spec stack_line(term()) -> unicode:chardata().
+stack_line({M, F, Args, Where}) when is_list(Args) ->
+    stack_line({M, F, length(Args), Where});
+stack_line({M, F, Arity, Where}) ->
+    Line = proplists:get_value(line, Where, 0),
+    case proplists:get_value(file, Where) of
+        undefined -> io_lib:format("~tw:~tw/~b~n", [M, F, Arity]);
+        File -> io_lib:format("~tw:~tw/~b (~ts, line ~b)~n", [M, F, Arity, File, Line])
+    end;
+stack_line({Fun, Arity, Where}) when is_function(Fun) ->
+    {module, M} = erlang:fun_info(Fun, module),
+    stack_line({M, 'fun', Arity, Where});
+stack_line(Other) ->
+    [bounded_text(Other, 10, 200), $\n].
+
 %% @doc The reason that a worker's ERROR frame stands for, if it is one of docs/protocol.md, section
 %% 6.
 -spec worker_error(term()) ->
@@ -94,6 +121,7 @@ text(Chars) ->
     | {bad_term, binary(), term()}
     | {bad_ref, term()}
     | {bad_request, term()}
+    | {nesting_too_deep, pos_integer()}
     | {bad_reply, {unknown_error, term()}}.
 worker_error({python, #{type := T, message := M, formatted := F}} = E) when
     is_binary(T), is_binary(M), is_binary(F)
@@ -102,6 +130,7 @@ worker_error({python, #{type := T, message := M, formatted := F}} = E) when
 worker_error({bad_term, Path, Why} = E) when is_binary(Path), is_binary(Why) -> E;
 worker_error({bad_ref, Why} = E) when is_binary(Why) -> E;
 worker_error({bad_request, Why} = E) when is_binary(Why) -> E;
+worker_error({nesting_too_deep, Max} = E) when is_integer(Max), Max > 0 -> E;
 worker_error(interrupted) -> interrupted;
 worker_error(Other) -> {bad_reply, {unknown_error, Other}}.
 
@@ -137,6 +166,8 @@ sentence({bad_request, Why}) -> say("the worker did not understand the request: 
 sentence({bad_reply, Why}) -> say("the reply was refused: ~ts", [bad_reply(Why)]);
 sentence({too_large, Bytes, Max}) ->
     say("the request has ~b bytes, and max_frame allows ~b", [Bytes, Max]);
+sentence({nesting_too_deep, Max}) ->
+    say("Erlang and Python called each other more than ~b deep in one context", [Max]);
 sentence({start_failed, Failure}) -> start_failed(Failure);
 sentence({worker_down, Reason}) -> down(Reason);
 sentence({worker_exited, _, _} = Reason) -> down(Reason);

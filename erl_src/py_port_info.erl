@@ -21,6 +21,8 @@
     refs := py_port_refs:refs(),
     %% how many processes are watched
     callers := non_neg_integer(),
+    %% how many calls from Python have not ended
+    callbacks := non_neg_integer(),
     last_stop := none | map(),
     %% encoded: whoever asks decodes it
     last_error := none | {term(), binary(), integer()}
@@ -45,6 +47,7 @@ make(#{started := Started, requests := Requests, counters := Counters} = Facts) 
         in_flight => ets:info(Requests, size),
         stopping => py_port_ladder:size(maps:get(ladder, Facts)),
         callers => maps:get(callers, Facts),
+        callbacks => maps:get(callbacks, Facts),
         refs => py_port_refs:size(maps:get(refs, Facts)),
         casts_dropped => atomics:get(Counters, ?C_DROPPED),
         last_stop => maps:get(last_stop, Facts),

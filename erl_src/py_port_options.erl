@@ -7,10 +7,16 @@
 -module(py_port_options).
 
 -export([validate/1, defaults/0, config/3]).
--export_type([options/0, name/0, io_target/0]).
+-export_type([options/0, name/0, io_target/0, functions/0, send_to/0]).
 
 -type name() :: atom() | {local, atom()} | {global, term()} | {via, module(), term()}.
 -type io_target() :: logger | null | pid() | {group_leader, pid() | atom()}.
+%% What Python may call, by the name it uses. `registered': what is registered under that name when it
+%% is called.
+-type functions() :: all | #{binary() => registered | py_port_callbacks:target() | exact()}.
+-type exact() :: {exact, module(), atom(), [arity()]}.
+%% Whom Python may send to.
+-type send_to() :: any | #{given := boolean(), names := [atom()]}.
 %% Every key of {@link defaults/0}, validated.
 -type options() :: #{atom() => term()}.
 
@@ -37,6 +43,9 @@ defaults() ->
         call_timeout => infinity,
         kill_after => 2000,
         max_pending => 10000,
+        functions => all,
+        max_callbacks => 10000,
+        send_to => any,
         io => logger,
         io_rate => 1000,
         io_line => 8192,
@@ -82,6 +91,9 @@ check(Key, Ms) when
     milliseconds(Key, Ms);
 check(limits, Limits) -> limits(Limits);
 check(max_pending, N) -> integer(max_pending, N, 1, 10000000);
+check(max_callbacks, N) -> integer(max_callbacks, N, 1, 10000000);
+check(functions, Functions) -> functions(Functions);
+check(send_to, To) -> send_to(To);
 check(io_rate, N) -> integer(io_rate, N, 1, 1000000000);
 check(io_line, N) -> integer(io_line, N, 16, 1024 * 1024);
 check(max_frame, N) -> integer(max_frame, N, 1024, ?MAX_FRAME);
@@ -160,6 +172,54 @@ env_value(Name, Value) ->
         throw:{?MODULE, env, _, _} ->
             bad(env, "the value of ~tp must be text without NUL, or an integer", [Name])
     end.
+
+-spec functions(term()) -> functions().
+functions(all) -> all;
+functions(List) when length(List) >= 0 -> lists:foldl(fun function/2, #{}, List);
+functions(_) -> bad(functions, "must be all or a list of functions", []).
+
+%% The last element of a triple tells a name for a function from a function itself.
+-spec function(term(), #{binary() => term()}) -> #{binary() => term()}.
+function({Name, Fun}, Acc) when is_function(Fun, 1) ->
+    name_function(Name, {function, Fun}, Acc);
+function({M, F, Arity}, Acc) when is_atom(M), is_atom(F), is_integer(Arity) ->
+    capability({M, F, Arity}, Acc);
+function({Name, M, F}, Acc) when is_atom(M), is_atom(F) ->
+    name_function(Name, {module, M, F}, Acc);
+function(Name, Acc) when is_atom(Name); is_binary(Name); is_list(Name) ->
+    name_function(Name, registered, Acc);
+function(Other, _) ->
+    bad(functions, "~tp is not Name, {Name, Fun/1}, {Name, M, F} or {M, F, Arity}", [Other]).
+
+-spec name_function(term(), term(), #{binary() => term()}) -> #{binary() => term()}.
+name_function(Name, Target, Acc) ->
+    case py_port_callbacks:name(Name) of
+        {ok, Text} when is_map_key(Text, Acc) -> bad(functions, "~ts is there twice", [Text]);
+        {ok, Text} -> Acc#{Text => Target};
+        error -> bad(functions, "~tp is not the name of a function", [Name])
+    end.
+
+%% In Python its name is `m:f', whatever the arity.
+-spec capability(mfa(), #{binary() => term()}) -> #{binary() => term()}.
+capability({M, F, Arity} = Mfa, Acc) ->
+    Name = <<(atom_to_binary(M))/binary, $:, (atom_to_binary(F))/binary>>,
+    case maps:get(Name, Acc, {exact, M, F, []}) of
+        _ when Arity < 0; Arity > 255 -> bad(functions, "~tp has no arity", [Mfa]);
+        {exact, M, F, Arities} -> Acc#{Name => {exact, M, F, lists:usort([Arity | Arities])}};
+        _ -> bad(functions, "~ts is there twice", [Name])
+    end.
+
+-spec send_to(term()) -> send_to().
+send_to(any) -> any;
+send_to(given) -> #{given => true, names => []};
+send_to(List) when length(List) >= 0 ->
+    Wrong = [E || E <- List, not is_atom(E) orelse E =:= undefined orelse E =:= any],
+    case Wrong of
+        [] -> #{given => lists:member(given, List), names => lists:delete(given, List)};
+        [First | _] -> bad(send_to, "~tp is neither given nor the name of a process", [First])
+    end;
+send_to(_) ->
+    bad(send_to, "must be any, given, or a list of given and names of processes", []).
 
 -spec limits(term()) -> #{atom() => pos_integer()}.
 limits(Limits) when is_map(Limits) ->
@@ -256,6 +316,7 @@ config(Options, #{executable := Executable}, Extra) ->
         spin_us => maps:get(spin, Options),
         max_frame => maps:get(max_frame, Options),
         max_depth => maps:get(max_depth, Options),
+        max_callbacks => maps:get(max_callbacks, Options),
         output => #{
             rate => maps:get(io_rate, Options),
             line => maps:get(io_line, Options),

@@ -2,9 +2,9 @@
 %%
 %% A context writes and deletes its own row; this process deletes it for a context that was killed
 %% before it could. Invariant: a row whose process is dead disappears as soon as the registry has
-%% seen the process go down. When the registry ends, every context on the node is told to stop and
-%% is waited for, also those that hang below other supervisors: nothing of py_port outlives the
-%% application.
+%% seen the process go down, and after it the jobs that still ran for it. When the registry ends,
+%% every context on the node is told to stop and is waited for, also those that hang below other
+%% supervisors: nothing of py_port outlives the application.
 %% @end
 -module(py_port_registry).
 
@@ -12,7 +12,7 @@
 
 -include("py_port.hrl").
 
--export([start_link/0, incarnation/0, row/3, enter/1, leave/1, lookup/1, contexts/0]).
+-export([start_link/0, incarnation/0, row/3, enter/1, leave/1, lookup/1, is_there/1, contexts/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% How long the contexts have to stop when the application stops; a context needs at most 2 s for a
@@ -35,6 +35,7 @@ incarnation() ->
 -spec row(py_port_options:options(), py_port_start:started(), non_neg_integer()) -> #ctx{}.
 row(Options, #{port := Port, writer := Writer}, Incarnation) ->
     #{max_pending := MaxPending, max_frame := MaxFrame, call_timeout := Timeout} = Options,
+    #{send_to := SendTo} = Options,
     Counters = atomics:new(?C_SIZE, [{signed, false}]),
     ok = atomics:put(Counters, ?C_ID, ?FIRST_ID - 1),
     ok = atomics:put(Counters, ?C_DONE, ?FIRST_ID - 1),
@@ -49,8 +50,23 @@ row(Options, #{port := Port, writer := Writer}, Incarnation) ->
         incarnation = Incarnation,
         max_pending = MaxPending,
         max_frame = MaxFrame,
-        call_timeout = Timeout
+        call_timeout = Timeout,
+        functions = functions(maps:get(functions, Options)),
+        send_to = SendTo,
+        given = given(SendTo)
     }.
+
+-spec functions(py_port_options:functions()) -> all | ets:tid().
+functions(all) ->
+    all;
+functions(Functions) ->
+    Table = ets:new(py_port_granted, [{read_concurrency, true}]),
+    true = ets:insert(Table, maps:to_list(Functions)),
+    Table.
+
+-spec given(py_port_options:send_to()) -> none | ets:tid().
+given(any) -> none;
+given(_) -> ets:new(py_port_given, [public, {read_concurrency, true}]).
 
 %% @doc Called by an owner when its worker is ready. Answers with the registry's pid, which the
 %% owner watches.
@@ -78,6 +94,16 @@ lookup(Pid) ->
     catch
         %% The application is not running.
         error:badarg -> error
+    end.
+
+%% @doc A job that finds its context here after it has entered its own row is found by whoever ends
+%% the context.
+-spec is_there(pid()) -> boolean().
+is_there(Pid) ->
+    try
+        ets:member(?CONTEXTS, Pid)
+    catch
+        error:badarg -> false
     end.
 
 -spec contexts() -> [pid()].
@@ -109,9 +135,21 @@ handle_cast(_, Monitors) ->
 -spec handle_info(term(), monitors()) -> {noreply, monitors()}.
 handle_info({'DOWN', _, process, Pid, _}, Monitors) ->
     true = ets:delete(?CONTEXTS, Pid),
+    ok = end_jobs(Pid),
     {noreply, maps:remove(Pid, Monitors)};
 handle_info(_, Monitors) ->
     {noreply, Monitors}.
+
+%% Of an owner that was killed. Any other has ended its jobs itself.
+-spec end_jobs(pid()) -> ok.
+end_jobs(Owner) ->
+    lists:foreach(
+        fun(#job{pid = Pid} = Job) ->
+            true = exit(Pid, kill),
+            true = ets:delete_object(?JOBS, Job)
+        end,
+        ets:match_object(?JOBS, #job{owner = Owner, _ = '_'})
+    ).
 
 -spec terminate(term(), monitors()) -> ok.
 terminate(_Reason, Monitors) ->
@@ -126,6 +164,7 @@ wait(Monitors, _) when map_size(Monitors) =:= 0 ->
 wait(Monitors, Timer) ->
     receive
         {'DOWN', _, process, Pid, _} ->
+            ok = end_jobs(Pid),
             wait(maps:remove(Pid, Monitors), Timer);
         {timeout, Timer, stop} ->
             %% The port closes with its owner, and the launcher ends the worker when the pipes

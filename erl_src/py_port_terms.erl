@@ -21,6 +21,7 @@
 -include("py_port.hrl").
 
 -export([init/0, encode/2, decode/2, decode_plain/1, is_hostile/1, is_hostile/2, known_atoms/0]).
+-export([is_given/2]).
 -export_type([bad_reply/0, encoded/0]).
 
 %% One binary, or several when there are large ones that need not be copied.
@@ -38,8 +39,9 @@
 %% What a scan can find.
 -define(FUN, 1).
 -define(LARGE, 2).
-%% How many of the funs that were given to a context are remembered.
+%% How many of the funs that were given to a context are remembered, and of the pids.
 -define(MAX_FUNS, 10000).
+-define(MAX_PIDS, 100000).
 
 %% @doc Called once when the application starts. Also makes sure that every atom a worker may send
 %% exists.
@@ -57,18 +59,32 @@ known_atoms() ->
         [nan, infinity, neg_infinity, none, nil, undefined, null, true, false, bytes, set] ++
         [os_pid, executable, prefix, version, calls, queued, running, tasks, handles, protocol] ++
         [date, time, datetime, timedelta, decimal, uuid, complex, '$py_ref', start_failed, init] ++
+        [nesting_too_deep, call, exists, send, whereis, self, monitor, channel, inlet, take] ++
+        [try_take, close, 'receive', try_receive, try_send, info, '$py_channel', terms] ++
         [config, calls, tasks, limits, exit, text, offset, end_line, column, end_column, exceptions].
 
-%% @doc Encodes, and remembers the funs in it as given to this context.
+%% @doc Encodes, and remembers the funs in it as given to this context, and the pids if anybody will
+%% ask ({@link is_given/2}).
 -spec encode(term(), #ctx{}) -> encoded().
-encode(Term, #ctx{funs = Funs} = Ctx) ->
+encode(Term, #ctx{given = none} = Ctx) ->
+    encode_term(Term, Ctx);
+encode(Term, #ctx{given = Given, counters = Counters} = Ctx) ->
+    ok = each(fun is_pid/1, Term, fun(Pid) ->
+        remember(Pid, Given, {Counters, ?C_PIDS}, ?MAX_PIDS)
+    end),
+    encode_term(Term, Ctx).
+
+-spec encode_term(term(), #ctx{}) -> encoded().
+encode_term(Term, #ctx{funs = Funs, counters = Counters}) ->
     case scan(Term, 0) of
         0 ->
             term_to_binary(Term);
         ?LARGE ->
             term_to_iovec(Term);
         _ ->
-            ok = remember(Term, Funs, Ctx#ctx.counters),
+            ok = each(fun is_function/1, Term, fun(Fun) ->
+                remember(Fun, Funs, {Counters, ?C_FUNS}, ?MAX_FUNS)
+            end),
             term_to_iovec(Term)
     end.
 
@@ -169,58 +185,62 @@ scan_map({K, V, I}, Seen) -> scan_map(maps:next(I), scan(V, scan(K, Seen))).
 -spec unknown_fun(term(), fun((fun()) -> boolean())) -> false | {unknown, fun()}.
 unknown_fun(Term, IsKnown) ->
     try
-        each_fun(Term, fun(Fun) -> IsKnown(Fun) orelse throw({unknown, Fun}) end),
+        ok = each(fun is_function/1, Term, fun(Fun) ->
+            IsKnown(Fun) orelse throw({unknown, Fun})
+        end),
         false
     catch
         throw:{unknown, Fun} -> {unknown, Fun}
     end.
 
--spec each_fun(term(), fun((fun()) -> term())) -> ok.
-each_fun([H | T], Do) ->
-    each_fun(H, Do),
-    each_fun(T, Do);
-each_fun(T, Do) when is_tuple(T) ->
-    each_fun(tuple_to_list(T), Do);
-each_fun(M, Do) when is_map(M) ->
+-spec each(fun((term()) -> boolean()), term(), fun((term()) -> term())) -> ok.
+each(Is, [H | T], Do) ->
+    ok = each(Is, H, Do),
+    each(Is, T, Do);
+each(Is, T, Do) when is_tuple(T) ->
+    each(Is, tuple_to_list(T), Do);
+each(Is, M, Do) when is_map(M) ->
     maps:foreach(
         fun(K, V) ->
-            each_fun(K, Do),
-            each_fun(V, Do)
+            ok = each(Is, K, Do),
+            each(Is, V, Do)
         end,
         M
     );
-each_fun(Fun, Do) when is_function(Fun) ->
-    _ = Do(Fun),
-    ok;
-each_fun(_, _) ->
+each(Is, Leaf, Do) ->
+    _ = Is(Leaf) andalso Do(Leaf),
     ok.
 
-%% Funs given to a context -------------------------------------------------------------------------
+%% Funs and pids given to a context ----------------------------------------------------------------
 
-%% The table holds {Fun, N} and {N, Fun}: the newest ?MAX_FUNS of them.
--spec remember(term(), ets:tid(), atomics:atomics_ref()) -> ok.
-remember(Term, Funs, Counters) ->
-    each_fun(Term, fun(Fun) ->
-        ets:member(Funs, Fun) orelse
-            begin
-                N = atomics:add_get(Counters, ?C_FUNS, 1),
-                true = ets:insert(Funs, [{Fun, N}, {N, Fun}]),
-                forget(N - ?MAX_FUNS, Funs)
-            end
-    end).
+%% A table holds {What, N} and {N, What}: the newest ones.
+-spec remember(fun() | pid(), ets:tid(), {atomics:atomics_ref(), pos_integer()}, pos_integer()) -> true.
+remember(What, Table, {Counters, Sequence}, Max) ->
+    ets:member(Table, What) orelse
+        begin
+            N = atomics:add_get(Counters, Sequence, 1),
+            true = ets:insert(Table, [{What, N}, {N, What}]),
+            forget(N - Max, Table)
+        end.
 
 -spec forget(integer(), ets:tid()) -> true.
-forget(N, Funs) ->
-    case ets:take(Funs, N) of
-        [{_, Fun}] -> ets:delete_object(Funs, {Fun, N});
+forget(N, Table) ->
+    case ets:take(Table, N) of
+        [{_, What}] -> ets:delete_object(Table, {What, N});
         [] -> true
     end.
 
--spec is_known(fun(), ets:tid()) -> boolean().
-is_known(Fun, Funs) ->
+-spec is_known(fun() | pid(), ets:tid()) -> boolean().
+is_known(What, Table) ->
     try
-        ets:member(Funs, Fun)
+        ets:member(Table, What)
     catch
         %% The context ended after it answered, and its table with it.
         error:badarg -> false
     end.
+
+%% @doc Whether this node gave that pid to this context, inside whatever term. False where it is not
+%% remembered.
+-spec is_given(pid(), #ctx{}) -> boolean().
+is_given(_, #ctx{given = none}) -> false;
+is_given(Pid, #ctx{given = Given}) -> is_known(Pid, Given).

@@ -8,7 +8,7 @@
 
 -include("py_port_wire.hrl").
 
--export([request/5, short/2, short/3, hello/1, stream/1, kind_name/1]).
+-export([request/6, short/2, short/3, hello/1, stream/1, kind_name/1]).
 -export_type([id/0, hello/0]).
 
 -type id() :: non_neg_integer().
@@ -20,16 +20,17 @@
     report_fd := non_neg_integer()
 }.
 
-%% @doc The header of a request. `Deadline' is absolute, in nanoseconds of CLOCK_MONOTONIC.
--spec request(byte(), byte(), id(), integer() | infinity, none | binary()) -> binary().
-request(Kind, Flags, Id, infinity, none) ->
-    <<Kind, Flags, 0:16, Id:64, 0:64, 0:64>>;
-request(Kind, Flags, Id, Deadline, none) ->
-    <<Kind, Flags, 0:16, Id:64, 0:64, Deadline:64>>;
-request(Kind, Flags, Id, infinity, Trace) ->
-    request(Kind, Flags, Id, 0, Trace);
-request(Kind, Flags, Id, Deadline, Trace) ->
-    <<Kind, (Flags bor ?F_TRACE), 0:16, Id:64, 0:64, Deadline:64, (byte_size(Trace)):16,
+%% @doc The header of a request. `Deadline' is absolute, in nanoseconds of CLOCK_MONOTONIC; `Parent'
+%% is the callback that the request descends from, 0 for none.
+-spec request(byte(), byte(), id(), id(), integer() | infinity, none | binary()) -> binary().
+request(Kind, Flags, Id, Parent, infinity, none) ->
+    <<Kind, Flags, 0:16, Id:64, Parent:64, 0:64>>;
+request(Kind, Flags, Id, Parent, Deadline, none) ->
+    <<Kind, Flags, 0:16, Id:64, Parent:64, Deadline:64>>;
+request(Kind, Flags, Id, Parent, infinity, Trace) ->
+    request(Kind, Flags, Id, Parent, 0, Trace);
+request(Kind, Flags, Id, Parent, Deadline, Trace) ->
+    <<Kind, (Flags bor ?F_TRACE), 0:16, Id:64, Parent:64, Deadline:64, (byte_size(Trace)):16,
         Trace/binary>>.
 
 %% @doc Of the flags of an OUTPUT frame.
@@ -70,4 +71,6 @@ kind_name(?K_CONTROL_REPLY) -> control_reply;
 kind_name(?K_PONG) -> pong;
 kind_name(?K_ENDED) -> ended;
 kind_name(?K_OUTPUT) -> output;
+kind_name(?K_CALLBACK) -> callback;
+kind_name(?K_CALLBACK_CANCEL) -> callback_cancel;
 kind_name(Other) -> Other.

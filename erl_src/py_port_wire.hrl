@@ -19,6 +19,8 @@
 -define(K_CREDIT, 16#25).
 -define(K_STOP, 16#26).
 -define(K_DUMP, 16#27).
+-define(K_CALLBACK_OK, 16#30).
+-define(K_CALLBACK_ERROR, 16#31).
 
 %% worker to BEAM
 -define(K_HELLO, 16#40).
@@ -31,6 +33,8 @@
 -define(K_PONG, 16#54).
 -define(K_ENDED, 16#55).
 -define(K_OUTPUT, 16#60).
+-define(K_CALLBACK, 16#61).
+-define(K_CALLBACK_CANCEL, 16#62).
 
 %% request flags
 -define(F_TRACE, 16#01).

@@ -13,6 +13,10 @@ launcher is the real one. What it does is decided by the function that is called
     python(Type, Msg)  answers {python, ...}                twice()         answers twice
     big(N)             answers N bytes
     answer(Bytes)      OK with this payload                 log()           the CANCEL, RELEASE, ... seen so far
+    header()           answers {Parent, Deadline} of the request
+    call_back(Id, Deadline, Trace, Term)  sends a CALLBACK that descends from the request, and answers {Kind, Payload} of its answer
+    callback(Id, Parent, Term)  sends a CALLBACK and answers `ok`; answer_of(Id) answers {Kind, Payload} when there is one
+    cancel_callback(Id)         answers_so_far()  how many answers to CALLBACKs came
     noisy_exit(S, Text)  writes Text into its stderr pipe and exits with status S
 
 An environment variable of the configuration, FAKE_START, changes the start: silent, bad_ready, bad_version, refuse,
@@ -135,6 +139,9 @@ class Worker:
         self.objects = {}
         self.next_handle = 1
         self.log = []
+        self.answers = {}  # of CALLBACKs: id -> (kind, payload)
+        self.answer_count = 0
+        self.waiting = {}  # id of a CALLBACK -> request that waits for its answer
         self.fd = IN
         self.stopping = False
 
@@ -199,8 +206,14 @@ class Worker:
             at = 28
             if flags & 1:
                 at += 2 + struct.unpack_from(">H", frame, 28)[0]
-            deadline = struct.unpack_from(">Q", frame, 20)[0]
+            self.parent, deadline = struct.unpack_from(">QQ", frame, 12)
+            self.deadline = deadline
             self.request(kind, flags, ident, deadline, frame[at:])
+        elif kind in (0x30, 0x31):
+            self.answer_count += 1
+            self.answers.setdefault(ident, (kind, frame[12:]))
+            if ident in self.waiting:
+                self.ok(self.waiting.pop(ident), self.answers.pop(ident))
         elif kind == 0x20:
             self.log.append(("cancel", ident))
             if ident in self.sleeping:
@@ -328,6 +341,39 @@ class Worker:
 
     def do_exit(self, _ident, _flags, status):
         os._exit(status)
+
+    def do_header(self, ident, _flags):
+        self.ok(ident, (self.parent, self.deadline))
+
+    def send_callback(self, callback, parent, deadline, trace, payload):
+        head = struct.pack(">BBHQQQ", 0x61, 1 if trace else 0, 0, callback, parent, deadline)
+        self.send_raw(head + (struct.pack(">H", len(trace)) + trace if trace else b"") + payload)
+
+    def do_call_back(self, ident, _flags, callback, deadline, trace, payload):
+        self.waiting[callback] = ident
+        self.send_callback(callback, ident, deadline, trace, payload)
+
+    def do_callback(self, ident, _flags, callback, parent, payload):
+        self.send_callback(callback, parent, 0, b"", payload)
+        self.ok(ident, Atom("ok"))
+
+    def do_callbacks(self, ident, _flags, first, last, payload):
+        for callback in range(first, last + 1):
+            self.send_callback(callback, 0, 0, b"", payload)
+        self.ok(ident, Atom("ok"))
+
+    def do_answer_of(self, ident, _flags, callback):
+        if callback in self.answers:
+            self.ok(ident, self.answers.pop(callback))
+        else:
+            self.waiting[callback] = ident
+
+    def do_answers_so_far(self, ident, _flags):
+        self.ok(ident, self.answer_count)
+
+    def do_cancel_callback(self, ident, _flags, callback):
+        self.send(0x62, callback)
+        self.ok(ident, Atom("ok"))
 
     def do_noisy_exit(self, _ident, _flags, status, text):
         os.write(2, text)

@@ -75,13 +75,50 @@ bool result_is_awaited(Kind kind) { return kind == Kind::call || kind == Kind::m
 
 }  // namespace
 
+namespace {
+
+/// A nested request may run above a coroutine that stands still, or in a callback of its loop. It is a call like any other all the same, so
+/// no loop counts as running for it.
+class NoRunningLoop {
+ public:
+  NoRunningLoop(const Gil&, bool nested) {
+    if (!nested) return;
+    PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), "_asyncio");  // borrowed; not there: no loop runs
+    if (!module) return;
+    loop_ = Ref::steal(PyObject_CallMethod(module, "_get_running_loop", nullptr));
+    if (!loop_ || loop_.get() == Py_None) return;
+    set_ = Ref::steal(PyObject_GetAttrString(module, "_set_running_loop"));
+    if (set_) set(Py_None);
+  }
+  ~NoRunningLoop() {
+    if (!set_) return;
+    PyObject* raised = compat::take_raised();
+    set(loop_.get());
+    if (raised) compat::restore_raised(raised);
+  }
+  NoRunningLoop(const NoRunningLoop&) = delete;
+
+ private:
+  void set(PyObject* loop) {
+    if (!Ref::steal(PyObject_CallFunctionObjArgs(set_.get(), loop, nullptr))) PyErr_WriteUnraisable(set_.get());
+  }
+  Ref loop_;
+  Ref set_;
+};
+
+}  // namespace
+
 Executor::Executor(const Gil& gil, const Parts& parts) : parts_(parts), reply_(parts.max_frame), code_(gil) {}
 
 Executor::Outcome Executor::run(const Gil& gil, const port::Frame& frame, Place place) {
   const auto& header = frame.header;
   const CurrentCall::Scope scope(gil, parts_.current, header);
   Run request(*this);
-  Ref value = scope.entered() ? request.dispatch(gil, frame) : Ref();
+  Ref value;
+  {
+    const NoRunningLoop alone(gil, header.parent != 0);
+    if (scope.entered()) value = request.dispatch(gil, frame);
+  }
   if (in_forked_child()) end_forked_child(gil);
   if (value && result_is_awaited(header.kind) && is_awaitable(value.get())) {
     if (place.kind == Place::Kind::thread) {

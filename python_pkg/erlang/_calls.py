@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Function", "async_call", "call", "function_named"]
 
-_WARNING = ("the blocking form of an Erlang call", "'await erlang.async_call(...)'")
-
-
 def call(name: str, /, *args: object, timeout: Optional[float] = None) -> Any:
     """Call the Erlang function ``name`` and wait for its result. Any thread; the GIL is free meanwhile.
 
@@ -28,7 +25,12 @@ def call(name: str, /, *args: object, timeout: Optional[float] = None) -> Any:
     In a coroutine use :func:`async_call`: this blocks the loop, and says so in a ``RuntimeWarning``, once for each place in the code.
     """
     _check_name(name)
-    _port.warn_if_blocking(*_WARNING)
+    return _call(name, args, timeout)
+
+
+def _call(name: str, args: tuple[object, ...], timeout: Optional[float]) -> Any:
+    _port.warn_if_blocking("the blocking form of an Erlang call", "'await erlang.async_call(...)'", 4)
+    _port.waited.count += 1
     ok, value = _port.call_op("call", (name, list(args)), timeout)
     return value if ok else _port.value_of(ok, value, name)
 
@@ -61,9 +63,7 @@ class Function:
     def __call__(self, /, *args: object, timeout: Optional[float] = None, **keywords: object) -> Any:
         if keywords:
             _refuse_keywords(self.__name__, keywords)
-        _port.warn_if_blocking(*_WARNING)
-        ok, value = _port.call_op("call", (self.__name__, list(args)), timeout)
-        return value if ok else _port.value_of(ok, value, self.__name__)
+        return _call(self.__name__, args, timeout)
 
     def __repr__(self) -> str:
         return f"<erlang.Function {self.__name__}>"

@@ -45,6 +45,7 @@ class Inlet:
     def __next__(self) -> Any:
         if not self._items and not self._ended:
             _port.warn_if_blocking("reading an inlet with 'for' or next()", "'async for'")
+            _port.waited.count += 1
             self._keep(*_port.call_op("inlet", (TAKE, self._pid, BATCH), None))
         if self._items:
             return self._items.popleft()

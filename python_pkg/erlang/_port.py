@@ -10,6 +10,7 @@ Imports nothing that takes long: asyncio is looked for, not loaded.
 from __future__ import annotations
 
 import sys
+from _thread import _local
 
 from . import _erlang as _native
 from ._erlang import Atom
@@ -33,6 +34,7 @@ __all__ = [
     "start_op",
     "text",
     "value_of",
+    "waited",
     "warn_if_blocking",
 ]
 
@@ -50,8 +52,18 @@ context_loop = getattr(_native, "context_loop", _without_port)
 current = getattr(_native, "current", lambda: None)
 
 
+class _Waits(_local):
+    """Counts the times that this thread waited for Erlang, so that a stream knows whether its producer talks to Erlang."""
+
+    count = 0
+
+
+waited = _Waits()
+
+
 def ask(op: str, *args: object, timeout: Optional[float] = None) -> Any:
     """The value of an operation. Blocks this thread, without the GIL. Raises what :func:`failure` makes of an error, and ``TimeoutError``."""
+    waited.count += 1
     ok, value = call_op(op, args, timeout)
     return value if ok else value_of(ok, value)
 

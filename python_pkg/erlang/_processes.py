@@ -49,19 +49,20 @@ def _name(name: object, expected: str) -> str:
 class Monitor:
     """A process that is watched. ``pid`` is the process. Made by :func:`monitor`."""
 
-    __slots__ = ("_number", "pid")
+    __slots__ = ("_number", "_over", "pid")
 
     def __init__(self, pid: Pid) -> None:
         self.pid = pid
-        self._number = 0  # of the operation; 0 when it is over
+        self._number = 0  # of the operation; not known yet when the end is told at once, on another thread
+        self._over = False
 
     def demonitor(self) -> bool:
         """Stop watching. False when the process has ended before, or it was said already. The callback is not called from now on."""
-        number, self._number = self._number, 0
-        return number != 0 and bool(_port.cancel_op(number))
+        was_over, self._over = self._over, True
+        return not was_over and bool(_port.cancel_op(self._number))
 
     def __repr__(self) -> str:
-        return f"<erlang.Monitor of {self.pid!r}{'' if self._number else ', over'}>"
+        return f"<erlang.Monitor of {self.pid!r}{', over' if self._over else ''}>"
 
 
 def monitor(pid: Pid, callback: Callable[[Pid, Any], Any]) -> Monitor:
@@ -78,8 +79,8 @@ def monitor(pid: Pid, callback: Callable[[Pid, Any], Any]) -> Monitor:
     watch = Monitor(pid)
 
     def ended(ok: bool, answer: Any) -> None:
-        if watch._number:
-            watch._number = 0
+        if not watch._over:
+            watch._over = True
             _tell(pid, callback, loop, ok, answer)
 
     watch._number = _port.start_op(_mailbox(loop), ended, "monitor", (pid,), None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from io import IOBase
 from time import monotonic
 
-from . import _names
+from . import _names, _port
 from ._erlang import Atom
 from ._report import report
 
@@ -29,6 +29,7 @@ __all__ = ["DONE", "ITEMS", "Source", "is_source", "open_source", "run_with_inle
 ITEMS = Atom("items")
 DONE = Atom("done")
 CHUNK = 64 * 1024  # of what has `read`
+LARGEST = 65536  # items of a batch
 PROMPT = 0.001  # seconds that finished items may be held back for a fuller batch
 
 
@@ -56,7 +57,7 @@ async def _finished(result: Awaitable[Any]) -> Any:
 
 
 def _readable(result: Any) -> Any:
-    return Source(result) if hasattr(result, "__next__") or hasattr(result, "__anext__") else result
+    return Source(result, singly=True) if hasattr(result, "__next__") or hasattr(result, "__anext__") else result
 
 
 def _must_be_awaited(result: Any) -> bool:
@@ -73,13 +74,15 @@ class Source:
 
     Raises ``TypeError`` for anything else, and for str and bytes, whose items nobody wants one by one. Asynchronous kinds belong to the
     loop on which the first ``take`` ran. A Source that is dropped is closed.
+
+    ``singly``: for a synchronous producer whose next item may depend on what the reader does with this one: each batch is one item.
     """
 
     __slots__ = ("_reader", "__weakref__")
 
-    def __init__(self, producer: Any) -> None:
+    def __init__(self, producer: Any, singly: bool = False) -> None:
         self._reader: Optional[Union[SyncReader, AsyncReader]] = None
-        self._reader = _reader_of(producer)
+        self._reader = _reader_of(producer, 1 if singly else LARGEST)
 
     def take(self, max_items: int, max_bytes: int) -> Union[Batch, Coroutine[Any, Any, Batch]]:
         """``(items, [...])`` with at least one item, or ``done`` (both atoms): at once, or as a coroutine for an asynchronous producer.
@@ -107,14 +110,14 @@ class Source:
             self._reader.abandon()
 
 
-def _reader_of(producer: Any) -> Union[SyncReader, AsyncReader]:
+def _reader_of(producer: Any, largest: int) -> Union[SyncReader, AsyncReader]:
     if isinstance(producer, (str, bytes, bytearray)):
         raise TypeError(f"a {type(producer).__name__} is no stream; return [it] for a stream of one item")
     read = getattr(producer, "read1", None) or getattr(producer, "read", None)  # read1: what is there, without waiting for all of a chunk
     if callable(read):
         if _is_async(read):
             return _async_reader(_async_chunks(read), lambda: _close(producer))
-        return SyncReader(_chunks(read), lambda: _close(producer))
+        return SyncReader(_chunks(read), lambda: _close(producer), largest)
     if hasattr(producer, "__anext__") or hasattr(producer, "__aiter__"):
         iterator = producer.__aiter__() if hasattr(producer, "__aiter__") else producer
         return _async_reader(iterator, lambda: _close(iterator, "aclose"))
@@ -122,7 +125,7 @@ def _reader_of(producer: Any) -> Union[SyncReader, AsyncReader]:
         items = iter(producer)
     except TypeError:
         raise TypeError(f"a {type(producer).__name__} is no stream: no generator, no iterator, no iterable, nothing with read()") from None
-    return SyncReader(items, lambda: _close(items))
+    return SyncReader(items, lambda: _close(items), largest)
 
 
 def _async_reader(items: Any, close: Callable[[], Any]) -> AsyncReader:
@@ -162,12 +165,14 @@ class SyncReader:
     """Batches of a synchronous iterator, which decides itself how long its next item takes.
 
     A batch begins with one item and doubles while that takes less than PROMPT; an item that takes longer ends its batch and starts again
-    with one. So a producer that pauses holds back at most as many items as it produced quickly just before.
+    with one. So a producer that pauses holds back at most as many items as it produced quickly just before. A producer that waits for
+    Erlang while it makes an item gives one at a time: what it waits for may be its own reader.
     """
 
-    def __init__(self, items: Iterator[Any], close: Callable[[], object]) -> None:
+    def __init__(self, items: Iterator[Any], close: Callable[[], object], largest: int) -> None:
         self._items = items
         self._close = close
+        self._largest = largest
         self._batch = 1
         self._ready: list[Any] = []  # taken out of the iterator by a take that was interrupted
         self._error: Optional[BaseException] = None
@@ -196,13 +201,14 @@ class SyncReader:
 
     def _fill(self, max_items: int, max_bytes: int) -> None:
         ready, limit, size, slow = self._ready, min(self._batch, max_items), 0, False
+        waits = _port.waited.count
         began = before = now = monotonic()
         try:
             for item in self._items:
                 ready.append(item)
                 size += size_of(item)
                 now = monotonic()
-                slow = now - before > PROMPT
+                slow = now - before > PROMPT or waits != _port.waited.count
                 if slow or len(ready) >= limit or size >= max_bytes or now - began > PROMPT:
                     break
                 before = now
@@ -214,7 +220,7 @@ class SyncReader:
         if slow:
             self._batch = 1
         elif now - began < PROMPT and len(ready) >= limit:
-            self._batch = min(self._batch * 2, 65536)
+            self._batch = min(self._batch * 2, self._largest)
 
     def close(self) -> None:
         self._ready, self._error = [], None

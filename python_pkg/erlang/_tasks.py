@@ -35,10 +35,12 @@ def spawn_task(coro: Coroutine[Any, Any, T], *, name: Optional[str] = None) -> U
         raise TypeError(f"a coroutine is expected, not {type(coro).__name__}: call the coroutine function")
     if _port.running_loop() is not None:
         return _started(coro, name)
+    starter = _as_task(coro, name)
     try:
-        return asyncio.run_coroutine_threadsafe(_as_task(coro, name), _port.context_loop())
+        return asyncio.run_coroutine_threadsafe(starter, _port.context_loop())
     except BaseException:
-        coro.close()  # else Python complains, elsewhere and later, that it was never awaited
+        starter.close()  # else Python complains, elsewhere and later, that they were never awaited
+        coro.close()
         raise
 
 

@@ -1,0 +1,146 @@
+"""Tasks that go on by themselves, sleeping, and what the call at hand brought along."""
+
+import asyncio
+import concurrent.futures
+import gc
+import threading
+import time
+
+import pytest
+
+import erlang
+
+
+async def give(value):
+    await asyncio.sleep(0)
+    return value
+
+
+async def fail():
+    raise ValueError("oh")
+
+
+def test_in_a_loop_it_is_a_task_of_that_loop(node):
+    async def main():
+        task = erlang.spawn_task(give(5), name="mine")
+        assert isinstance(task, asyncio.Task) and task.get_name() == "mine" and task.get_loop() is asyncio.get_running_loop()
+        return await task
+
+    assert asyncio.run(main()) == 5
+
+
+def test_elsewhere_it_runs_on_the_contexts_loop(node):
+    async def where():
+        return asyncio.get_running_loop(), threading.current_thread(), asyncio.current_task().get_name()
+
+    handle = erlang.spawn_task(where(), name="mine")
+    assert isinstance(handle, concurrent.futures.Future)
+    assert handle.result(10) == (node.context_loop(), node._the_context().thread, "mine")
+    results = []
+    thread = threading.Thread(target=lambda: results.append(erlang.spawn_task(give(6)).result(10)))
+    thread.start()
+    thread.join()
+    assert results == [6]
+
+
+def test_failures_are_printed_with_the_name_at_once(node, capsys):
+    async def main():
+        task = erlang.spawn_task(fail(), name="in the loop")
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+        assert "task 'in the loop' failed:\nTraceback" in capsys.readouterr().err
+
+    asyncio.run(main())
+    handle = erlang.spawn_task(fail(), name="from outside")
+    with pytest.raises(ValueError):
+        handle.result(10)
+    asyncio.run_coroutine_threadsafe(give(0), node.context_loop()).result(10)
+    printed = capsys.readouterr().err
+    assert printed.count("task 'from outside' failed:") == 1 and printed.endswith("ValueError: oh\n")
+
+
+def test_a_cancelled_task_is_no_failure(node, capsys):
+    handle = erlang.spawn_task(asyncio.sleep(60))
+    handle.cancel()
+    ended = threading.Event()
+
+    async def wait_for_it():
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+        ended.set()
+
+    asyncio.run_coroutine_threadsafe(wait_for_it(), node.context_loop()).result(10)
+    assert ended.is_set() and capsys.readouterr().err == ""
+
+
+def test_a_task_is_kept_alive(node):
+    async def main():
+        done = []
+
+        async def waits():
+            await asyncio.get_running_loop().create_future() if not done else None
+
+        future = asyncio.get_running_loop().create_future()
+
+        async def held_by_nobody():
+            await future
+            done.append(1)
+
+        erlang.spawn_task(held_by_nobody())
+        await asyncio.sleep(0)
+        gc.collect()
+        future.set_result(None)
+        await asyncio.sleep(0.001)
+        assert done == [1]
+
+    asyncio.run(main())
+
+
+def test_only_coroutines_are_accepted(node):
+    with pytest.raises(TypeError, match="call the coroutine function"):
+        erlang.spawn_task(give)
+
+
+def test_without_a_port_it_says_so_and_leaves_no_coroutine_behind(recwarn):
+    with pytest.raises(RuntimeError, match="no Erlang"):
+        erlang.spawn_task(give(1))
+    gc.collect()
+    assert not recwarn.list
+
+
+def test_sleep_blocks_or_awaits():
+    before = time.monotonic()
+    assert erlang.sleep(0.01) is None
+    assert time.monotonic() - before >= 0.01
+
+    async def main():
+        ticks = []
+        asyncio.get_running_loop().call_soon(ticks.append, 1)
+        await erlang.sleep(0.01)
+        return ticks
+
+    assert asyncio.run(main()) == [1]
+
+
+def test_deadline_and_remaining(node):
+    assert erlang.deadline() is None and erlang.remaining() is None
+    node.set_call()
+    assert erlang.deadline() is None and erlang.remaining() is None
+    node.set_call(deadline=time.monotonic_ns() + 10 * 10**9)
+    assert 9 < erlang.remaining() <= 10 and 9 < erlang.deadline() - time.monotonic() <= 10
+    node.set_call(deadline=1)
+    assert erlang.deadline() == 1e-9 and erlang.remaining() == 0.0
+
+
+def test_trace_context(node):
+    assert erlang.trace_context() is None
+    node.set_call()
+    assert erlang.trace_context() is None
+    node.set_call(trace="00-ab-cd-01")
+    assert erlang.trace_context() == {"traceparent": "00-ab-cd-01"}
+    node.set_call(trace="00-ab-cd-01\nvendor=1,other=2")
+    assert erlang.trace_context() == {"traceparent": "00-ab-cd-01", "tracestate": "vendor=1,other=2"}
+
+
+def test_without_a_port_there_is_no_call_at_hand():
+    assert erlang.deadline() is None and erlang.remaining() is None and erlang.trace_context() is None

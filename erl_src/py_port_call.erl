@@ -388,7 +388,7 @@ deadline(Ms) -> os:perf_counter(nanosecond) + Ms * 1000000.
 
 %% Answers -----------------------------------------------------------------------------------------
 
--spec answer(ok | error | ref | ended | timeout | down, term(), #ctx{}) -> result().
+-spec answer(ok | error | ref | ended | timeout | cancelled | down, term(), #ctx{}) -> result().
 answer(ok, Payload, C) ->
     case py_port_terms:decode(Payload, C) of
         {ok, _} = Ok -> Ok;
@@ -408,6 +408,8 @@ answer(ended, _, _) ->
     {error, {worker_down, stopped}};
 answer(timeout, _, _) ->
     {error, timeout};
+answer(cancelled, _, _) ->
+    {error, cancelled};
 answer(down, Reason, _) ->
     {error, {worker_down, Reason}}.
 

@@ -379,10 +379,10 @@ unpacked(Do, Who, Payload, #reader{slots = Slots, context = C, waiting = Waiting
 %% @doc Of an encoded batch.
 -spec unpack(binary(), #ctx{}) -> {ok, [term(), ...]} | {error, py_port_error:reason()}.
 unpack(Payload, C) ->
-    case py_port_terms:decode(Payload, C) of
+    case py_port_call:answer(ok, Payload, C) of
         {ok, {items, [_ | _] = Items}} when length(Items) > 0 -> {ok, Items};
         {ok, Other} -> {error, {bad_reply, Other}};
-        {error, Why} -> py_port_call:refused(py_port_terms:is_hostile(Why, C), Why, C)
+        {error, _} = Error -> Error
     end.
 
 -spec given(py_port_stream_slots:batch(), #reader{}) -> #reader{}.

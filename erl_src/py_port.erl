@@ -18,9 +18,13 @@
 -export([eval/2, eval/3, eval/4, exec/2, exec/3, exec/4]).
 -export([call_method/4, call_method/5, call_method/6, getattr/3, getattr/4]).
 -export([to_term/1, to_term/2, release/1, give_away/2]).
+-export([async_call/4, async_call/5, await/1, await/2, cancel/1, gather/1]).
+-export([stream/4, stream/5, next/1, next/2, fold/3, foreach/2, to_list/1, active/2, close/1]).
+-export([open_stream/4, open_stream/5, push/2, push/3, finish/1, abort/2, result/1, result/2]).
 -export([register_function/2, register_function/3, unregister_function/1, caller/0]).
 -export([interrupt/1, ping/1, ping/2, info/1, format_error/1]).
 -export_type([context/0, options/0, environment/0, callable/0, call_options/0, name/0, ref/0, reason/0]).
+-export_type([handle/0, async_options/0, stream/0, stream_options/0]).
 
 -type context() :: py_port_names:context().
 %% A name in Python: `math', `<<"os.path">>', "json".
@@ -28,7 +32,19 @@
 -type reason() :: py_port_error:reason().
 %% Stands for a Python object that stays in the worker.
 -opaque ref() :: py_port_call:ref().
--type call_options() :: #{timeout => timeout(), return => term | ref, trace => binary()}.
+-type call_options() :: #{
+    timeout => timeout(),
+    return => term | ref,
+    %% W3C traceparent, or traceparent LF tracestate
+    trace => binary(),
+    %% in the worker's pool of threads, while its loop goes on
+    thread => boolean()
+}.
+%% Stands for the outcome of an asynchronous call.
+-opaque handle() :: py_port_async:handle().
+-type async_options() :: py_port_async:options().
+-type stream() :: py_port_stream:stream().
+-type stream_options() :: py_port_stream:options().
 -type environment() :: #{atom() | binary() | string() => binary() | string() | integer()}.
 %% What Python may call: a registered function by its name, a fun or function for this context alone
 %% (called with the list of arguments), or one function of a module, which is `<<"m:f">>' in Python.
@@ -186,6 +202,150 @@ exec(Ctx, Code, Locals) ->
 -spec exec(context(), unicode:chardata(), map(), call_options()) -> ok | {error, reason()}.
 exec(Ctx, Code, Locals, Opts) ->
     py_port_call:exec(Ctx, Code, Locals, Opts).
+
+%% Asynchronous calls ------------------------------------------------------------------------------
+
+%% @equiv async_call(Ctx, Module, Function, Args, #{})
+-spec async_call(context(), name(), name(), [term()]) -> handle() | {error, reason()}.
+async_call(Ctx, Module, Function, Args) ->
+    py_port_async:async_call(Ctx, Module, Function, Args).
+
+%% @doc Calls a Python function and returns at once. The caller gets its outcome as one message,
+%% `{py_port_reply, Handle, {ok, Value} | {error, Reason}}', which {@link await/1} and {@link
+%% gather/1} wait for, or which a `handle_info/2' takes. Coroutines run as tasks of the context's
+%% loop, all at the same time; with `thread => true' a blocking function runs in a thread. Keyword
+%% arguments are the option `kwargs'. When the caller dies the call is cancelled.
+%%
+%% An error is returned only for arguments that could never be sent; everything else, also
+%% `overloaded', is an outcome. If the process of the context itself is killed, the message is
+%% `{'DOWN', element(2, Handle), process, _, Reason}'.
+-spec async_call(context(), name(), name(), [term()], async_options()) ->
+    handle() | {error, reason()}.
+async_call(Ctx, Module, Function, Args, Opts) ->
+    py_port_async:async_call(Ctx, Module, Function, Args, Opts).
+
+%% @equiv await(Handle, infinity)
+-spec await(handle() | {error, reason()}) -> {ok, term()} | {error, reason()}.
+await(Handle) ->
+    py_port_async:await(Handle).
+
+%% @doc Waits for the outcome; for the process that made the call, once. After `{error, timeout}' of
+%% the wait itself the call goes on, and can be awaited again. An error in place of a handle is
+%% itself the outcome.
+-spec await(handle() | {error, reason()}, timeout()) -> {ok, term()} | {error, reason()}.
+await(Handle, Timeout) ->
+    py_port_async:await(Handle, Timeout).
+
+%% @doc Stops the call, from any process. Its outcome is then `{error, cancelled}', unless it had
+%% another already. A coroutine gets `CancelledError', and its `finally' blocks run.
+-spec cancel(handle() | {error, reason()}) -> ok | {error, reason()}.
+cancel(Handle) ->
+    py_port_async:cancel(Handle).
+
+%% @doc Waits for all of them: their outcomes, in the order of the list.
+-spec gather([handle() | {error, reason()}]) ->
+    [{ok, term()} | {error, reason()}] | {error, reason()}.
+gather(Handles) ->
+    py_port_async:gather(Handles).
+
+%% Streams -----------------------------------------------------------------------------------------
+
+%% @equiv stream(Ctx, Module, Function, Args, #{})
+-spec stream(context(), name(), name(), [term()]) -> {ok, stream()} | {error, reason()}.
+stream(Ctx, Module, Function, Args) ->
+    py_port_stream:stream(Ctx, Module, Function, Args).
+
+%% @doc Calls a Python function and reads what it returns item by item: a generator, an asynchronous
+%% one, any iterator or iterable, an open file. Nothing is produced before it is wanted, and at most
+%% two batches ahead; when the caller dies or closes the stream, the generator is closed.
+-spec stream(context(), name(), name(), [term()], stream_options()) ->
+    {ok, stream()} | {error, reason()}.
+stream(Ctx, Module, Function, Args, Opts) ->
+    py_port_stream:stream(Ctx, Module, Function, Args, Opts).
+
+%% @equiv next(Stream, infinity)
+-spec next(stream()) -> {ok, term()} | done | {error, reason()}.
+next(Stream) ->
+    py_port_stream:next(Stream).
+
+%% @doc The next item. The end is told once, as `done' or as the error that Python raised, after the
+%% items before it; then it is `{error, closed}'. After `{error, timeout}' the stream goes on.
+-spec next(stream(), timeout()) -> {ok, term()} | done | {error, reason()}.
+next(Stream, Timeout) ->
+    py_port_stream:next(Stream, Timeout).
+
+%% @doc `Fun(Item, Acc)' for every item that is left.
+-spec fold(fun((term(), Acc) -> Acc), Acc, stream()) -> {ok, Acc} | {error, reason()}.
+fold(Fun, Acc, Stream) ->
+    py_port_stream:fold(Fun, Acc, Stream).
+
+%% @doc `Fun(Item)' for every item that is left.
+-spec foreach(fun((term()) -> term()), stream()) -> ok | {error, reason()}.
+foreach(Fun, Stream) ->
+    py_port_stream:foreach(Fun, Stream).
+
+%% @doc All items that are left.
+-spec to_list(stream()) -> {ok, [term()]} | {error, reason()}.
+to_list(Stream) ->
+    py_port_stream:to_list(Stream).
+
+%% @doc Asks for `N' batches as messages to the process that opened the stream: `{py_port_stream,
+%% Stream, {data, Items}}' as they come, then `{py_port_stream, Stream, passive}', or at the end
+%% `{py_port_stream, Stream, done | {error, Reason}}'.
+-spec active(stream(), pos_integer()) -> ok | {error, reason()}.
+active(Stream, N) ->
+    py_port_stream:active(Stream, N).
+
+%% @doc Closes the generator in Python and waits for its `finally' blocks, five seconds at most.
+-spec close(stream()) -> ok | {error, reason()}.
+close(Stream) ->
+    py_port_stream:close(Stream).
+
+%% @equiv open_stream(Ctx, Module, Function, Args, #{})
+-spec open_stream(context(), name(), name(), [term()]) -> {ok, stream()} | {error, reason()}.
+open_stream(Ctx, Module, Function, Args) ->
+    py_port_stream:open_stream(Ctx, Module, Function, Args).
+
+%% @doc Calls a Python function with an iterator (and asynchronous iterator) as its first argument,
+%% over what is pushed into the stream. If the function is a generator or returns an iterator, the
+%% stream can be read like any other; else {@link result/1} has what it returned. When the caller
+%% dies, the iteration in Python raises.
+-spec open_stream(context(), name(), name(), [term()], stream_options()) ->
+    {ok, stream()} | {error, reason()}.
+open_stream(Ctx, Module, Function, Args, Opts) ->
+    py_port_stream:open_stream(Ctx, Module, Function, Args, Opts).
+
+%% @equiv push(Stream, Item, infinity)
+-spec push(stream(), term()) -> ok | {error, reason()}.
+push(Stream, Item) ->
+    py_port_stream:push(Stream, Item).
+
+%% @doc Waits while Python is 64 items or 1 MiB behind (options `buffer_items', `buffer_bytes').
+%% `{error, busy}': that lasted for `Timeout' ms, and nothing was pushed. `{error, closed}': Python
+%% does not want more, or there was to be no more.
+-spec push(stream(), term(), timeout()) -> ok | {error, reason()}.
+push(Stream, Item, Timeout) ->
+    py_port_stream:push(Stream, Item, Timeout).
+
+%% @doc There is no more to push: the iteration in Python ends after what there is.
+-spec finish(stream()) -> ok | {error, reason()}.
+finish(Stream) ->
+    py_port_stream:finish(Stream).
+
+%% @doc The iteration in Python raises, with this reason; what it has not read is dropped.
+-spec abort(stream(), term()) -> ok | {error, reason()}.
+abort(Stream, Reason) ->
+    py_port_stream:abort(Stream, Reason).
+
+%% @equiv result(Stream, infinity)
+-spec result(stream()) -> {ok, term()} | {error, reason()}.
+result(Stream) ->
+    py_port_stream:result(Stream).
+
+%% @doc What the function of {@link open_stream/4} returned, once.
+-spec result(stream(), timeout()) -> {ok, term()} | {error, reason()}.
+result(Stream, Timeout) ->
+    py_port_stream:result(Stream, Timeout).
 
 %% Object references -------------------------------------------------------------------------------
 

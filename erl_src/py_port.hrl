@@ -70,7 +70,7 @@
 -define(C_FUNS, 17).
 %% Casts that were dropped because the context was overloaded.
 -define(C_DROPPED, 25).
-%% 1 from the moment the context was asked to stop.
+%% 1 from the moment the context was asked to stop, 2 from when its last answers are given out.
 -define(C_DRAINING, 33).
 %% Ids that are done with. The last id minus this is how many requests are outstanding, or a little
 %% more: a caller that is killed between taking an id and entering its request leaves it for ever,
@@ -96,9 +96,20 @@
     caller :: pid() | none | '_' | '$2',
     %% CLOCK_MONOTONIC in nanoseconds. `infinity' is greater than every integer
     deadline :: integer() | infinity | '_' | '$2' | '$3',
-    %% {ref, Holder}: the value stays in the worker; control: ping, interrupt, status
-    kind :: term | {ref, pid()} | cast | control | '_' | '$4',
+    %% {ref, Holder}: the value stays in the worker; async and async_ref: the alias gets one message
+    %% {py_port_reply, Handle, Result}; control: ping, interrupt, status
+    kind :: term | {ref, pid()} | async | {async_ref, pid()} | cast | control | '_' | '$4',
     %% what was asked for, for reports
     module :: term(),
     function :: term()
+}).
+
+%% How one request is made: the options of a call.
+-record(how, {
+    timeout :: timeout(),
+    flags = 0 :: byte(),
+    kind = term :: term | {ref, pid()},
+    trace = none :: none | binary(),
+    %% in the worker's pool of threads
+    thread = false :: boolean()
 }).

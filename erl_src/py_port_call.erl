@@ -22,28 +22,28 @@
 -include("py_port.hrl").
 -include("py_port_wire.hrl").
 
+-import(py_port_args, [how/2, name/2, args/1, kwargs/1, text/2, bad/2]).
+
 -export([call/6, cast/5, eval/4, exec/4, call_method/6, getattr/4, to_term/2]).
 -export([release/1, give_away/2]).
 %% for py_port_control
 -export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1, refused/3]).
+%% for py_port_async, which waits in another way, and py_port_courier
+-export([request/5, prepare/4, launch/3, answer/3, own_ref/2]).
 -export_type([options/0, ref/0]).
 
 -type options() :: #{
     %% {ref, Pid}: for a caller on another node, who is to hold it
     timeout => timeout(),
     return => term | ref | {ref, pid()},
-    trace => binary()
+    trace => binary(),
+    %% in the worker's pool of threads
+    thread => boolean()
 }.
 -type ref() :: {'$py_ref', pid(), non_neg_integer(), non_neg_integer()}.
+%% The callback that a request descends from (0: none), and the deadline that holds then.
+-type lineage() :: {py_port_wire:id(), integer() | infinity}.
 -type result() :: {ok, term()} | {error, py_port_error:reason()}.
-%% How one request is made.
--record(how, {
-    timeout :: timeout(),
-    flags = 0 :: byte(),
-    kind = term :: term | {ref, pid()},
-    trace = none :: none | binary()
-}).
-
 -define(REGISTERED, {?MODULE, registered}).
 
 %% Requests ----------------------------------------------------------------------------------------
@@ -54,13 +54,23 @@ call(Context, Module, Function, Args, Kwargs, Opts) ->
         case find(Context) of
             #ctx{} = C ->
                 How = how(Opts, C),
-                M = name(module, Module),
-                F = name(function, Function),
-                run(C, ?K_CALL, {M, F, args(Args), kwargs(Kwargs)}, M, F, How);
+                {Term, M, F} = request(Module, Function, Args, Kwargs, How),
+                run(C, ?K_CALL, Term, M, F, How);
             {remote, Node, There} ->
                 remote(Node, call, [There, Module, Function, Args, Kwargs], Opts)
         end
     end).
+
+%% @doc The term of a CALL, and what it is called in reports.
+-spec request(term(), term(), term(), term(), #how{}) -> {tuple(), atom() | binary(), atom() | binary()}.
+request(Module, Function, Args, Kwargs, #how{thread = InThread}) ->
+    M = name(module, Module),
+    F = name(function, Function),
+    Checked = {M, F, args(Args), kwargs(Kwargs)},
+    case InThread of
+        false -> {Checked, M, F};
+        true -> {{'erlang._threads', run, tuple_to_list(Checked), #{}}, M, F}
+    end.
 
 -spec eval(term(), term(), term(), term()) -> result().
 eval(Context, Code, Locals, Opts) ->
@@ -203,17 +213,13 @@ dropped_cast(_, _) ->
 %% The hot path ------------------------------------------------------------------------------------
 
 -spec run(#ctx{}, byte(), term(), term(), term(), #how{}) -> result().
-run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, trace = Trace}) ->
-    #ctx{pid = Owner, requests = Requests, counters = Counters} = C,
-    Payload = payload(Term, C),
-    ok = registered(C),
-    {_, Deadline} = Lineage = py_port_lineage:inherit(C, deadline(Timeout)),
-    Id = atomics:add_get(Counters, ?C_ID, 1),
-    is_overloaded(Id, C) andalso fail(overloaded),
-    Frame = frame(Code, Flags, Id, Lineage, Trace, Payload),
+run(#ctx{pid = Owner, requests = Requests} = C, Code, Term, M, F, How) ->
+    #how{timeout = Timeout, kind = Kind} = How,
+    {Id, {_, Deadline} = Lineage, Frame} = prepare(C, Code, Term, How),
     Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
-    case
-        enter(C, #request{
+    ok = launch(
+        C,
+        #request{
             id = Id,
             alias = Alias,
             caller = self(),
@@ -221,14 +227,9 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, tra
             kind = Kind,
             module = M,
             function = F
-        })
-    of
-        true ->
-            write(C, Deadline, Frame);
-        false ->
-            true = erlang:demonitor(Alias, [flush]),
-            gone()
-    end,
+        },
+        Frame
+    ),
     receive
         {Alias, Tag, Answer} -> answer(Tag, Answer, C);
         {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
@@ -250,10 +251,34 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, flags = Flags, kind = Kind, tra
     end.
 
 %% A deadline that was inherited may be nearer than the timeout.
--spec wait({py_port_wire:id(), integer() | infinity}, timeout()) -> timeout().
+-spec wait(lineage(), timeout()) -> timeout().
 wait({0, _}, Timeout) -> Timeout;
 wait({_, infinity}, Timeout) -> Timeout;
 wait({_, Deadline}, _) -> max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000).
+
+%% Everything that can go wrong before the request has a row.
+-spec prepare(#ctx{}, byte(), term(), #how{}) ->
+    {py_port_wire:id(), lineage(), iodata()}.
+prepare(#ctx{counters = Counters} = C, Code, Term, How) ->
+    #how{timeout = Timeout, flags = Flags, trace = Trace} = How,
+    Payload = payload(Term, C),
+    ok = registered(C),
+    Lineage = py_port_lineage:inherit(C, deadline(Timeout)),
+    Id = atomics:add_get(Counters, ?C_ID, 1),
+    is_overloaded(Id, C) andalso fail(overloaded),
+    {Id, Lineage, frame(Code, Flags, Id, Lineage, Trace, Payload)}.
+
+%% Enters the row and writes the frame. The row's alias is a monitor of the owner.
+-spec launch(#ctx{}, #request{}, iodata()) -> ok.
+launch(C, #request{alias = Alias, deadline = Deadline} = Row, Frame) ->
+    case enter(C, Row) of
+        true ->
+            _ = write(C, Deadline, Frame),
+            ok;
+        false ->
+            true = erlang:demonitor(Alias, [flush]),
+            gone()
+    end.
 
 -spec payload(term(), #ctx{}) -> py_port_terms:encoded().
 payload(Term, #ctx{max_frame = Max} = C) ->
@@ -269,8 +294,7 @@ payload(Term, #ctx{max_frame = Max} = C) ->
     end.
 
 %% One binary is cheaper to write than two, unless it is large.
--spec frame(byte(), byte(), py_port_wire:id(), Lineage, none | binary(), Payload) -> iodata() when
-    Lineage :: {py_port_wire:id(), integer() | infinity},
+-spec frame(byte(), byte(), py_port_wire:id(), lineage(), none | binary(), Payload) -> iodata() when
     Payload :: py_port_terms:encoded().
 frame(Kind, Flags, Id, {Parent, infinity}, none, Payload) when is_binary(Payload) ->
     <<Kind, Flags, 0:16, Id:64, Parent:64, 0:64, Payload/binary>>;
@@ -364,7 +388,7 @@ deadline(Ms) -> os:perf_counter(nanosecond) + Ms * 1000000.
 
 %% Answers -----------------------------------------------------------------------------------------
 
--spec answer(ok | error | ref | ended | timeout | down, term(), #ctx{}) -> result().
+-spec answer(ok | error | ref | ended | timeout | cancelled | down, term(), #ctx{}) -> result().
 answer(ok, Payload, C) ->
     case py_port_terms:decode(Payload, C) of
         {ok, _} = Ok -> Ok;
@@ -384,6 +408,8 @@ answer(ended, _, _) ->
     {error, {worker_down, stopped}};
 answer(timeout, _, _) ->
     {error, timeout};
+answer(cancelled, _, _) ->
+    {error, cancelled};
 answer(down, Reason, _) ->
     {error, {worker_down, Reason}}.
 
@@ -449,7 +475,7 @@ find(Context) ->
         #ctx{counters = Counters} = C ->
             case atomics:get(Counters, ?C_DRAINING) of
                 0 -> C;
-                1 -> stopped(C)
+                _ -> stopped(C)
             end;
         Remote ->
             Remote
@@ -512,67 +538,3 @@ fail(Reason) ->
 gone() ->
     _ = erase(?REGISTERED),
     fail({worker_down, noproc}).
-
--spec bad(atom(), unicode:chardata()) -> no_return().
-bad(Which, Why) ->
-    fail({bad_argument, Which, py_port_error:text(Why)}).
-
--spec how(term(), #ctx{}) -> #how{}.
-how(Opts, #ctx{call_timeout = Timeout}) when Opts =:= #{} ->
-    #how{timeout = Timeout};
-how(Opts, #ctx{call_timeout = Timeout}) when is_map(Opts) ->
-    maps:fold(fun how/3, #how{timeout = Timeout}, Opts);
-how(_, _) ->
-    bad(options, "must be a map").
-
--spec how(term(), term(), #how{}) -> #how{}.
-how(timeout, infinity, How) ->
-    How#how{timeout = infinity};
-how(timeout, Ms, How) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff ->
-    How#how{timeout = Ms};
-how(timeout, _, _) ->
-    bad(timeout, "must be milliseconds or infinity");
-how(return, term, How) ->
-    How;
-how(return, ref, How) ->
-    How#how{flags = ?F_RETURN_REF, kind = {ref, self()}};
-how(return, {ref, Holder}, How) when is_pid(Holder) ->
-    How#how{flags = ?F_RETURN_REF, kind = {ref, Holder}};
-how(return, _, _) ->
-    bad(return, "must be term or ref");
-how(trace, Trace, How) when is_binary(Trace), byte_size(Trace) =< 8192 ->
-    How#how{trace = Trace};
-how(trace, _, _) ->
-    bad(trace, "must be a binary: a W3C traceparent");
-how(Key, _, _) ->
-    bad(options, io_lib:format("there is no option ~tp", [Key])).
-
--spec name(atom(), term()) -> atom() | binary().
-name(_, Name) when is_atom(Name) -> Name;
-name(_, Name) when is_binary(Name) -> Name;
-name(Which, Name) when is_list(Name), Name =/= [] ->
-    try unicode:characters_to_binary(Name) of
-        Text when is_binary(Text) -> Text;
-        _ -> bad(Which, "is not valid Unicode text")
-    catch
-        error:badarg -> bad(Which, "must be an atom, a binary or a string")
-    end;
-name(Which, _) ->
-    bad(Which, "must be an atom, a binary or a string").
-
--spec args(term()) -> [term()].
-args(Args) when length(Args) >= 0 -> Args;
-args(_) -> bad(args, "must be a proper list").
-
--spec kwargs(term()) -> map().
-kwargs(Kwargs) when is_map(Kwargs) -> Kwargs;
-kwargs(_) -> bad(kwargs, "must be a map").
-
--spec text(atom(), term()) -> binary().
-text(Which, Text) ->
-    try unicode:characters_to_binary(Text) of
-        Bin when is_binary(Bin) -> Bin;
-        _ -> bad(Which, "is not valid Unicode text")
-    catch
-        error:badarg -> bad(Which, "must be text: a binary, a string or iodata")
-    end.

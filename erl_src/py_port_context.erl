@@ -42,6 +42,8 @@
     forwarded = 0 :: non_neg_integer(),
     writer :: pid(),
     io :: pid(),
+    %% delivers the answers of asynchronous requests
+    courier :: pid(),
     parent :: pid(),
     registry :: reference(),
     callers :: ets:tid(),
@@ -144,6 +146,7 @@ state(Parent, Options, Incarnation, Started) ->
         frame_limit = MaxFrame + ?HEADER_SLACK,
         writer = Writer,
         io = Io,
+        courier = py_port_courier:start_link(Row),
         parent = Parent,
         registry = erlang:monitor(process, Registry),
         callers = Row#ctx.callers,
@@ -216,6 +219,10 @@ answer(Tag, Id, Payload, #s{requests = Requests, counters = Counters} = S) ->
             Alias ! {Alias, ok, Payload},
             ok = atomics:add(Counters, ?C_DONE, 1),
             forwarded(byte_size(Payload), S);
+        [#request{kind = async} = Row] when Tag =:= ok ->
+            ok = reply(ok, Payload, Row, S),
+            ok = atomics:add(Counters, ?C_DONE, 1),
+            forwarded(byte_size(Payload), S);
         [Row] ->
             ok = atomics:add(Counters, ?C_DONE, 1),
             loop(answer_other(Tag, Payload, Row, S));
@@ -238,20 +245,20 @@ answer_other(control, Payload, #request{kind = control, alias = Alias}, S) ->
     S;
 answer_other(Tag, _, #request{kind = Kind, id = Id}, S) when Tag =:= control; Kind =:= control ->
     broken({wrong_kind_of_answer, Id}, S);
-answer_other(ref, Handle, #request{kind = {ref, _}, state = State}, S) when State > 0 ->
+answer_other(ref, Handle, #request{kind = {_, _}, state = State}, S) when State > 0 ->
     %% The caller has left; its `expired' is on the way and will find nothing to stop.
     release_frame(Handle, S);
-answer_other(ref, Handle, #request{kind = {ref, Holder}, alias = Alias}, #s{refs = Refs} = S) ->
+answer_other(ref, Handle, #request{kind = {_, Holder}} = Row, #s{refs = Refs} = S) ->
     case py_port_refs:add(Handle, Holder, Refs) of
         {ok, Refs1} ->
-            Alias ! {Alias, ref, Handle},
+            ok = reply(ref, Handle, Row, S),
             watch(Holder, S#s{refs = Refs1});
         error ->
             broken({handle_used_twice, Handle}, S)
     end;
 answer_other(ref, _, #request{id = Id}, S) ->
     broken({reference_not_asked_for, Id}, S);
-answer_other(ok, _, #request{kind = {ref, _}, id = Id}, S) ->
+answer_other(ok, _, #request{kind = {_, _}, id = Id}, S) ->
     broken({reference_asked_for, Id}, S);
 answer_other(_, _, #request{state = State}, S) when State > 0 ->
     S;
@@ -260,12 +267,16 @@ answer_other(error, Payload, #request{kind = cast, module = M, function = F} = R
     remember_error(Payload, Row, S);
 answer_other(_, _, #request{kind = cast}, S) ->
     S;
-answer_other(error, Payload, #request{alias = Alias} = Row, S) ->
-    Alias ! {Alias, error, Payload},
+answer_other(error, Payload, Row, S) ->
+    ok = reply(error, Payload, Row, S),
     remember_error(Payload, Row, S);
-answer_other(Tag, Payload, #request{alias = Alias}, S) ->
-    Alias ! {Alias, Tag, Payload},
+answer_other(Tag, Payload, Row, S) ->
+    ok = reply(Tag, Payload, Row, S),
     S.
+
+-spec reply(atom(), term(), #request{}, #s{}) -> ok.
+reply(Tag, Payload, Row, #s{courier = Courier}) ->
+    py_port_requests:reply(Tag, Payload, Row, Courier).
 
 %% For info/1, where whoever asks decodes it.
 -spec remember_error(binary(), #request{}, #s{}) -> #s{}.
@@ -372,6 +383,8 @@ message({register, Pid}, S) ->
     loop(watch(Pid, S));
 message({expired, Id}, S) ->
     loop(give_up(timeout, Id, S));
+message({cancel, Alias, Id}, S) ->
+    loop(cancel(Alias, Id, S));
 message(sweep, S) ->
     _ = erlang:send_after(?SWEEP_MS, self(), sweep_tick),
     loop(S);
@@ -420,7 +433,9 @@ message(Message, S) ->
     loop(unexpected(Message, S)).
 
 -spec exit_signal(pid() | port(), term(), #s{}) -> no_return().
-exit_signal(Pid, Reason, #s{writer = Writer, io = Io} = S) when Pid =:= Writer; Pid =:= Io ->
+exit_signal(Pid, Reason, #s{writer = Writer, io = Io, courier = Courier} = S) when
+    Pid =:= Writer; Pid =:= Io; Pid =:= Courier
+->
     end_worker({internal, Reason}, S);
 exit_signal(Pid, normal, #s{parent = Parent} = S) when Pid =/= Parent ->
     loop(S);
@@ -487,6 +502,17 @@ give_up(Why, Id, #s{requests = Requests} = S) ->
         [] -> S
     end.
 
+%% By whoever has the handle of an asynchronous request; the id alone could be made up.
+-spec cancel(reference(), py_port_wire:id(), #s{}) -> #s{}.
+cancel(Alias, Id, #s{requests = Requests} = S) ->
+    case ets:lookup(Requests, Id) of
+        [#request{alias = Alias} = Row] ->
+            ok = reply(cancelled, none, Row, S),
+            give_up(cancelled, Id, S);
+        _ ->
+            S
+    end.
+
 %% For callers that cannot run their own `after' because they are suspended on a busy port. Runs
 %% while requests with a deadline are outstanding. A caller inserts its row and then looks at the
 %% flag; we clear the flag and then look for rows: one of the two sees the other.
@@ -510,8 +536,8 @@ sweep(#s{requests = Requests, counters = Counters} = S) ->
 -spec sweep_one(py_port_wire:id(), #s{}) -> #s{}.
 sweep_one(Id, #s{requests = Requests} = S) ->
     case ets:take(Requests, Id) of
-        [#request{state = State, alias = Alias} = Row] ->
-            _ = State =:= 0 andalso is_reference(Alias) andalso (Alias ! {Alias, timeout, none}),
+        [#request{state = State} = Row] ->
+            _ = State =:= 0 andalso reply(timeout, none, Row, S),
             stop_request(timeout, Row, S);
         [] ->
             S
@@ -598,7 +624,9 @@ bury(Seen, Cause, #s{started = #{body := Body}, requests = Requests, options = O
     %% Unregistered before anybody hears of the end: who starts it again under its name must find
     %% the name free.
     ok = py_port_names:unregister(maps:get(name, Options)),
-    ok = py_port_requests:answer_all(Requests, Answer),
+    ok = atomics:put(S#s.counters, ?C_DRAINING, 2),
+    ok = py_port_requests:answer_all(Requests, Answer, S#s.courier),
+    ok = py_port_courier:finish(S#s.courier),
     ok = py_port_death:last_words(Report, Body),
     exit(Exit).
 

@@ -38,7 +38,7 @@
     descendants := non_neg_integer(),
     core_dumped := boolean(),
     %% why we ended the worker; none: it ended by itself
-    stopped_by := none | timeout | caller_down | protocol_error | start_failed | stop
+    stopped_by := none | timeout | caller_down | cancelled | protocol_error | start_failed | stop
 }.
 -type start_failure() :: #{
     what := atom(),
@@ -61,6 +61,10 @@
     {python, python_error()}
     | timeout
     | interrupted
+    | cancelled
+    | closed
+    | busy
+    | empty
     | overloaded
     | not_running
     | not_started
@@ -153,6 +157,10 @@ sentence({python, #{type := Type, message := Message}}) when is_binary(Type), is
     say("~ts: ~ts", [Type, Message]);
 sentence(timeout) -> <<"the call did not finish in time and was stopped">>;
 sentence(interrupted) -> <<"the call was interrupted">>;
+sentence(cancelled) -> <<"the call was cancelled">>;
+sentence(closed) -> <<"the stream or channel is closed">>;
+sentence(busy) -> <<"the stream or channel is full">>;
+sentence(empty) -> <<"there is no message in the channel">>;
 sentence(overloaded) -> <<"the context has as many unanswered requests as max_pending allows">>;
 sentence(not_started) -> <<"the application py_port is not running; start it with application:ensure_all_started(py_port)">>;
 sentence(not_running) -> <<"nothing was running that could be interrupted">>;
@@ -218,6 +226,7 @@ signal(Signal) -> io_lib:format("signal ~tp", [Signal]).
 -spec stopped_by(term()) -> unicode:chardata().
 stopped_by(#{stopped_by := timeout}) -> " (a call passed its deadline and did not stop otherwise)";
 stopped_by(#{stopped_by := caller_down}) -> " (a call whose caller had died did not stop otherwise)";
+stopped_by(#{stopped_by := cancelled}) -> " (a call that was cancelled did not stop otherwise)";
 stopped_by(#{stopped_by := stop}) -> " (the context was asked to stop and the worker did not)";
 stopped_by(_) -> "".
 

@@ -18,7 +18,7 @@
 -export_type([ladder/0, why/0, step/0, outcome/0, late/0, todo/0]).
 
 -type id() :: py_port_wire:id().
--type why() :: timeout | caller_down.
+-type why() :: timeout | caller_down | cancelled.
 %% dropped: before it ran; cancelled: it was stopped; finished: it ended by itself before the cancel
 %% reached it
 -type step() :: dropped | cancelled | finished | killed.

@@ -9,7 +9,7 @@
 
 -include("py_port.hrl").
 
--export([new/0, of_callers/2, due/2, deadlines/1, in_flight/1, answer_all/2]).
+-export([new/0, of_callers/2, due/2, deadlines/1, in_flight/1, reply/4, answer_all/3]).
 
 -spec new() -> ets:tid().
 new() ->
@@ -44,17 +44,32 @@ deadlines(Requests) ->
 in_flight(Requests) ->
     [{M, F} || #request{module = M, function = F} <- ets:tab2list(Requests)].
 
+%% @doc Sends the outcome of a row that was taken out of the table to whoever waits for it, if
+%% anybody does.
+-spec reply(atom(), term(), #request{}, pid()) -> ok.
+reply(_, _, #request{alias = none}, _) ->
+    ok;
+reply(Tag, Payload, #request{kind = async} = Row, Courier) ->
+    to_courier(Tag, Payload, Row, Courier);
+reply(Tag, Payload, #request{kind = {async_ref, _}} = Row, Courier) ->
+    to_courier(Tag, Payload, Row, Courier);
+reply(Tag, Payload, #request{alias = Alias}, _) ->
+    Alias ! {Alias, Tag, Payload},
+    ok.
+
+-spec to_courier(atom(), term(), #request{}, pid()) -> ok.
+to_courier(Tag, Payload, #request{id = Id, alias = Alias}, Courier) ->
+    py_port_courier:deliver(Courier, py_port_async:handle(Alias, self(), Id), Tag, Payload).
+
 %% @doc The worker is gone. Rows that are inserted after this find a context that is gone: their
 %% callers hear it from their monitors.
--spec answer_all(ets:tid(), py_port_error:down()) -> ok.
-answer_all(Requests, Reason) ->
+-spec answer_all(ets:tid(), py_port_error:down(), pid()) -> ok.
+answer_all(Requests, Reason, Courier) ->
     lists:foreach(
         fun(#request{id = Id}) ->
             case ets:take(Requests, Id) of
-                [#request{state = 0, alias = Alias}] when is_reference(Alias) ->
-                    Alias ! {Alias, down, Reason};
-                _ ->
-                    ok
+                [#request{state = 0} = Row] -> reply(down, Reason, Row, Courier);
+                _ -> ok
             end
         end,
         ets:tab2list(Requests)

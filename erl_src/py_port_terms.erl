@@ -61,6 +61,7 @@ known_atoms() ->
         [date, time, datetime, timedelta, decimal, uuid, complex, '$py_ref', start_failed, init] ++
         [nesting_too_deep, call, exists, send, whereis, self, monitor, channel, inlet, take] ++
         [try_take, close, 'receive', try_receive, try_send, info, '$py_channel', terms] ++
+        [items, done] ++
         [config, calls, tasks, limits, exit, text, offset, end_line, column, end_column, exceptions].
 
 %% @doc Encodes, and remembers the funs in it as given to this context, and the pids if anybody will

@@ -132,7 +132,9 @@ is_ours(Pid) ->
         {py_port_context, _, _} -> true;
         {py_port_io, _, _} -> true;
         {py_port_writer, _, _} -> true;
-        _ -> begins_in(Pid, [<<"py_port_io">>, <<"py_port_writer">>])
+        {py_port_fifo, _, _} -> true;
+        {py_port_stream_reader, _, _} -> true;
+        _ -> begins_in(Pid, [<<"py_port_io">>, <<"py_port_writer">>, <<"py_port_courier">>])
     end.
 
 %% `spawn_link(fun ...)' hides the module from the initial call; the name of the fun does not.

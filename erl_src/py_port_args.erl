@@ -1,0 +1,82 @@
+%% @doc Arguments and options of requests: what they must be, and what is said when they are not.
+%% Runs in the calling process; {@link py_port_call:guarded/1} makes `{error, Reason}' of what is
+%% thrown here.
+%% @end
+-module(py_port_args).
+
+-include("py_port.hrl").
+-include("py_port_wire.hrl").
+
+-export([how/2, name/2, args/1, kwargs/1, text/2, timeout/1, bad/2]).
+
+%% @doc `Default': the timeout of a request without one, or the context that says it.
+-spec how(term(), #ctx{} | timeout()) -> #how{}.
+how(Opts, #ctx{call_timeout = Timeout}) ->
+    how(Opts, Timeout);
+how(Opts, Default) when Opts =:= #{} ->
+    #how{timeout = Default};
+how(Opts, Default) when is_map(Opts) ->
+    maps:fold(fun how/3, #how{timeout = Default}, Opts);
+how(_, _) ->
+    bad(options, "must be a map").
+
+-spec how(term(), term(), #how{}) -> #how{}.
+how(timeout, Timeout, How) ->
+    How#how{timeout = timeout(Timeout)};
+how(return, term, How) ->
+    How;
+how(return, ref, How) ->
+    How#how{flags = ?F_RETURN_REF, kind = {ref, self()}};
+how(return, {ref, Holder}, How) when is_pid(Holder) ->
+    How#how{flags = ?F_RETURN_REF, kind = {ref, Holder}};
+how(return, _, _) ->
+    bad(return, "must be term or ref");
+how(trace, Trace, How) when is_binary(Trace), byte_size(Trace) =< 8192 ->
+    How#how{trace = Trace};
+how(trace, _, _) ->
+    bad(trace, "must be a binary: a W3C traceparent");
+how(thread, InThread, How) when is_boolean(InThread) ->
+    How#how{thread = InThread};
+how(thread, _, _) ->
+    bad(thread, "must be true or false");
+how(Key, _, _) ->
+    bad(options, io_lib:format("there is no option ~tp", [Key])).
+
+-spec name(atom(), term()) -> atom() | binary().
+name(_, Name) when is_atom(Name) -> Name;
+name(_, Name) when is_binary(Name) -> Name;
+name(Which, Name) when is_list(Name), Name =/= [] ->
+    try unicode:characters_to_binary(Name) of
+        Text when is_binary(Text) -> Text;
+        _ -> bad(Which, "is not valid Unicode text")
+    catch
+        error:badarg -> bad(Which, "must be an atom, a binary or a string")
+    end;
+name(Which, _) ->
+    bad(Which, "must be an atom, a binary or a string").
+
+-spec args(term()) -> [term()].
+args(Args) when length(Args) >= 0 -> Args;
+args(_) -> bad(args, "must be a proper list").
+
+-spec kwargs(term()) -> map().
+kwargs(Kwargs) when is_map(Kwargs) -> Kwargs;
+kwargs(_) -> bad(kwargs, "must be a map").
+
+-spec text(atom(), term()) -> binary().
+text(Which, Text) ->
+    try unicode:characters_to_binary(Text) of
+        Bin when is_binary(Bin) -> Bin;
+        _ -> bad(Which, "is not valid Unicode text")
+    catch
+        error:badarg -> bad(Which, "must be text: a binary, a string or iodata")
+    end.
+
+-spec timeout(term()) -> timeout().
+timeout(infinity) -> infinity;
+timeout(Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> Ms;
+timeout(_) -> bad(timeout, "must be milliseconds or infinity").
+
+-spec bad(atom(), unicode:chardata()) -> no_return().
+bad(Which, Why) ->
+    py_port_call:fail({bad_argument, Which, py_port_error:text(Why)}).

@@ -1,0 +1,69 @@
+%% @doc The way into Python of a stream that was opened with `py_port:open_stream/4,5': what Erlang
+%% pushes and a function in Python iterates over.
+%%
+%% A bounded buffer (see {@link py_port_fifo}), full with so many items or so many bytes of external
+%% format, whichever comes first. It belongs to the process of the stream and ends with it; then, and
+%% when Python does not want more, pushing says `closed'.
+%% @end
+-module(py_port_inlet).
+
+-export([start/1, push/3, finish/1, abort/2]).
+%% for py_port_job
+-export([op/1]).
+-export_type([settings/0]).
+
+-type settings() :: #{items := pos_integer(), bytes := pos_integer()}.
+
+%% @doc Belongs to the caller.
+-spec start(settings()) -> {ok, pid()} | {error, not_started}.
+start(Settings) ->
+    py_port_fifo:start(Settings#{kind => inlet, owner => self()}).
+
+-spec push(pid(), term(), timeout()) -> ok | {error, busy | closed}.
+push(Pid, Item, Timeout) ->
+    case py_port_fifo:put(Pid, Item, weight(Item), Timeout) of
+        ok -> ok;
+        full -> {error, busy};
+        closed -> {error, closed};
+        gone -> {error, closed}
+    end.
+
+-spec weight(term()) -> non_neg_integer().
+weight(Item) when is_binary(Item) -> byte_size(Item);
+weight(Item) -> erlang:external_size(Item).
+
+%% @doc Python's iteration ends after what has been pushed.
+-spec finish(pid()) -> ok.
+finish(Pid) ->
+    py_port_fifo:finish(Pid, done).
+
+%% @doc Python's iteration raises now.
+-spec abort(pid(), term()) -> ok.
+abort(Pid, Reason) ->
+    py_port_fifo:abort(Pid, {aborted, Reason}).
+
+%% @doc One operation of docs/protocol.md, in the process of its job: it may be killed at any time,
+%% and it has done its work when it exits normally. What it took goes back to the front if it does
+%% not.
+-spec op([term()]) -> term().
+op([Op | Args]) ->
+    Name = py_port_fifo_op:name(Op),
+    case py_port_fifo_op:kind(Args) of
+        inlet -> run(Name, Args);
+        _ when Name =:= <<"close">> -> ok;
+        _ -> {aborted, noproc}
+    end.
+
+-spec run(binary(), [term()]) -> term().
+run(<<"take">>, [Pid, Max]) when is_integer(Max), Max > 0 -> take(Pid, Max, infinity);
+run(<<"try_take">>, [Pid, Max]) when is_integer(Max), Max > 0 -> take(Pid, Max, 0);
+run(<<"close">>, [Pid]) -> py_port_fifo:abort(Pid, done);
+run(Op, Args) -> py_port_fifo_op:bad(Op, Args).
+
+-spec take(pid(), pos_integer(), timeout()) -> {items, [term(), ...]} | empty | term().
+take(Pid, Max, Timeout) ->
+    case py_port_fifo:take(Pid, Max, Timeout, at_exit) of
+        {ended, Why} -> Why;
+        gone -> {aborted, noproc};
+        ItemsOrEmpty -> ItemsOrEmpty
+    end.

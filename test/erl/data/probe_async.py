@@ -1,0 +1,58 @@
+"""Coroutines and blocking functions for py_port_async_SUITE."""
+
+import asyncio
+import threading
+import time
+
+seen = []
+
+
+async def sleep_then(seconds, value):
+    await asyncio.sleep(seconds)
+    return value
+
+
+def add(a, b=0):
+    return a + b
+
+
+async def fail(text):
+    await asyncio.sleep(0)
+    raise ValueError(text)
+
+
+async def until_cancelled(name, started):
+    """Makes the file `started`, then waits for ever; notes how it ended."""
+    open(started, "w").close()
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        seen.append(name + " cancelled")
+        raise
+    finally:
+        seen.append(name + " finally")
+
+
+def what_was_seen():
+    return list(seen)
+
+
+def block(seconds):
+    time.sleep(seconds)
+    return threading.current_thread() is not threading.main_thread()
+
+
+gate = threading.Event()
+
+
+def wait_for_gate():
+    return gate.wait(60)
+
+
+def open_gate():
+    gate.set()
+
+
+class Kept:
+    def value(self):
+        return 42

@@ -1,0 +1,356 @@
+%% @doc Channels between Erlang processes, and the operations that Python asks for: that no message
+%% is lost or received twice, whoever dies or gives up, and that the end is told to everybody.
+%% @end
+-module(py_port_channel_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+-include_lib("stdlib/include/assert.hrl").
+-import(py_port_channel, [info/1]).
+-import(py_port_test, [async/1, await/1, kill/1, wait_until/2]).
+
+suite() -> [{timetrap, {minutes, 1}}].
+
+all() -> py_port_test:cases(?MODULE).
+
+init_per_testcase(_, Config) ->
+    ok = py_port_test:start(),
+    Config.
+
+end_per_testcase(_, Config) ->
+    %% channels end with the process that made them: this one
+    [gen_server:stop(Pid) || {_, Pid, _, _} <- supervisor:which_children(py_port_flow_sup)],
+    ok = py_port_test:end_per_testcase(Config),
+    ?assertEqual([], py_port_test:flush()).
+
+%% Order and capacity --------------------------------------------------------------------------------------------------
+
+messages_come_in_order(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    [ok = py_port_channel:send(Ch, N) || N <- lists:seq(1, 100)],
+    ?assertEqual([{ok, N} || N <- lists:seq(1, 100)], [py_port_channel:recv(Ch) || _ <- lists:seq(1, 100)]),
+    ?assertMatch(#{size := 0, capacity := 1000, unconfirmed := 0, closed := false}, info(Ch)).
+
+
+receive_is_the_other_name(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    ok = py_port_channel:send(Ch, a),
+    ?assertEqual({ok, a}, py_port_channel:'receive'(Ch)),
+    ?assertEqual({error, timeout}, py_port_channel:'receive'(Ch, 0)).
+
+a_full_channel_is_busy(_Config) ->
+    {ok, Ch} = py_port_channel:new(#{capacity => 2}),
+    ok = py_port_channel:send(Ch, 1, 0),
+    ok = py_port_channel:send(Ch, 2, 0),
+    ?assertEqual({error, busy}, py_port_channel:send(Ch, 3, 0)),
+    ?assertEqual({error, busy}, py_port_channel:send(Ch, 3, 20)),
+    ?assertMatch(#{size := 2, waiting_senders := 0}, info(Ch)),
+    {ok, 1} = py_port_channel:recv(Ch),
+    ok = py_port_channel:send(Ch, 3, 0),
+    ?assertEqual([{ok, 2}, {ok, 3}, {error, empty}], [py_port_channel:try_receive(Ch) || _ <- [1, 2, 3]]).
+
+a_sender_waits_for_room_and_keeps_its_place(_Config) ->
+    {ok, Ch} = py_port_channel:new(#{capacity => 1}),
+    ok = py_port_channel:send(Ch, 1),
+    Two = async(fun() -> py_port_channel:send(Ch, 2) end),
+    waiting(waiting_senders, 1, Ch),
+    Three = async(fun() -> py_port_channel:send(Ch, 3) end),
+    waiting(waiting_senders, 2, Ch),
+    ?assertEqual([{ok, 1}, {ok, 2}, {ok, 3}], [py_port_channel:recv(Ch) || _ <- [1, 2, 3]]),
+    ?assertEqual([ok, ok], [await(Two), await(Three)]).
+
+nobody_overtakes_a_waiting_sender(_Config) ->
+    {ok, Ch} = py_port_channel:new(#{capacity => 1}),
+    ok = py_port_channel:send(Ch, 1),
+    Two = async(fun() -> py_port_channel:send(Ch, 2) end),
+    waiting(waiting_senders, 1, Ch),
+    {ok, 1} = py_port_channel:recv(Ch),
+    ok = await(Two),
+    ?assertEqual({error, busy}, py_port_channel:send(Ch, 3, 0)),
+    ?assertEqual({ok, 2}, py_port_channel:recv(Ch)).
+
+receivers_are_served_in_the_order_they_came(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    A = async(fun() -> py_port_channel:recv(Ch) end),
+    waiting(waiting_receivers, 1, Ch),
+    B = async(fun() -> py_port_channel:recv(Ch) end),
+    waiting(waiting_receivers, 2, Ch),
+    ok = py_port_channel:send(Ch, 1),
+    ok = py_port_channel:send(Ch, 2),
+    ?assertEqual([{ok, 1}, {ok, 2}], [await(A), await(B)]).
+
+%% Nothing is lost -----------------------------------------------------------------------------------------------------
+
+a_receiver_that_dies_while_it_waits_takes_nothing(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    Dead = async(fun() -> py_port_channel:recv(Ch) end),
+    waiting(waiting_receivers, 1, Ch),
+    ok = kill(Dead),
+    ok = py_port_channel:send(Ch, 1),
+    ?assertEqual({ok, 1}, py_port_channel:recv(Ch)).
+
+a_receiver_that_gives_up_takes_nothing(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    ?assertEqual({error, timeout}, py_port_channel:recv(Ch, 20)),
+    ?assertMatch(#{waiting_receivers := 0}, info(Ch)),
+    ok = py_port_channel:send(Ch, 1),
+    ?assertEqual({ok, 1}, py_port_channel:recv(Ch)).
+
+%% Handed over, and killed before it could say so: suspended, it cannot.
+what_a_dead_receiver_was_handed_goes_back_to_the_front(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    {Pid, _} = Dead = async(fun() -> py_port_channel:recv(Ch) end),
+    waiting(waiting_receivers, 1, Ch),
+    true = erlang:suspend_process(Pid),
+    [ok = py_port_channel:send(Ch, N) || N <- [1, 2]],
+    ?assertMatch(#{size := 1, unconfirmed := 1}, info(Ch)),
+    ok = kill(Dead),
+    waiting(size, 2, Ch),
+    ?assertEqual([{ok, 1}, {ok, 2}], [py_port_channel:recv(Ch) || _ <- [1, 2]]).
+
+%% Its time was up when the message was on the way: it has it, and does not say timeout.
+a_message_that_comes_with_the_end_of_the_time_is_received(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    {Pid, _} = Late = async(fun() -> {py_port_channel:recv(Ch, 30), py_port_test:flush()} end),
+    waiting(waiting_receivers, 1, Ch),
+    true = erlang:suspend_process(Pid),
+    ok = py_port_channel:send(Ch, 1),
+    Timer = erlang:start_timer(60, self(), late),
+    receive
+        {timeout, Timer, late} -> true = erlang:resume_process(Pid)
+    end,
+    ?assertEqual({{ok, 1}, []}, await(Late)),
+    ?assertMatch(#{size := 0, unconfirmed := 0}, info(Ch)).
+
+a_sender_that_dies_while_it_waits_has_sent_nothing(_Config) ->
+    {ok, Ch} = py_port_channel:new(#{capacity => 1}),
+    ok = py_port_channel:send(Ch, 1),
+    Dead = async(fun() -> py_port_channel:send(Ch, 2) end),
+    waiting(waiting_senders, 1, Ch),
+    ok = kill(Dead),
+    waiting(waiting_senders, 0, Ch),
+    ?assertEqual([{ok, 1}, {error, empty}], [py_port_channel:try_receive(Ch) || _ <- [1, 2]]).
+
+%% Every message once, each sender's in order, with receivers that are killed all the time.
+many_senders_and_mortal_receivers_lose_nothing(_Config) ->
+    {ok, Ch} = py_port_channel:new(#{capacity => 10}),
+    Senders = [
+        async(fun() -> [ok = py_port_channel:send(Ch, {S, N}) || N <- lists:seq(1, 200)] end)
+     || S <- lists:seq(1, 5)
+    ],
+    Self = self(),
+    Receiver = fun Receive() ->
+        case py_port_channel:recv(Ch) of
+            {ok, Message} ->
+                Self ! {got, Message},
+                Receive();
+            {error, closed} ->
+                done
+        end
+    end,
+    Stable = async(Receiver),
+    %% each of these waits in recv/1 and is killed there or on the way
+    Mortals = [async(fun() -> py_port_channel:info(Ch) end) || _ <- lists:seq(1, 20)],
+    [_ = await(M) || M <- Mortals],
+    [
+        begin
+            {Pid, _} = Victim = async(fun() -> py_port_channel:recv(Ch) end),
+            erlang:yield(),
+            true = erlang:suspend_process(Pid),
+            ok = kill_quietly(Victim, Self)
+        end
+     || _ <- lists:seq(1, 100)
+    ],
+    [_ = await(S) || S <- Senders],
+    ok = py_port_channel:close(Ch),
+    done = await(Stable),
+    Got = [M || {got, M} <- py_port_test:flush()],
+    ?assertEqual(lists:sort([{S, N} || S <- lists:seq(1, 5), N <- lists:seq(1, 200)]), lists:sort(Got)).
+
+%% It may have received and confirmed before it was stopped: then its result is what it got.
+kill_quietly({Pid, Ref}, Self) ->
+    true = exit(Pid, kill),
+    receive
+        {'DOWN', Ref, process, Pid, {result, {ok, Message}}} ->
+            Self ! {got, Message},
+            ok;
+        {'DOWN', Ref, process, Pid, killed} ->
+            ok
+    end.
+
+%% Closing -------------------------------------------------------------------------------------------------------------
+
+closing_lets_what_is_queued_be_received(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    [ok = py_port_channel:send(Ch, N) || N <- [1, 2]],
+    ok = py_port_channel:close(Ch),
+    ?assertEqual({error, closed}, py_port_channel:send(Ch, 3)),
+    ?assertMatch(#{closed := true, size := 2}, info(Ch)),
+    ?assertEqual([{ok, 1}, {ok, 2}], [py_port_channel:recv(Ch) || _ <- [1, 2]]),
+    ?assertEqual({error, closed}, py_port_channel:recv(Ch)),
+    ?assertEqual({error, closed}, py_port_channel:try_receive(Ch)),
+    ok = py_port_channel:close(Ch).
+
+closing_wakes_everybody_who_waits(_Config) ->
+    {ok, Empty} = py_port_channel:new(),
+    Receivers = [async(fun() -> py_port_channel:recv(Empty) end) || _ <- [1, 2, 3]],
+    waiting(waiting_receivers, 3, Empty),
+    ok = py_port_channel:close(Empty),
+    ?assertEqual(lists:duplicate(3, {error, closed}), [await(R) || R <- Receivers]),
+    {ok, Full} = py_port_channel:new(#{capacity => 1}),
+    ok = py_port_channel:send(Full, 1),
+    Sender = async(fun() -> py_port_channel:send(Full, 2) end),
+    waiting(waiting_senders, 1, Full),
+    ok = py_port_channel:close(Full),
+    ?assertEqual({error, closed}, await(Sender)),
+    ?assertEqual([{ok, 1}, {error, closed}], [py_port_channel:recv(Full) || _ <- [1, 2]]).
+
+%% A message that is still in the hands of a receiver may come back.
+the_end_waits_for_what_may_come_back(_Config) ->
+    {ok, Ch} = py_port_channel:new(),
+    {Pid, _} = Dead = async(fun() -> py_port_channel:recv(Ch) end),
+    waiting(waiting_receivers, 1, Ch),
+    true = erlang:suspend_process(Pid),
+    ok = py_port_channel:send(Ch, 1),
+    ok = py_port_channel:close(Ch),
+    ?assertEqual({error, empty}, py_port_channel:try_receive(Ch)),
+    Next = async(fun() -> [py_port_channel:recv(Ch), py_port_channel:recv(Ch)] end),
+    waiting(waiting_receivers, 1, Ch),
+    ok = kill(Dead),
+    ?assertEqual([{ok, 1}, {error, closed}], await(Next)).
+
+a_channel_ends_with_its_owner(_Config) ->
+    Self = self(),
+    {Pid, _} = Owner = async(fun() ->
+        Self ! py_port_channel:new(),
+        receive
+            never -> ok
+        end
+    end),
+    Ch =
+        receive
+            {ok, Made} -> Made
+        end,
+    Waiting = async(fun() -> py_port_channel:recv(Ch) end),
+    waiting(waiting_receivers, 1, Ch),
+    true = is_process_alive(Pid),
+    ok = kill(Owner),
+    ?assertEqual({error, closed}, await(Waiting)),
+    ?assertEqual({error, closed}, py_port_channel:send(Ch, 1)),
+    ?assertEqual({error, closed}, py_port_channel:recv(Ch)),
+    ?assertEqual({error, closed}, py_port_channel:info(Ch)),
+    ?assertEqual(ok, py_port_channel:close(Ch)).
+
+a_channel_without_an_owner_outlives_its_maker(_Config) ->
+    {ok, Ch} = await(async(fun() -> py_port_channel:new(#{owner => none}) end)),
+    ok = py_port_channel:send(Ch, 1),
+    ?assertEqual({ok, 1}, py_port_channel:recv(Ch)).
+
+%% Arguments -----------------------------------------------------------------------------------------------------------
+
+bytes_are_binaries_only(_Config) ->
+    {ok, Ch} = py_port_channel:new(#{bytes => true}),
+    ok = py_port_channel:send(Ch, <<1, 2, 255>>),
+    ?assertEqual({ok, <<1, 2, 255>>}, py_port_channel:recv(Ch)),
+    [
+        ?assertMatch({error, {bad_argument, message, _}}, py_port_channel:send(Ch, M))
+     || M <- [a, "text", <<1:1>>, [<<1>>]]
+    ].
+
+arguments_of_the_wrong_kind_are_named(_Config) ->
+    Wrong = fun({error, {bad_argument, Which, Why}}) when is_binary(Why) -> Which end,
+    ?assertEqual(options, Wrong(py_port_channel:new(no_map))),
+    ?assertEqual(options, Wrong(py_port_channel:new(#{size => 1}))),
+    ?assertEqual(capacity, Wrong(py_port_channel:new(#{capacity => 0}))),
+    ?assertEqual(bytes, Wrong(py_port_channel:new(#{bytes => 1}))),
+    ?assertEqual(owner, Wrong(py_port_channel:new(#{owner => me}))),
+    ?assertEqual(channel, Wrong(py_port_channel:send(no_channel, 1))),
+    ?assertEqual(channel, Wrong(py_port_channel:recv(self()))),
+    {ok, Ch} = py_port_channel:new(),
+    ?assertEqual(timeout, Wrong(py_port_channel:recv(Ch, -1))),
+    ?assertEqual(timeout, Wrong(py_port_channel:send(Ch, 1, soon))).
+
+%% What jobs ask for ---------------------------------------------------------------------------------------------------
+
+python_can_do_all_of_it(_Config) ->
+    {ok, {_, Pid, _} = Ch} = py_port_channel:new(#{capacity => 1}),
+    ?assertEqual(empty, op([<<"try_receive">>, Pid], job)),
+    ?assertEqual(ok, op([<<"send">>, Pid, 1], job)),
+    ?assertEqual(full, op([<<"try_send">>, Pid, 2], job)),
+    ?assertEqual({ok, 1}, op(['receive', Pid], job)),
+    ?assertMatch(#{size := 0, capacity := 1}, op([info, Pid], job)),
+    ?assertEqual(ok, op([close, Pid], job)),
+    ?assertEqual(closed, op(['receive', Pid], job)),
+    ?assertEqual(closed, op([send, Pid, 1], job)),
+    ?assertEqual({error, closed}, py_port_channel:recv(Ch)).
+
+python_gets_bytes_from_a_channel_of_bytes(_Config) ->
+    {ok, {_, Pid, bytes} = Ch} = py_port_channel:new(#{bytes => true}),
+    ok = py_port_channel:send(Ch, <<"abc">>),
+    ?assertEqual({ok, {bytes, <<"abc">>}}, op(['receive', Pid], job)),
+    ?assertEqual(ok, op([send, Pid, <<"def">>], job)),
+    ?assertEqual({ok, <<"def">>}, py_port_channel:recv(Ch)),
+    ?assertThrow(_, op([send, Pid, 17], job)).
+
+%% Messages to processes that are no channels would be a way around what a context may send to.
+a_pid_that_is_no_channel_gets_no_message(_Config) ->
+    ?assertEqual(closed, op([send, self(), secret], job)),
+    ?assertEqual(closed, op(['receive', self()], job)),
+    ?assertEqual(closed, op(['receive', spawn(fun() -> ok end)], job)),
+    ?assertEqual([], py_port_test:flush()).
+
+what_a_killed_job_took_goes_back(_Config) ->
+    {ok, {_, Pid, _} = Ch} = py_port_channel:new(),
+    Self = self(),
+    {Job, _} = Killed = async(fun() ->
+        Self ! {took, py_port_channel:op(['receive', Pid])},
+        receive
+            never -> ok
+        end
+    end),
+    waiting(waiting_receivers, 1, Ch),
+    ok = py_port_channel:send(Ch, 1),
+    receive
+        {took, {ok, 1}} -> ok
+    end,
+    %% it has it, but nobody knows whether it could pass it on
+    ?assertMatch(#{unconfirmed := 1}, info(Ch)),
+    true = is_process_alive(Job),
+    ok = kill(Killed),
+    ?assertEqual({ok, 1}, py_port_channel:recv(Ch)).
+
+what_a_job_took_that_ended_well_is_gone(_Config) ->
+    {ok, {_, Pid, _} = Ch} = py_port_channel:new(),
+    [ok = py_port_channel:send(Ch, N) || N <- lists:seq(1, 100)],
+    ?assertEqual([{ok, N} || N <- lists:seq(1, 100)], [op(['receive', Pid], job) || _ <- lists:seq(1, 100)]),
+    waiting(unconfirmed, 0, Ch),
+    ?assertEqual({error, empty}, py_port_channel:try_receive(Ch)).
+
+%% Helpers -------------------------------------------------------------------------------------------------------------
+
+%% As py_port_job does it: in a process of its own that exits normally when the answer is out.
+op(Args, job) ->
+    Self = self(),
+    {Pid, Ref} = spawn_monitor(fun() ->
+        Answer =
+            try
+                {value, py_port_channel:op(Args)}
+            catch
+                throw:Reason -> {thrown, Reason}
+            end,
+        Self ! {self(), Answer}
+    end),
+    Answer =
+        receive
+            {Pid, A} -> A
+        end,
+    receive
+        {'DOWN', Ref, process, Pid, normal} -> ok
+    end,
+    case Answer of
+        {value, Value} -> Value;
+        {thrown, Reason} -> throw(Reason)
+    end.
+
+%% Who waits is counted by the channel itself, and nobody else is told.
+waiting(Key, N, Ch) ->
+    ?assert(wait_until(fun() -> maps:get(Key, info(Ch)) =:= N end, 10000)).

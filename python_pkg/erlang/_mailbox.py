@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Optional
@@ -56,13 +57,26 @@ def _sweep() -> None:
 
 
 async def perform(op: str, args: tuple[object, ...], timeout: Optional[float] = None) -> tuple[bool, Any]:
-    """The answer to an operation: (True, value) or (False, error term). Whoever stops waiting cancels it."""
+    """The answer to an operation: (True, value) or (False, error term). Whoever stops waiting cancels it.
+
+    The time is up after ``timeout`` seconds or at the deadline of the call at hand, whichever is first: then the answer is (False, "timeout").
+    """
+    deadline = _deadline(timeout)
+    if deadline and deadline <= time.monotonic_ns():
+        return False, "timeout"
     answer, number = _start(op, args, timeout)
+    group = _limit(answer, deadline) if deadline else None
     try:
         return await answer
     finally:
-        if answer.cancelled() or not answer.done():
+        if group is not None:
+            group.leave(answer)
+        if answer.cancelled() or not answer.done() or answer.result() is _LATE:
             _port.cancel_op(number)
+
+
+_LATE = (False, "timeout")
+_FOREVER = 1e9  # seconds
 
 
 def _start(op: str, args: tuple[object, ...], timeout: Optional[float]) -> tuple[asyncio.Future[tuple[bool, Any]], int]:
@@ -76,11 +90,62 @@ def _start(op: str, args: tuple[object, ...], timeout: Optional[float]) -> tuple
     return answer, _port.start_op(mailbox_of(loop), done, op, args, timeout)
 
 
+def _deadline(timeout: Optional[float]) -> int:
+    """Nanoseconds of the monotonic clock; 0 for none."""
+    call = _port.current()
+    inherited: int = call.deadline if call is not None else 0
+    if timeout is None:
+        return inherited
+    own = time.monotonic_ns() + int(min(max(0.0, timeout), _FOREVER) * 1e9)
+    return min(own, inherited) if inherited else own
+
+
+class _Group:
+    """What has to be answered by the same moment: one timer for all operations of a call from Erlang."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadline: int, groups: dict[int, _Group]) -> None:
+        self._groups = groups
+        self._deadline = deadline
+        self._waiting: set[asyncio.Future[tuple[bool, Any]]] = set()
+        self._timer = loop.call_later(max(0, deadline - time.monotonic_ns()) / 1e9, self._expire)
+
+    def join(self, answer: asyncio.Future[tuple[bool, Any]]) -> None:
+        self._waiting.add(answer)
+
+    def leave(self, answer: asyncio.Future[tuple[bool, Any]]) -> None:
+        self._waiting.discard(answer)
+        if not self._waiting:
+            self._timer.cancel()
+            self._groups.pop(self._deadline, None)
+
+    def _expire(self) -> None:
+        self._groups.pop(self._deadline, None)
+        for answer in self._waiting:
+            if not answer.done():
+                answer.set_result(_LATE)
+
+
+_groups: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Group]] = weakref.WeakKeyDictionary()
+
+
+def _limit(answer: asyncio.Future[tuple[bool, Any]], deadline: int) -> _Group:
+    loop = answer.get_loop()
+    groups = _groups.get(loop)
+    if groups is None:
+        groups = _groups[loop] = {}
+    group = groups.get(deadline)
+    if group is None:
+        group = groups[deadline] = _Group(loop, deadline, groups)
+    group.join(answer)
+    return group
+
+
 class Receiver:
     """The operation that fetches the next message of something, for waiters that may be cancelled without losing a message.
 
     Erlang may have let go of a message at the moment when its waiter is cancelled. So the operation then stays, and its answer belongs to the
-    next one who asks: nothing is lost, and order is kept. :meth:`close` cancels operations that nobody came back for.
+    next one who asks: nothing is lost, and order is kept. :meth:`close` cancels operations that nobody came back for. For the same reason the
+    operation has no time limit of its own.
     Threads: one loop at a time. What stands for another loop, which has ended, is given up.
     """
 

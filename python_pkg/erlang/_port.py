@@ -12,14 +12,14 @@ from __future__ import annotations
 import sys
 from _thread import _local
 
-from . import _erlang as _native
-from ._erlang import Atom
+from ._erlang import Atom, call_op, cancel_op, context_loop, context_mailbox, current, new_mailbox, start_op
 from .errors import CallError, ErlangError, ForbiddenError, FunctionNotFound, ProcessError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, NoReturn, Optional
+    from contextvars import Context
+    from typing import Any, Optional
 
 __all__ = [
     "ask",
@@ -28,6 +28,7 @@ __all__ = [
     "context_loop",
     "context_mailbox",
     "current",
+    "detached",
     "failure",
     "new_mailbox",
     "running_loop",
@@ -37,19 +38,6 @@ __all__ = [
     "waited",
     "warn_if_blocking",
 ]
-
-
-def _without_port(*_: object) -> NoReturn:
-    raise RuntimeError("this Python has no Erlang to talk to: it was started by py_worker --python, not as a context")
-
-
-call_op = getattr(_native, "call_op", _without_port)
-start_op = getattr(_native, "start_op", _without_port)
-cancel_op = getattr(_native, "cancel_op", _without_port)
-new_mailbox = getattr(_native, "new_mailbox", _without_port)
-context_mailbox = getattr(_native, "context_mailbox", _without_port)
-context_loop = getattr(_native, "context_loop", _without_port)
-current = getattr(_native, "current", lambda: None)
 
 
 class _Waits(_local):
@@ -76,7 +64,12 @@ def value_of(ok: bool, value: Any, name: str = "") -> Any:
 
 
 def failure(term: object, name: str = "") -> Exception:
-    """The exception for an error term. ``name`` is the function that was called, if it was one."""
+    """The exception for an error term. ``name`` is the function that was called, if it was one.
+
+    In the place of the term may be an exception: the answer had no counterpart here.
+    """
+    if isinstance(term, Exception):
+        return term
     tag, rest = (text(term[0]), term[1:]) if isinstance(term, tuple) and term else (text(term), ())
     make = _FAILURES.get((tag, len(rest)))
     return make(name, *rest) if make else CallError("error", term, "", name)
@@ -107,6 +100,19 @@ def running_loop() -> Optional[asyncio.AbstractEventLoop]:
     """The asyncio loop that runs in this thread. Where asyncio was never imported, none does."""
     get = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
     return get() if get else None
+
+
+def detached() -> Context:
+    """A copy of the context for what goes on after the call at hand: without that call, if it has a deadline."""
+    from contextvars import copy_context
+
+    context = copy_context()
+    call = current()
+    if call is not None and call.deadline:
+        for variable, value in context.items():
+            if value is call:
+                context.run(variable.set, None)
+    return context
 
 
 def warn_if_blocking(what: str, instead: str, stacklevel: int = 3) -> None:

@@ -2,7 +2,7 @@
 
 One task, the pump, does everything with the iterator from its first item to its ``aclose``: what it enters (a timeout, a task group, a
 database transaction) it leaves in the same task, which libraries rely on. The pump works only while a take waits; between takes it is
-parked. Its context is empty: what a producer does between takes is part of no call and has no call's deadline.
+parked. It has the context of the first take, but not its deadline, if it had one: it goes on when that take has long been answered.
 
 Runs on one loop, the one of the first take; :meth:`AsyncReader.abandon` may come from any thread.
 """
@@ -10,11 +10,11 @@ Runs on one loop, the one of the first take; :meth:`AsyncReader.abandon` may com
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import deque
 from time import monotonic
 from typing import Any, AsyncIterator, Callable, NamedTuple, Optional
 
+from . import _port
 from ._report import report
 
 __all__ = ["AsyncReader"]
@@ -94,7 +94,7 @@ class AsyncReader:
                 self._line[0].served.set_result(None)
         elif self._pump is None:
             loop = asyncio.get_running_loop()
-            self._pump = contextvars.Context().run(loop.create_task, self._run())
+            self._pump = _port.detached().run(loop.create_task, self._run())
         else:
             self._wake()
 

@@ -26,8 +26,9 @@ def spawn_task(coro: Coroutine[Any, Any, T], *, name: Optional[str] = None) -> U
     synchronous call, a thread) it becomes a task of the context's loop, and a ``concurrent.futures.Future`` is returned: ``result()`` waits in
     threads; on the main thread it would wait for ever, as the loop runs only when the call has returned. ``cancel()`` works on both.
 
-    The task has the context variables of its creator, its deadline for ``erlang`` calls among them. A failure is printed to stderr with the name of
-    the task, whether or not somebody looks at the result. Tasks that still run when the context stops are cancelled.
+    The task has the context variables of its creator, but not the deadline of the call at hand: it goes on when that has ended. (A task of
+    ``asyncio.create_task`` keeps the deadline.) A failure is printed to stderr with the name of the task, whether or not somebody looks at
+    the result. Tasks that still run when the context stops are cancelled.
     """
     import asyncio
 
@@ -51,7 +52,8 @@ async def _as_task(coro: Coroutine[Any, Any, T], name: Optional[str]) -> T:
 def _started(coro: Coroutine[Any, Any, T], name: Optional[str]) -> asyncio.Task[T]:
     import asyncio
 
-    task = asyncio.get_running_loop().create_task(coro, name=name)
+    loop = asyncio.get_running_loop()
+    task = _port.detached().run(lambda: loop.create_task(coro, name=name))
     _tasks.add(task)
     task.add_done_callback(_ended)
     return task

@@ -142,7 +142,7 @@ class Channel:
     def _received(self, answer: Any) -> Any:
         if isinstance(answer, tuple):
             return self._incoming(answer[1])
-        if _port.text(answer) == "timeout":
+        if _port.text(answer) == "empty":
             raise TimeoutError("no message in time")
         raise ChannelClosed("the channel is closed")
 
@@ -164,7 +164,7 @@ def _milliseconds(timeout: Optional[float]) -> tuple[int, ...]:
 
 def _sent(answer: Any) -> None:
     said = _port.text(answer)
-    if said == "timeout":
+    if said == "full":
         raise TimeoutError("the channel was full for all of the time")
     if said != "ok":
         raise ChannelClosed("the channel is closed")

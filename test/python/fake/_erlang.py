@@ -4,7 +4,8 @@ Only the terms and what the package imports; in a worker the built-in module of 
 """
 
 __all__ = ["Atom", "BitString", "ErlangError", "Export", "Fun", "ImproperList", "Pid", "Port", "Ref", "TermError",
-           "binary_to_term", "register_encoder", "term_to_binary", "unregister_encoder"]  # fmt: skip
+           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "new_mailbox",
+           "register_encoder", "start_op", "term_to_binary", "unregister_encoder"]  # fmt: skip
 
 
 class ErlangError(Exception):
@@ -81,3 +82,14 @@ def binary_to_term(data):
 
 def term_to_binary(value):
     return repr(value).encode()
+
+
+def call_op(*_):
+    raise RuntimeError("there is no Erlang to call")
+
+
+start_op = cancel_op = new_mailbox = context_mailbox = context_loop = call_op
+
+
+def current():
+    return None

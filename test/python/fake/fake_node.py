@@ -6,6 +6,7 @@ Keeps the same promises as the worker: done functions are called by drain() only
 """
 
 import collections
+import contextvars
 import itertools
 import os
 import select
@@ -15,6 +16,9 @@ import types
 
 import erlang
 from erlang import Atom, _port
+
+
+CALL = contextvars.ContextVar("call", default=None)
 
 
 def pid(number):
@@ -75,7 +79,6 @@ class Node:
     def __init__(self):
         self.handlers, self.jobs, self.log = {}, {}, []
         self.mailboxes = []
-        self.call_at_hand = None
         self._numbers = itertools.count(1)
         self._context = None
         self.on("exists", lambda job: job.answer(False))
@@ -111,10 +114,6 @@ class Node:
         number = next(self._numbers)
         job = Job(op, args, lambda ok, value: mailbox.put((number, self.jobs, done, ok, value)))
         self.jobs[number] = job
-        if timeout is not None:
-            timer = threading.Timer(timeout, lambda: job.fail(Atom("timeout")))
-            timer.daemon = True
-            timer.start()
         self._begin(job)
         return number
 
@@ -129,7 +128,7 @@ class Node:
         return self.mailboxes[-1]
 
     def current(self):
-        return self.call_at_hand
+        return CALL.get()
 
     def context_mailbox(self):
         return self._the_context().mailbox
@@ -147,13 +146,15 @@ class Node:
         return self._context
 
     def set_call(self, deadline=0, trace=None):
-        self.call_at_hand = types.SimpleNamespace(id=1, deadline=deadline, trace=trace)
+        """Makes the code that follows part of a call from Erlang."""
+        CALL.set(types.SimpleNamespace(id=1, deadline=deadline, trace=trace))
 
     def install(self, monkeypatch):
         for name in ("call_op", "start_op", "cancel_op", "new_mailbox", "context_mailbox", "context_loop", "current"):
             monkeypatch.setattr(_port, name, getattr(self, name))
 
     def close(self):
+        CALL.set(None)
         if self._context:
             self._context.stop()
 

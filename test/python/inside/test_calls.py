@@ -4,6 +4,7 @@ import asyncio
 import gc
 import pickle
 import threading
+import time
 import warnings
 
 import pytest
@@ -127,9 +128,9 @@ def test_without_a_port_names_are_attribute_errors_at_once():
 
 
 def test_without_a_port_calls_say_so():
-    with pytest.raises(RuntimeError, match="no Erlang to talk to"):
+    with pytest.raises(RuntimeError, match="no Erlang to call"):
         erlang.call("f")
-    with pytest.raises(RuntimeError, match="no Erlang to talk to"):
+    with pytest.raises(RuntimeError, match="no Erlang to call"):
         asyncio.run(erlang.async_call("f"))
 
 
@@ -231,6 +232,39 @@ def test_async_timeout(node):
     node.on("call", lambda job: None)
     with pytest.raises(TimeoutError):
         asyncio.run(erlang.async_call("f", timeout=0.01))
+
+
+def test_the_deadline_of_the_call_at_hand_ends_an_async_call(node):
+    jobs = []
+    node.on("call", jobs.append)
+
+    async def main():
+        node.set_call(deadline=time.monotonic_ns() + 20_000_000)
+        tasks = [asyncio.ensure_future(erlang.async_call("f", timeout=60)) for _ in range(3)]
+        await asyncio.wait(tasks)
+        assert all(isinstance(task.exception(), TimeoutError) for task in tasks)
+        with pytest.raises(TimeoutError):  # it has passed: nothing is sent
+            await erlang.async_call("f")
+
+    asyncio.run(main())
+    assert [job.cancelled for job in jobs] == [True] * 3 and not node.jobs
+
+
+def test_no_timer_is_left_of_calls_with_a_time_limit(node):
+    node.serve(f=lambda: 1)
+
+    async def main():
+        for _ in range(3):
+            await asyncio.gather(*(erlang.async_call("f", timeout=3600) for _ in range(3)))
+        return [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
+
+    assert asyncio.run(main()) == []
+
+
+def test_an_answer_that_has_no_counterpart_is_raised(node):
+    node.on("call", lambda job: job.fail(erlang.TermError("result: too deep")))
+    with pytest.raises(erlang.TermError, match="too deep"):
+        asyncio.run(erlang.async_call("f"))
 
 
 def test_loops_in_several_threads_have_their_own_mailboxes(node):

@@ -192,7 +192,7 @@ def test_what_cannot_be_watched(node):
 
 @pytest.mark.parametrize("use", [lambda: erlang.send("x", 1), lambda: erlang.whereis("x"), lambda: erlang.self()])
 def test_without_a_port_it_says_so(use):
-    with pytest.raises(RuntimeError, match="no Erlang to talk to"):
+    with pytest.raises(RuntimeError, match="no Erlang to call"):
         use()
 
 

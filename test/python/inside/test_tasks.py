@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextvars
 import gc
 import threading
 import time
@@ -96,13 +97,41 @@ def test_a_task_is_kept_alive(node):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_task_has_the_variables_of_its_creator_but_not_the_deadline(node, inside):
+    variable = contextvars.ContextVar("variable")
+
+    async def look():
+        return variable.get(), erlang.deadline()
+
+    async def main():
+        node.set_call(deadline=1)
+        return await erlang.spawn_task(look())
+
+    variable.set("mine")
+    if inside:
+        assert asyncio.run(main()) == ("mine", None)
+    else:
+        node.set_call(deadline=1)
+        assert erlang.spawn_task(look()).result(10) == ("mine", None)
+        assert erlang.deadline() is not None
+
+
+def test_a_task_keeps_the_trace_of_a_call_without_deadline(node):
+    async def look():
+        return erlang.trace_context()
+
+    node.set_call(trace="00-ab-cd-01")
+    assert erlang.spawn_task(look()).result(10) == {"traceparent": "00-ab-cd-01"}
+
+
 def test_only_coroutines_are_accepted(node):
     with pytest.raises(TypeError, match="call the coroutine function"):
         erlang.spawn_task(give)
 
 
 def test_without_a_port_it_says_so_and_leaves_no_coroutine_behind(recwarn):
-    with pytest.raises(RuntimeError, match="no Erlang"):
+    with pytest.raises(RuntimeError, match="no Erlang to call"):
         erlang.spawn_task(give(1))
     gc.collect()
     assert not recwarn.list

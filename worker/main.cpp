@@ -185,7 +185,12 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
                                     .current = current.value(),
                                     .main = main_loop,
                                     .cancel_task = [&tasks](const Gil& held, std::uint64_t id) { tasks.cancel(held, id); },
-                                    .context_loop = [&tasks](const Gil& held) { return tasks.loop(held); },
+                                    .context_loop =
+                                        [&tasks, &sentinel](const Gil& held) {
+                                          Ref made = tasks.loop(held);
+                                          if (tasks.has_loop_to_adopt()) sentinel.nudge();
+                                          return made;
+                                        },
                                     .attend = [&sentinel] { sentinel.attend(); },
                                     .nudge = [&sentinel] { sentinel.nudge(); },
                                     .max_frame = config.max_frame});

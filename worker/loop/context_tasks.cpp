@@ -83,6 +83,7 @@ void ContextTasks::cancel(const Gil&, std::uint64_t id) {
 
 void ContextTasks::step(const Gil& gil) {
   due_ = false;
+  if (!uv_is_active(reinterpret_cast<uv_handle_t*>(poll_.get()))) look_again();
   stepping_ = true;
   const bool ok = static_cast<bool>(Ref::steal(PyObject_CallMethod(loop_object_.get(), "step", nullptr)));
   stepping_ = false;
@@ -159,10 +160,16 @@ bool ContextTasks::watch(const Gil&) {
   }
   poll_ = poll.take();
   timer_ = timer.take();
+  look_again();
+  return true;
+}
+
+/// Once per step: while main waits in a blocking call and may not step, a descriptor that stays readable must not keep it awake.
+void ContextTasks::look_again() {
   uv_poll_start(poll_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
+    uv_poll_stop(handle);
     if (handle->data) static_cast<ContextTasks*>(handle->data)->due_ = true;
   });
-  return true;
 }
 
 void ContextTasks::finish(const Gil&) {

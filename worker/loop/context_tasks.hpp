@@ -58,6 +58,7 @@ class ContextTasks final : public TaskHost {
   bool make_loop(const Gil& gil);
   const pthread_t main_thread_ = ::pthread_self();
   bool watch(const Gil& gil);
+  void look_again();
   void arm(double delay);
   [[noreturn]] void end_child(const Gil& gil);
 

@@ -21,7 +21,7 @@ constexpr std::uint64_t kTrimAfterMs = 1000;
 constexpr int kExitProtocol = 3;
 constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands have their turn
 
-void ignore(uv_poll_t*, int, int) {}  // being woken is all
+void ignore(uv_poll_t*, int, int) {}  // being woken is all: we read after each uv_run
 
 /// signal.set_wakeup_fd; the C function behind it is not exported by every libpython.
 void set_wakeup_fd(int fd) {
@@ -54,13 +54,14 @@ void MainLoop::open_handles() {
   signal_write_ = UniqueFd(pipe[1]);
   set_wakeup_fd(signal_write_.get());
   signals_ = watch("signals", signal_read_.get());
-  woken_ = must(uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop, h, [](uv_async_t*) {}); }));
+  woken_ = must(uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop, h, wake<uv_async_t>); }));
   trim_ = must(uv::open<uv_timer_t>("trim", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
   deadline_ = must(uv::open<uv_timer_t>("deadline", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
   grace_ = must(uv::open<uv_timer_t>("grace", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
   parts_.sentinel.on_work([async = woken_.get()] { uv_async_send(async); });
   uv_poll_start(in_.get(), UV_READABLE | UV_DISCONNECT, ignore);
   uv_poll_start(signals_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
+    wake(handle);
     std::array<char, 64> bytes;
     int fd = -1;
     if (uv_fileno(reinterpret_cast<uv_handle_t*>(handle), &fd) == 0)
@@ -149,7 +150,7 @@ void MainLoop::arm_deadline(std::uint64_t deadline) {
   }
   const std::uint64_t now = monotonic_ns();
   uv_update_time(parts_.uv.get());
-  uv_timer_start(deadline_.get(), [](uv_timer_t*) {}, deadline > now ? (deadline - now) / 1'000'000 + 1 : 0, 0);
+  uv_timer_start(deadline_.get(), wake<uv_timer_t>, deadline > now ? (deadline - now) / 1'000'000 + 1 : 0, 0);
 }
 
 bool MainLoop::has_work() const {
@@ -165,6 +166,7 @@ void MainLoop::begin_stop(std::uint64_t grace_ms) {
   uv_update_time(parts_.uv.get());
   uv_timer_start(grace_.get(), [](uv_timer_t* timer) {
     if (timer->data) static_cast<MainLoop*>(timer->data)->grace_over_ = true;
+    wake(timer);
   }, grace_ms - grace_ms / 4, 0);
 }
 
@@ -222,7 +224,7 @@ void MainLoop::flush() {
   switch (parts_.outbox.flush()) {
     case port::Outbox::State::empty: break;
     case port::Outbox::State::blocked:
-      if (!out_armed_) uv_poll_start(out_.get(), UV_WRITABLE, ignore);
+      if (!out_armed_) uv_poll_start(out_.get(), UV_WRITABLE, [](uv_poll_t* handle, int, int) { wake(handle); });
       out_armed_ = true;
       return;
     case port::Outbox::State::broken:
@@ -248,7 +250,6 @@ void MainLoop::rest(const Gil& gil) {
   const std::uint64_t began = monotonic_ns();
   if (!(alone && spin(began))) {
     const GilRelease released(gil);
-    if (!alone && read()) return;
     if (alone || !spin(began)) sleep();
   }
   if (!ended_) spin_.frame_after(monotonic_ns() - began);
@@ -264,16 +265,21 @@ bool MainLoop::only_thread() const {
 bool MainLoop::spin(std::uint64_t began) {
   if (!spin_.worth_it() || out_armed_) return false;
   for (std::uint64_t now = began; now < began + spin_.limit_ns(); now = monotonic_ns()) {
-    if (read() || has_work()) return true;
+    read();
+    if (ended_ || has_work()) return true;
     // The BEAM's schedulers may want this very core to make the frame we are looking for.
     if (now > began + kPoliteAfterNs) ::sched_yield();
   }
   return false;
 }
 
+/// Until there is something for this thread: answers for other threads of Python are handed on without asking for the GIL.
 void MainLoop::sleep() {
-  uv_run(parts_.uv.get(), UV_RUN_ONCE);
-  read();
+  awake_ = false;
+  while (!ended_ && !awake_ && !has_work()) {
+    uv_run(parts_.uv.get(), UV_RUN_ONCE);
+    read();
+  }
 }
 
 /// True when something came, or the end.

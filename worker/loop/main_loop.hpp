@@ -74,6 +74,11 @@ class MainLoop final : public MainWait {
   void sleep();
   bool read();
   bool has_work() const;
+  /// For uv callbacks: something happened that the main loop must look at, whatever the session says.
+  template <class H>
+  static void wake(H* handle) {
+    if (handle->data) static_cast<MainLoop*>(handle->data)->awake_ = true;
+  }
 
   Parts parts_;
   Outcalls* calls_ = nullptr;
@@ -95,6 +100,7 @@ class MainLoop final : public MainWait {
   UniqueFd signal_read_;
   UniqueFd signal_write_;
   bool out_armed_ = false;
+  bool awake_ = false;
 };
 
 }  // namespace pyw::loop

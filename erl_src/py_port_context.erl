@@ -7,8 +7,7 @@
 %% writes to the port: {@link py_port_writer} does, so that a worker that does not read cannot
 %% hold up the one process that could end it.
 %%
-%% It is no gen_server because it is the hot path: one receive, one ets:take/2 and one send per
-%% call.
+%% It is no gen_server because it is hot: one receive, one ets:take/2 and one send per call.
 %%
 %% Invariant: a row leaves the table of requests only by {@link ets:take/2} here (and, when the worker
 %% is gone, in {@link py_port_requests:answer_all/2}); from then on either its caller has been answered
@@ -18,8 +17,7 @@
 %% starts it, watches its end and keeps the book ({@link py_port_jobs}). It answers only for a job
 %% that could not.
 %%
-%% What is not routing has rooms of its own: the start in {@link py_port_start}, the end in {@link
-%% py_port_death} and {@link py_port_post_mortem}, what info/1 shows in {@link py_port_info}.
+%% The start is in `py_port_start', the end in `py_port_death', what info/1 shows in `py_port_info'.
 %%
 %% The main receive has no timeout: the worker's end arrives from the port, the registry's as
 %% 'DOWN', everything that is due as a timer message.
@@ -558,9 +556,8 @@ begin_stop(Grace, Reason, #s{counters = Counters, stopping = Stopping} = S) ->
         infinity ->
             ok = control(?K_STOP, 16#ffffffff, S);
         Ms ->
-            ok = control(?K_STOP, Ms, S),
             _ = erlang:send_after(Ms, self(), stop_now),
-            ok
+            ok = control(?K_STOP, Ms, S)
     end,
     case Stopping of
         no -> S#s{stopping = {reason, Reason}};

@@ -17,8 +17,7 @@
 %% starts it, watches its end and keeps the book ({@link py_port_jobs}). It answers only for a job
 %% that could not.
 %%
-%% What is not routing has rooms of its own: the start in {@link py_port_start}, the end in {@link
-%% py_port_death} and {@link py_port_post_mortem}, what info/1 shows in {@link py_port_info}.
+%% The start is in `py_port_start', the end in `py_port_death', what info/1 shows in `py_port_info'.
 %%
 %% The main receive has no timeout: the worker's end arrives from the port, the registry's as
 %% 'DOWN', everything that is due as a timer message.

@@ -44,7 +44,7 @@ make(#{started := Started, requests := Requests, counters := Counters} = Facts) 
         prefix => maps:get(prefix, Ready, undefined),
         started_at => maps:get(started_at, Facts),
         calls => atomics:get(Counters, ?C_ID) - ?FIRST_ID + 1,
-        in_flight => ets:info(Requests, size),
+        in_flight => py_port_requests:count(Requests),
         stopping => py_port_ladder:size(maps:get(ladder, Facts)),
         callers => maps:get(callers, Facts),
         callbacks => maps:get(callbacks, Facts),

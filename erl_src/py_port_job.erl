@@ -73,7 +73,9 @@ init(#ctx{pid = Owner} = Ctx, #callback{payload = Payload} = Callback) ->
     Outcome =
         case py_port_terms:decode(Payload, Ctx) of
             {ok, Op} -> admit(Op, Ctx, Callback);
-            {error, Why} -> bad_request("the term was refused: ~tp", [Why])
+            {error, Why} ->
+                _ = py_port_call:refused(py_port_terms:is_hostile(Why, Ctx), Why, Ctx),
+                bad_request("the term was refused: ~tp", [Why])
         end,
     answer(Ctx, Callback#callback.id, Outcome).
 

@@ -9,7 +9,7 @@
 
 -include("py_port.hrl").
 
--export([new/0, of_callers/2, due/2, deadlines/1, in_flight/1, reply/4, answer_all/3]).
+-export([new/0, of_callers/2, due/2, deadlines/1, count/1, in_flight/1, reply/4, answer_all/3]).
 
 -spec new() -> ets:tid().
 new() ->
@@ -39,10 +39,20 @@ deadlines(Requests) ->
     Pattern = #request{deadline = '$3', _ = '_'},
     ets:select_count(Requests, [{Pattern, [{'=/=', '$3', infinity}], [true]}]).
 
+%% @doc How many calls wait for an answer. Control requests are not calls, and the row of one whose
+%% asker has given up stays until its answer comes.
+-spec count(ets:tid()) -> non_neg_integer().
+count(Requests) ->
+    Pattern = #request{kind = '$4', _ = '_'},
+    ets:select_count(Requests, [{Pattern, [{'=/=', '$4', control}], [true]}]).
+
 %% @doc What was asked for and is not answered, for reports.
 -spec in_flight(ets:tid()) -> [{term(), term()}].
 in_flight(Requests) ->
-    [{M, F} || #request{module = M, function = F} <- ets:tab2list(Requests)].
+    [
+        {M, F}
+     || #request{module = M, function = F, kind = Kind} <- ets:tab2list(Requests), Kind =/= control
+    ].
 
 %% @doc Sends the outcome of a row that was taken out of the table to whoever waits for it, if
 %% anybody does.

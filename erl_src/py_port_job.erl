@@ -192,23 +192,17 @@ await_down(Pid) ->
         {'DOWN', Ref, process, _, Reason} -> bounded(Reason)
     end.
 
-%% Channels and streams are processes that serve these requests, whatever node they are on:
-%% `{python, take, Max}', `{python, close}', ... and answer with what Python is to get. One that is
-%% gone, or goes meanwhile, is like one that was closed.
+%% Channels and streams know what they can be asked for. They hand out their items for good when this
+%% process has ended normally.
 -spec endpoint(tuple()) -> outcome().
 endpoint(Op) ->
-    [Kind, Action, Pid | Args] = tuple_to_list(Op),
-    try
-        {ok, gen_server:call(Pid, list_to_tuple([python, Action | Args]), infinity)}
-    catch
-        exit:{Why, {gen_server, call, _}} -> {ok, gone(Kind, Action, Why)}
-    end.
+    [Kind | Args] = tuple_to_list(Op),
+    Module = module_of(Kind),
+    py_port_call:guarded(fun() -> {ok, Module:op(Args)} end).
 
--spec gone(channel | inlet, term(), term()) -> term().
-gone(_, close, _) -> ok;
-gone(channel, _, _) -> closed;
-gone(inlet, _, noproc) -> {aborted, noproc};
-gone(inlet, _, Why) -> {aborted, bounded(Why)}.
+-spec module_of(channel | inlet) -> module().
+module_of(channel) -> py_port_channel;
+module_of(inlet) -> py_port_inlet.
 
 %% Functions ---------------------------------------------------------------------------------------
 
@@ -249,8 +243,13 @@ apply_to(Target, Args) ->
         {ok, apply_target(Target, Args)}
     catch
         Class:Reason:Stack ->
-            {error, {failed, Class, bounded(Reason), py_port_error:stack(Stack, ?MAX_FRAMES)}}
+            Text = py_port_error:stack(lists:takewhile(fun is_theirs/1, Stack), ?MAX_FRAMES),
+            {error, {failed, Class, bounded(Reason), Text}}
     end.
+
+-spec is_theirs(term()) -> boolean().
+is_theirs({?MODULE, _, _, _}) -> false;
+is_theirs(_) -> true.
 
 -spec apply_target(callable(), [term()]) -> term().
 apply_target({function, Fun}, Args) -> Fun(Args);

@@ -750,28 +750,3 @@ the_end_of_a_process_is_told(_Config) ->
     Who ! stop,
     ?assertEqual({ok, {down, Who, normal}}, answer_of(Ctx, 1)),
     ?assertEqual({ok, {down, Who, noproc}}, call_back(Ctx, 3, {monitor, Who})).
-
-%% Channels and streams are whoever serves these requests.
-channels_and_streams_are_asked_and_may_be_gone(_Config) ->
-    Ctx = fake(#{}),
-    Test = self(),
-    Serve = fun(Serve) ->
-        receive
-            {'$gen_call', From, stop} ->
-                gen_server:reply(From, ok);
-            {'$gen_call', From, Request} ->
-                Test ! {request, Request},
-                gen_server:reply(From, {got, Request}),
-                Serve(Serve)
-        end
-    end,
-    Pid = spawn(fun() -> Serve(Serve) end),
-    ?assertEqual({ok, {got, {python, 'receive'}}}, call_back(Ctx, 1, {channel, 'receive', Pid})),
-    ?assertEqual({ok, {got, {python, send, <<"m">>}}}, call_back(Ctx, 2, {channel, send, Pid, <<"m">>})),
-    ?assertEqual({ok, {got, {python, take, 10}}}, call_back(Ctx, 3, {inlet, take, Pid, 10})),
-    ok = gen_server:call(Pid, stop),
-    ok = gone(Pid),
-    ?assertEqual({ok, closed}, call_back(Ctx, 4, {channel, 'receive', Pid})),
-    ?assertEqual({ok, ok}, call_back(Ctx, 5, {channel, close, Pid})),
-    ?assertEqual({ok, {aborted, noproc}}, call_back(Ctx, 6, {inlet, take, Pid, 10})),
-    ?assertEqual({ok, ok}, call_back(Ctx, 7, {inlet, close, Pid})).

@@ -117,12 +117,15 @@ leftovers() ->
         {tables, [
             T
          || T <- ets:all(),
-            lists:member(ets:info(T, name), [py_port_requests, py_port_callers, py_port_funs])
+            lists:member(ets:info(T, name), [
+                py_port_requests, py_port_callers, py_port_funs, py_port_granted, py_port_given
+            ])
         ]},
         {ports, [P || P <- erlang:ports(), is_launcher(erlang:port_info(P, name))]},
         {os_processes, [Pid || {Pid, Since} <- ets:tab2list(?SEEN), start_time(Pid) =:= Since]},
         {monitors, element(2, erlang:process_info(self(), monitors))},
-        {registry, registry_monitors()}
+        {registry, registry_monitors()},
+        {jobs, jobs()}
     ],
     [Left || {_, What} = Left <- All, What =/= []].
 
@@ -132,6 +135,7 @@ is_ours(Pid) ->
         {py_port_context, _, _} -> true;
         {py_port_io, _, _} -> true;
         {py_port_writer, _, _} -> true;
+        {py_port_job, _, _} -> true;
         {py_port_fifo, _, _} -> true;
         {py_port_stream_reader, _, _} -> true;
         _ -> begins_in(Pid, [<<"py_port_io">>, <<"py_port_writer">>, <<"py_port_courier">>])
@@ -157,6 +161,14 @@ registry_monitors() ->
     case whereis(py_port_registry) of
         undefined -> [];
         Registry -> element(2, erlang:process_info(Registry, monitors))
+    end.
+
+%% What runs for Python.
+-spec jobs() -> [tuple()].
+jobs() ->
+    case ets:whereis(py_port_jobs) of
+        undefined -> [];
+        Table -> ets:tab2list(Table)
     end.
 
 %% The table lives as long as the node: suites of one run share it.

@@ -1,0 +1,257 @@
+%% @doc Erlang calls Python calls Erlang calls Python, in one context: from synchronous code, threads and coroutines, to any
+%% depth that is allowed, while others wait for their turn. Nothing waits for itself, nothing runs twice.
+%% @end
+-module(py_port_reentry_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+-include_lib("stdlib/include/assert.hrl").
+-include("../../erl_src/py_port.hrl").
+
+-import(py_port_test, [async/1, await/1, ctx/1]).
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() -> py_port_test:cases(?MODULE) -- helpers().
+
+helpers() -> [running, nodes_in, ids, tree, settled, normal_none].
+
+init_per_suite(Config) ->
+    ok = py_port_test:start(),
+    Config.
+
+end_per_suite(_Config) ->
+    ok.
+
+init_per_testcase(_Case, Config) ->
+    _ = process_flag(trap_exit, true),
+    [{ctx, py_port_test:context(#{io => null})} | Config].
+
+end_per_testcase(_Case, Config) ->
+    _ = [py_port:unregister_function(Name) || {Name, _} <- ets:tab2list(?FUNCTIONS)],
+    Result = py_port_test:end_per_testcase(Config),
+    ?assertEqual([], ets:tab2list(?JOBS)),
+    Result.
+
+python(Config, Function, Args) ->
+    py_port:call(ctx(Config), probe_reentry, Function, Args).
+
+waiting(Name, Config) ->
+    Test = self(),
+    ok = py_port:register_function(Name, fun(Args) ->
+        Test ! {running, self(), Args},
+        receive
+            {go, What} -> What(ctx(Config))
+        end
+    end).
+
+running() ->
+    receive
+        {running, Pid, _} -> Pid
+    after 60000 -> error(nothing_runs)
+    end.
+
+%% Depth ---------------------------------------------------------------------------------------------------------------
+
+descend(Config, Function) ->
+    Ctx = ctx(Config),
+    ok = py_port:register_function(Function, fun([N]) ->
+        case py_port:call(Ctx, probe_reentry, Function, [N]) of
+            {ok, Value} -> Value;
+            Error -> {below, Error}
+        end
+    end).
+
+a_hundred_levels_are_allowed_and_one_more_is_not(Config) ->
+    ok = descend(Config, down),
+    ?assertEqual({ok, 100}, python(Config, down, [100])),
+    ?assertEqual({ok, {<<"below">>, {<<"error">>, {<<"nesting_too_deep">>, 100}}}}, python(Config, down, [101])),
+    ?assertEqual({ok, 100}, python(Config, down, [100])),
+    Why = {error, {nesting_too_deep, 100}},
+    ?assertMatch(<<"Erlang and Python called each other more than 100 deep", _/binary>>, py_port:format_error(Why)).
+
+a_hundred_levels_of_coroutines(Config) ->
+    ok = descend(Config, down_async),
+    ?assertEqual({ok, 100}, python(Config, down_async, [100])),
+    ?assertEqual({ok, {<<"below">>, {<<"error">>, {<<"nesting_too_deep">>, 100}}}}, python(Config, down_async, [101])).
+
+%% From every kind of process of Erlang and every kind of code of Python ------------------------------------------------
+
+whoever_descends_from_a_callback_gets_through(Config) ->
+    Ctx = ctx(Config),
+    Ask = fun() -> py_port:call(Ctx, math, sqrt, [16]) end,
+    [
+        begin
+            ok = py_port:register_function(ask, fun([]) ->
+                {ok, V} = How(),
+                V
+            end),
+            ?assertEqual({N, F, {ok, 4.0}}, {N, F, python(Config, F, [<<"ask">>])})
+        end
+     || F <- [call, async_call],
+        {N, How} <- lists:enumerate([
+            Ask,
+            fun() -> await(async(Ask)) end,
+            fun() -> await(async(fun() -> await(async(Ask)) end)) end
+        ])
+    ].
+
+others_wait_for_their_turn_and_get_it(Config) ->
+    ok = waiting(hold, Config),
+    Outer = async(fun() -> python(Config, noted_call, [<<"outer begins">>, <<"hold">>, <<"outer ends">>]) end),
+    Job = running(),
+    Others = [async(fun() -> python(Config, note, [<<"other">>]) end) || _ <- lists:seq(1, 10)],
+    true = py_port_test:wait_until(fun() -> py_port_test:in_flight(ctx(Config)) =:= 11 end, 60000),
+    Job ! {go, fun(Ctx) -> py_port:call(Ctx, probe_reentry, note, [<<"nested">>]) end},
+    ?assertMatch({ok, _}, await(Outer)),
+    ?assertEqual([{ok, none}], lists:usort([normal_none(await(O)) || O <- Others])),
+    {ok, Notes} = python(Config, take_notes, []),
+    ?assertEqual(
+        [<<"outer begins">>, <<"nested">>, <<"outer ends">> | lists:duplicate(10, <<"other">>)],
+        Notes
+    ).
+
+normal_none({ok, None}) when None =:= none; None =:= nil; None =:= undefined -> {ok, none};
+normal_none(Other) -> Other.
+
+%% A and B call each other; each has one main thread.
+two_contexts_call_each_other_to_and_fro(Config) ->
+    A = ctx(Config),
+    B = py_port_test:context(#{io => null}),
+    ok = py_port:register_function(bounce, fun
+        ([0]) ->
+            <<"end">>;
+        ([N]) ->
+            #{context := From} = py_port:caller(),
+            [To] = [A, B] -- [From],
+            {ok, Result} = py_port:call(To, probe_reentry, call, [<<"bounce">>, N - 1]),
+            Result
+    end),
+    ?assertEqual({ok, <<"end">>}, python(Config, call, [<<"bounce">>, 20])).
+
+%% Many ----------------------------------------------------------------------------------------------------------------
+
+two_hundred_threads_get_their_own_answers(Config) ->
+    ok = py_port:register_function(same, fun([X]) -> X end),
+    ?assertEqual({ok, []}, python(Config, many_threads, [200, 20])).
+
+ten_thousand_tasks_get_their_own_answers(Config) ->
+    ok = py_port:register_function(same, fun([X]) -> X end),
+    ?assertEqual({ok, true}, python(Config, many_tasks, [10000])).
+
+more_than_the_credit_queue_in_the_worker(_Config) ->
+    Ctx = py_port_test:context(#{io => null, max_callbacks => 3}),
+    ok = py_port:register_function(same, fun([X]) -> X end),
+    ?assertEqual({ok, true}, py_port:call(Ctx, probe_reentry, many_tasks, [2000])),
+    ?assertEqual({ok, []}, py_port:call(Ctx, probe_reentry, many_threads, [50, 20])).
+
+%% A failure prints the seed.
+a_random_mix_runs_everything_once(Config) ->
+    Ctx = ctx(Config),
+    Seed = rand:seed(exsss, erlang:unique_integer([positive])),
+    ct:pal("seed ~p", [rand:export_seed_s(Seed)]),
+    ok = py_port:register_function(node, fun([Tree]) -> run_node(Ctx, Tree) end),
+    [
+        begin
+            Trees = [tree(4) || _ <- lists:seq(1, 4)],
+            Running = [async(fun() -> run_node(Ctx, T) end) || T <- Trees],
+            ?assertEqual([nodes_in(T) || T <- Trees], [await(R) || R <- Running]),
+            {ok, Ran} = python(Config, take_notes, []),
+            ?assertEqual(lists:sort(lists:append([ids(T) || T <- Trees])), lists:sort(Ran))
+        end
+     || _ <- lists:seq(1, 25)
+    ],
+    ?assertMatch(#{in_flight := 0, callbacks := 0}, settled(Ctx)).
+
+settled(Ctx) ->
+    _ = py_port_test:wait_until(fun() -> maps:get(callbacks, py_port:info(Ctx)) =:= 0 end, 60000),
+    py_port:info(Ctx).
+
+tree(Depth) ->
+    Children = [tree(Depth - 1) || Depth > 0, _ <- lists:seq(1, rand:uniform(3) - 1)],
+    [erlang:unique_integer([positive]), Children].
+
+nodes_in([_, Children]) -> 1 + lists:sum([nodes_in(C) || C <- Children]).
+
+ids([Id, Children]) -> [Id | lists:append([ids(C) || C <- Children])].
+
+%% Which kind a node is, and who asks, follows from its id.
+run_node(Ctx, [Id, _] = Tree) ->
+    Function = lists:nth(Id rem 3 + 1, [sync_node, thread_node, task_node]),
+    Ask = fun() ->
+        {ok, N} = py_port:call(Ctx, probe_reentry, Function, [Tree]),
+        N
+    end,
+    case Id rem 2 of
+        0 -> Ask();
+        1 -> await(async(Ask))
+    end.
+
+%% Ends ----------------------------------------------------------------------------------------------------------------
+
+failures_have_names_in_python(Config) ->
+    ok = py_port:register_function(boom, fun(_) -> error(boom) end),
+    ok = waiting(killed, Config),
+    ?assertMatch({ok, [<<"FunctionNotFound">>, _, _]}, python(Config, failure, [<<"nope">>])),
+    ?assertMatch({ok, [<<"CallError">>, true, _]}, python(Config, failure, [<<"boom">>])),
+    Killed = async(fun() -> python(Config, failure, [<<"killed">>]) end),
+    exit(running(), kill),
+    ?assertMatch({ok, [<<"CallError">>, true, _]}, await(Killed)).
+
+a_call_that_takes_too_long_ends_its_job(Config) ->
+    ok = waiting(stay, Config),
+    ?assertMatch(
+        {ok, [<<"TimeoutError">> | _]},
+        py_port:call(ctx(Config), probe_reentry, failure, [<<"stay">>], #{timeout => 0.2})
+    ),
+    Job = running(),
+    ?assert(py_port_test:wait_until(fun() -> not is_process_alive(Job) end, 60000)),
+    ?assertMatch(#{callbacks := 0}, settled(ctx(Config))).
+
+a_task_that_is_cancelled_ends_its_job(Config) ->
+    ok = waiting(stay, Config),
+    ok = waiting(all_there, Config),
+    Call = async(fun() -> python(Config, cancelled, []) end),
+    %% in either order
+    Jobs = [receive {running, Pid, Args} -> {Args, Pid} end || _ <- [1, 2]],
+    {_, Stay} = lists:keyfind([0], 1, Jobs),
+    {_, There} = lists:keyfind([], 1, Jobs),
+    There ! {go, fun(_) -> ok end},
+    ?assertEqual({ok, <<"cancelled">>}, await(Call)),
+    ?assert(py_port_test:wait_until(fun() -> not is_process_alive(Stay) end, 60000)).
+
+the_deadline_of_a_call_is_that_of_its_callbacks(Config) ->
+    Ctx = ctx(Config),
+    ok = py_port:register_function(left, fun([]) ->
+        #{remaining := Ms} = py_port:caller(),
+        Ms
+    end),
+    {ok, Left} = py_port:call(Ctx, probe_reentry, call, [<<"left">>], #{}, #{timeout => 50000}),
+    ?assert(Left > 0 andalso Left =< 50000),
+    ok = py_port:register_function(left, fun([]) -> atom_to_binary(maps:get(remaining, py_port:caller())) end),
+    ?assertEqual({ok, <<"infinity">>}, python(Config, call, [<<"left">>])),
+    %% and what times out in the middle leaves nothing behind
+    ok = waiting(stay, Config),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, probe_reentry, call, [<<"stay">>], #{}, #{timeout => 200})),
+    Job = running(),
+    ?assert(py_port_test:wait_until(fun() -> not is_process_alive(Job) end, 60000)),
+    ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])).
+
+a_thousand_calls_are_out_when_the_worker_ends(Config) ->
+    ok = waiting(stay, Config),
+    ok = waiting(all_there, Config),
+    Call = async(fun() -> python(Config, stay_and_exit, [1000]) end),
+    Jobs = [receive {running, Pid, Args} -> {Args, Pid} end || _ <- lists:seq(1, 1001)],
+    {_, There} = lists:keyfind([], 1, Jobs),
+    There ! {go, fun(_) -> ok end},
+    ?assertMatch({error, {worker_down, {worker_exited, 6, _}}}, await(Call)),
+    ?assertEqual([], [P || {_, P} <- Jobs, is_process_alive(P)]),
+    ?assertEqual([], ets:tab2list(?JOBS)).
+
+a_function_removed_while_it_runs_finishes(Config) ->
+    ok = waiting(stay, Config),
+    Call = async(fun() -> python(Config, call, [<<"stay">>]) end),
+    Job = running(),
+    ok = py_port:unregister_function(stay),
+    Job ! {go, fun(_) -> 5 end},
+    ?assertEqual({ok, 5}, await(Call)),
+    ?assertMatch({ok, [<<"FunctionNotFound">> | _]}, python(Config, failure, [<<"stay">>])).

@@ -167,8 +167,10 @@ run_gone(_) -> closed.
 
 -spec run(binary(), [term()]) -> term().
 run(<<"receive">>, [Pid]) -> take(Pid, infinity, at_exit);
+run(<<"receive">>, [Pid, Ms]) when is_integer(Ms), Ms >= 0 -> in_time(take(Pid, Ms, at_exit));
 run(<<"try_receive">>, [Pid]) -> take(Pid, 0, at_exit);
 run(<<"send">>, [Pid, Message]) -> put(Pid, Message, infinity);
+run(<<"send">>, [Pid, Message, Ms]) when is_integer(Ms), Ms >= 0 -> in_time(put(Pid, Message, Ms));
 run(<<"try_send">>, [Pid, Message]) -> put(Pid, Message, 0);
 run(<<"close">>, [Pid]) -> py_port_fifo:finish(Pid, closed);
 run(<<"info">>, [Pid]) ->
@@ -179,10 +181,17 @@ run(<<"info">>, [Pid]) ->
 run(Op, Args) ->
     py_port_fifo_op:bad(Op, Args).
 
+-spec in_time(Answer) -> Answer | timeout.
+in_time(empty) -> timeout;
+in_time(full) -> timeout;
+in_time(Answer) -> Answer.
+
 %% The receiver in Python gets `bytes' whatever the context's types are.
 -spec raw(binary(), [term()]) -> term().
-raw(Op, [_, Message]) when not is_binary(Message) ->
-    py_port_fifo_op:bad(<<Op/binary, " (of something else than bytes)">>, [Message]);
+raw(Op, [_, Message | _]) when
+    not is_binary(Message), Op =:= <<"send">> orelse Op =:= <<"try_send">>
+->
+    py_port_call:fail({bad_request, <<"the channel is one of bytes">>});
 raw(Op, Args) ->
     case run(Op, Args) of
         {ok, Message} -> {ok, {bytes, Message}};

@@ -274,7 +274,10 @@ arguments_of_the_wrong_kind_are_named(_Config) ->
 python_can_do_all_of_it(_Config) ->
     {ok, {_, Pid, _} = Ch} = py_port_channel:new(#{capacity => 1}),
     ?assertEqual(empty, op([<<"try_receive">>, Pid], job)),
+    ?assertEqual(timeout, op([<<"receive">>, Pid, 10], job)),
     ?assertEqual(ok, op([<<"send">>, Pid, 1], job)),
+    ?assertEqual(timeout, op([<<"send">>, Pid, 2, 10], job)),
+    ?assertEqual(timeout, op([<<"send">>, Pid, 2, 0], job)),
     ?assertEqual(full, op([<<"try_send">>, Pid, 2], job)),
     ?assertEqual({ok, 1}, op(['receive', Pid], job)),
     ?assertMatch(#{size := 0, capacity := 1}, op([info, Pid], job)),
@@ -286,7 +289,7 @@ python_can_do_all_of_it(_Config) ->
 python_gets_bytes_from_a_channel_of_bytes(_Config) ->
     {ok, {_, Pid, bytes} = Ch} = py_port_channel:new(#{bytes => true}),
     ok = py_port_channel:send(Ch, <<"abc">>),
-    ?assertEqual({ok, {bytes, <<"abc">>}}, op(['receive', Pid], job)),
+    ?assertEqual({ok, {bytes, <<"abc">>}}, op(['receive', Pid, 1000], job)),
     ?assertEqual(ok, op([send, Pid, <<"def">>], job)),
     ?assertEqual({ok, <<"def">>}, py_port_channel:recv(Ch)),
     ?assertThrow(_, op([send, Pid, 17], job)).

@@ -1,0 +1,149 @@
+"""Producers and consumers for py_port_stream_SUITE."""
+
+import asyncio
+import io
+
+seen = []
+
+
+def what_was_seen():
+    return list(seen)
+
+
+def count(n):
+    for i in range(n):
+        seen.append(i)
+        yield i
+
+
+def produced():
+    return len(seen)
+
+
+async def count_async(n):
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield i
+
+
+def plain_list(n):
+    return list(range(n))
+
+
+def a_file(text):
+    return io.BytesIO(text)
+
+
+async def later(n):
+    await asyncio.sleep(0)
+    return count(n)
+
+
+def no_stream():
+    return 17
+
+
+def fails_after(n):
+    yield from range(n)
+    raise ValueError("no more")
+
+
+async def fails_after_async(n):
+    for i in range(n):
+        yield i
+    raise ValueError("no more")
+
+
+def fails_at_once():
+    raise ValueError("not even one")
+
+
+def endless(name):
+    try:
+        while True:
+            yield b"x" * 1024
+    finally:
+        seen.append(name)
+
+
+async def waits_for_ever(name):
+    try:
+        yield 1
+        await asyncio.sleep(3600)
+    finally:
+        seen.append(name)
+
+
+def blobs(count, size):
+    blob = b"x" * size
+    for _ in range(count):
+        yield blob
+
+
+def rss_kb():
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+
+
+def keywords(**given):
+    yield from sorted(given)
+
+
+# Into Python
+
+
+async def sum_of(inlet, start=0):
+    total = start
+    async for item in inlet:
+        total += item
+    return total
+
+
+def sum_of_blocking(inlet):
+    return sum(inlet)
+
+
+async def stops_after(inlet, n):
+    got = []
+    async for item in inlet:
+        got.append(item)
+        if len(got) == n:
+            break
+    inlet.close()
+    return got
+
+
+async def doubled(inlet):
+    async for item in inlet:
+        yield 2 * item
+
+
+def doubled_blocking(inlet):
+    for item in inlet:
+        yield 2 * item
+
+
+async def never_reads(inlet):
+    await asyncio.sleep(3600)
+
+
+async def how_it_ended(inlet):
+    got = []
+    try:
+        async for item in inlet:
+            got.append(item)
+    except Exception as error:
+        return [got, type(error).__name__, [str(a) for a in error.args]]
+    return [got, "done", []]
+
+
+async def notes_how_it_ended(inlet, name):
+    try:
+        async for _ in inlet:
+            pass
+        seen.append(name + " done")
+    except BaseException as error:
+        seen.append(name + " " + type(error).__name__)
+        raise

@@ -11,7 +11,7 @@ from . import _port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn, Optional
+    from typing import Any, Callable, NoReturn, Optional
 
 __all__ = ["Function", "async_call", "call", "function_named"]
 
@@ -40,11 +40,20 @@ async def async_call(name: str, /, *args: object, timeout: Optional[float] = Non
 
     Cancelling the task that waits kills the Erlang process of the call, which may have had its effects by then.
     """
+    _check_name(name)
+    ok, value = await (_perform or _load_perform())("call", (name, list(args)), timeout)
+    return value if ok else _port.value_of(ok, value, name)
+
+
+_perform: Optional[Callable[..., Any]] = None  # imports asyncio, so it is loaded by the first coroutine that asks
+
+
+def _load_perform() -> Callable[..., Any]:
+    global _perform
     from ._mailbox import perform
 
-    _check_name(name)
-    ok, value = await perform("call", (name, list(args)), timeout)
-    return value if ok else _port.value_of(ok, value, name)
+    _perform = perform
+    return perform
 
 
 class Function:

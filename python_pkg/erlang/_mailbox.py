@@ -39,7 +39,7 @@ def _open(loop: asyncio.AbstractEventLoop) -> Mailbox:
     else:
         box = _port.new_mailbox()
         loop.add_reader(box.fileno(), box.drain)
-        weakref.finalize(loop, box.close)
+        weakref.finalize(loop, box.close).atexit = False  # a thread's loop may run to the very end
     with _opening:
         _boxes[loop] = box
     return box

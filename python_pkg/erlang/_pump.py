@@ -38,6 +38,7 @@ class AsyncReader:
         self._size = 0
         self._line: deque[Waiting] = deque()
         self._pump: Optional[asyncio.Task[None]] = None
+        self._begun = False  # a task that is cancelled before its first step runs nothing at all
         self._parked: Optional[asyncio.Future[None]] = None
         self._error: Optional[BaseException] = None  # of the producer; for the take that finds nothing else
         self._close_error: Optional[BaseException] = None
@@ -103,6 +104,7 @@ class AsyncReader:
             self._parked.set_result(None)
 
     async def _run(self) -> None:
+        self._begun = True
         try:
             await self._produce()
         except StopAsyncIteration:
@@ -181,7 +183,7 @@ class AsyncReader:
         self._error = None
         if self._parked is not None:
             self._wake()
-        elif self._pump is not None and not self._ended:
+        elif self._pump is not None and self._begun and not self._ended:
             self._pump.cancel()  # in the midst of an item
 
     def abandon(self) -> None:

@@ -417,6 +417,18 @@ def test_closing_interrupts_what_an_asynchronous_producer_waits_for():
     assert ended == ["cancelled", "finally"]
 
 
+@pytest.mark.parametrize("make", [lambda: acount(5), lambda: AsyncIterator(5)])
+def test_closing_at_once_after_a_take_serves_the_take(make):
+    async def main():
+        source = Source(make())
+        take = asyncio.ensure_future(source.take(1, 1))
+        close = asyncio.ensure_future(source.aclose())
+        assert await asyncio.wait_for(take, 5) == DONE
+        await asyncio.wait_for(close, 5)
+
+    asyncio.run(main())
+
+
 def test_closing_from_inside_waits_for_the_producer():
     def closes_itself():
         try:

@@ -84,7 +84,7 @@ def unregister_encoder(cls: type[Any], /) -> bool: ...
 class Mailbox:
     """Answers on their way to one asyncio loop."""
 
-    def fileno(self) -> int: ...  # readable when something is there
+    def fileno(self) -> int: ...  # readable when something is there; -1: the context's own, into which the worker looks by itself
     def drain(self) -> None: ...  # calls the done functions, runs nested requests
     def close(self) -> None: ...
 
@@ -102,7 +102,8 @@ class Call:
 # Any thread; without the GIL; serves nested requests while it waits. TimeoutError when the time is up.
 def call_op(op: str, args: tuple[object, ...], timeout: float | None, /) -> tuple[bool, Any]: ...
 
-# done(ok, value) comes out of mailbox.drain(). The number is never 0.
+# done(ok, value) comes out of mailbox.drain(); an exception in the place of the error term says why the answer could not be converted.
+# The time limit is for Erlang to know: whoever waits here must stop by itself. The number is never 0.
 def start_op(mailbox: Mailbox, done: Callable[[bool, Any], object], op: str, args: tuple[object, ...], timeout: float | None, /) -> int: ...
 
 # True: it was under way, and done will not be called any more.

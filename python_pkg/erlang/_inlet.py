@@ -27,7 +27,7 @@ BATCH = 64  # items that are fetched at once, where so many are there
 class Inlet:
     """Yields the items that Erlang pushes, in order: ``for`` blocks the thread while there is none, ``async for`` waits.
 
-    What Erlang has pushed lies in its bounded buffer until it is fetched here, in batches; so the pushing side feels how fast this one reads.
+    What Erlang has pushed lies in its bounded buffer until it is fetched here, in batches; the pushing side feels how fast this one reads.
     Ends when Erlang finishes the stream; raises :class:`~erlang.StreamAborted` when Erlang breaks it off, after the items before that.
     Read by one thread or by tasks of one loop. Cancelling a task that waits loses no item. Letting go of it closes it.
     """

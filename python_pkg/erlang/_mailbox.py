@@ -46,7 +46,7 @@ def _open(loop: asyncio.AbstractEventLoop) -> Mailbox:
 
 
 def _sweep() -> None:
-    """Closes what belongs to closed loops that somebody still holds: a program that makes one loop after the other keeps no descriptors."""
+    """Closes what belongs to closed loops that somebody still holds: descriptors of one loop after the other must not pile up."""
     with _opening:
         closed = [(loop, box) for loop, box in _boxes.items() if loop.is_closed()]
         for loop, _ in closed:
@@ -59,7 +59,7 @@ def _sweep() -> None:
 async def perform(op: str, args: tuple[object, ...], timeout: Optional[float] = None) -> tuple[bool, Any]:
     """The answer to an operation: (True, value) or (False, error term). Whoever stops waiting cancels it.
 
-    The time is up after ``timeout`` seconds or at the deadline of the call at hand, whichever is first: then the answer is (False, "timeout").
+    The time is up after ``timeout`` seconds or at the deadline of the call at hand, whichever is first: the answer is (False, "timeout").
     """
     deadline = _deadline(timeout)
     if deadline and deadline <= time.monotonic_ns():
@@ -143,9 +143,9 @@ def _limit(answer: asyncio.Future[tuple[bool, Any]], deadline: int) -> _Group:
 class Receiver:
     """The operation that fetches the next message of something, for waiters that may be cancelled without losing a message.
 
-    Erlang may have let go of a message at the moment when its waiter is cancelled. So the operation then stays, and its answer belongs to the
-    next one who asks: nothing is lost, and order is kept. :meth:`close` cancels operations that nobody came back for. For the same reason the
-    operation has no time limit of its own.
+    Erlang may have let go of a message at the moment when its waiter is cancelled. So the operation then stays, and its answer belongs to
+    the next one who asks: nothing is lost, and order is kept. For the same reason the operation has no time limit of its own.
+    :meth:`close` cancels operations that nobody came back for.
     Threads: one loop at a time. What stands for another loop, which has ended, is given up.
     """
 

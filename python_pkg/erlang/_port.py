@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
-    from typing import Any, Optional
+    from typing import Any, Callable, Optional
 
 __all__ = [
     "ask",
@@ -50,7 +50,7 @@ waited = _Waits()
 
 
 def ask(op: str, *args: object, timeout: Optional[float] = None) -> Any:
-    """The value of an operation. Blocks this thread, without the GIL. Raises what :func:`failure` makes of an error, and ``TimeoutError``."""
+    """The value of an operation. Blocks this thread, without the GIL. Raises ``TimeoutError`` and what :func:`failure` makes of errors."""
     waited.count += 1
     ok, value = call_op(op, args, timeout)
     return value if ok else value_of(ok, value)
@@ -75,7 +75,7 @@ def failure(term: object, name: str = "") -> Exception:
     return make(name, *rest) if make else CallError("error", term, "", name)
 
 
-_FAILURES = {
+_FAILURES: dict[tuple[str, int], Callable[..., Exception]] = {
     ("not_found", 1): lambda _, name: FunctionNotFound(text(name)),
     ("failed", 3): lambda name, error_class, reason, stack: CallError(text(error_class), reason, text(stack), name),
     ("cancelled", 0): lambda name: CallError("cancelled", None, "", name),

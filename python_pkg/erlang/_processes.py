@@ -37,7 +37,7 @@ def self_pid() -> Pid:
     global _self
     if _self is None:
         _self = _port.ask("self")
-    return _self  # type: ignore[return-value]
+    return _self
 
 
 def _name(name: object, expected: str) -> str:
@@ -68,8 +68,8 @@ class Monitor:
 def monitor(pid: Pid, callback: Callable[[Pid, Any], Any]) -> Monitor:
     """Call ``callback(pid, reason)`` once, when the process ends; with the reason ``noproc`` when it has ended already.
 
-    Where an asyncio loop runs in this thread the callback runs on that loop, and ends with it; anywhere else on the context's main thread. A
-    coroutine function becomes a task there. What it raises is printed to stderr. Dropping the Monitor does not stop the watching.
+    Where an asyncio loop runs in this thread the callback runs on that loop, and ends with it; anywhere else on the context's main
+    thread. A coroutine function becomes a task there. What it raises is printed to stderr. Dropping the Monitor does not stop the watching.
     """
     if not isinstance(pid, Pid):
         raise TypeError(f"a Pid is expected, not {type(pid).__name__}")

@@ -4,7 +4,8 @@ One task, the pump, does everything with the iterator from its first item to its
 database transaction) it leaves in the same task, which libraries rely on. The pump works only while a take waits; between takes it is
 parked. It has the context of the first take, but not its deadline, if it had one: it goes on when that take has long been answered.
 
-Runs on one loop, the one of the first take; :meth:`AsyncReader.abandon` may come from any thread.
+Runs on one loop, the home, which is that of the first take. Takes and closes on other loops are carried over to it;
+:meth:`AsyncReader.abandon` may come from any thread.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import monotonic
-from typing import Any, AsyncIterator, Callable, NamedTuple, Optional
+from typing import Any, AsyncIterator, Callable, Coroutine, NamedTuple, Optional
 
 from . import _port
 from ._report import report
@@ -38,6 +39,7 @@ class AsyncReader:
         self._size = 0
         self._line: deque[Waiting] = deque()
         self._pump: Optional[asyncio.Task[None]] = None
+        self._home: Optional[asyncio.AbstractEventLoop] = None
         self._begun = False  # a task that is cancelled before its first step runs nothing at all
         self._parked: Optional[asyncio.Future[None]] = None
         self._error: Optional[BaseException] = None  # of the producer; for the take that finds nothing else
@@ -46,6 +48,17 @@ class AsyncReader:
         self._closing = False
 
     async def take(self, max_items: int, max_bytes: int) -> Any:
+        return await self._at_home(self._take(max_items, max_bytes))
+
+    async def _at_home(self, work: Coroutine[Any, Any, Any]) -> Any:
+        running = asyncio.get_running_loop()
+        if self._home is None:
+            self._home = running
+        if self._home is running or self._home.is_closed():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._home))
+
+    async def _take(self, max_items: int, max_bytes: int) -> Any:
         if self._line or not (self._ready or self._ended):
             await self._stand_in_line(max_items, max_bytes)
         from ._streams import DONE, ITEMS
@@ -164,6 +177,9 @@ class AsyncReader:
             await closing
 
     async def close(self) -> None:
+        await self._at_home(self._close_here())
+
+    async def _close_here(self) -> None:
         self._begin_close()
         if self._pump is None:
             if not self._ended:

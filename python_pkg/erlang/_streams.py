@@ -44,8 +44,8 @@ async def _opened(result: Awaitable[Any]) -> Source:
 
 
 def run_with_inlet(pid: Any, module: object, function: object, args: Sequence[Any], kwargs: Mapping[Any, Any]) -> Any:
-    """What ``module.function(inlet, *args, **kwargs)`` returns, where ``inlet`` is the :class:`~erlang._inlet.Inlet` of ``pid``. A generator or
-    another iterator becomes a :class:`Source`, so that Erlang can read it; see :func:`is_source`."""
+    """What ``module.function(inlet, *args, **kwargs)`` returns; ``inlet`` is the :class:`~erlang._inlet.Inlet` of ``pid``. A generator
+    or another iterator becomes a :class:`Source`, so that Erlang can read it; see :func:`is_source`."""
     from ._inlet import Inlet
 
     result = _names.resolve(module, function)(Inlet(pid), *args, **_names.keywords(kwargs))

@@ -23,8 +23,9 @@ def spawn_task(coro: Coroutine[Any, Any, T], *, name: Optional[str] = None) -> U
     """Start a coroutine that goes on by itself.
 
     Where an asyncio loop runs in this thread it becomes a task of that loop, and the ``asyncio.Task`` is returned. Anywhere else (a
-    synchronous call, a thread) it becomes a task of the context's loop, and a ``concurrent.futures.Future`` is returned: ``result()`` waits in
-    threads; on the main thread it would wait for ever, as the loop runs only when the call has returned. ``cancel()`` works on both.
+    synchronous call, a thread) it becomes a task of the context's loop, and a ``concurrent.futures.Future`` is returned: ``result()``
+    waits in threads; on the main thread it would wait for ever, as the loop runs only when the call has returned. ``cancel()`` works on
+    both.
 
     The task has the context variables of its creator, but not the deadline of the call at hand: it goes on when that has ended. (A task of
     ``asyncio.create_task`` keeps the deadline.) A failure is printed to stderr with the name of the task, whether or not somebody looks at
@@ -72,7 +73,8 @@ def sleep(seconds: float) -> Optional[Awaitable[None]]:
     """Sleep. In a coroutine: ``await erlang.sleep(seconds)``, which lets others go on. Where no asyncio loop runs in this thread it blocks
     the thread, without the GIL, and there is nothing to await."""
     if _port.running_loop() is None:
-        return time.sleep(seconds)
+        time.sleep(seconds)
+        return None
     import asyncio
 
     return asyncio.sleep(seconds)

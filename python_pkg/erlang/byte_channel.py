@@ -1,5 +1,5 @@
-"""Channels of bytes (``py_port_channel:new(#{bytes => true})``): messages are binaries and arrive as bytes, whatever they contain and whatever
-the context's type options say."""
+"""Channels of bytes (``py_port_channel:new(#{bytes => true})``): messages are binaries and arrive as bytes, whatever they contain and
+whatever the context's type options say."""
 
 from __future__ import annotations
 

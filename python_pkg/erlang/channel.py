@@ -29,6 +29,9 @@ TAG = "$py_channel"
 RECEIVE, TRY_RECEIVE, SEND, TRY_SEND, CLOSE, INFO = map(Atom, ("receive", "try_receive", "send", "try_send", "close", "info"))
 
 
+_LONGEST = 0xFFFFFFFF  # milliseconds that an Erlang timer takes
+
+
 class Channel:
     """One end of a channel. ``Channel(value)``: the value that Erlang passed for the channel, or a pid, or another Channel."""
 
@@ -39,8 +42,8 @@ class Channel:
         self._receivers: Optional[WeakKeyDictionary[asyncio.AbstractEventLoop, Receiver]] = None
 
     def receive(self, timeout: Optional[float] = None) -> Any:
-        """The next message; waits for one, without the GIL. Raises ``TimeoutError`` after ``timeout`` seconds, which loses no message: the channel
-        itself decides whether the message or the end of the time came first. Raises :class:`ChannelClosed`."""
+        """The next message; waits for one, without the GIL. Raises :class:`ChannelClosed`, and ``TimeoutError`` after ``timeout`` seconds,
+        which loses no message: the channel itself decides whether the message or the end of the time came first."""
         _port.warn_if_blocking("Channel.receive", "'await channel.async_receive()'")
         return self._received(_ask(RECEIVE, self.pid, *_milliseconds(timeout)))
 
@@ -50,8 +53,9 @@ class Channel:
         return default if _port.text(answer) == "empty" else self._received(answer)
 
     async def async_receive(self) -> Any:
-        """:meth:`receive` for coroutines. A task that is cancelled while it waits loses no message: its place in the queue stays, and the message
-        for it goes to the next ``async_receive`` of this Channel on this loop. So drop a Channel that is not received from any more."""
+        """:meth:`receive` for coroutines. A task that is cancelled while it waits loses no message: its place in the queue stays, and the
+        message for it goes to the next ``async_receive`` of this Channel on this loop. So drop a Channel that is not received from any
+        more: it leaves its place then."""
         return self._received(_port.value_of(*await self._receiver().next()))
 
     def send(self, message: object, timeout: Optional[float] = None) -> None:
@@ -158,8 +162,10 @@ def _ask(what: Atom, *args: object) -> Any:
 
 
 def _milliseconds(timeout: Optional[float]) -> tuple[int, ...]:
-    """The time limit as Erlang has it, never shorter than was asked for; nothing for no limit."""
-    return () if timeout is None else (max(0, -int(-timeout * 1000 // 1)),)
+    """The time limit as Erlang has it, never shorter than was asked for; nothing for no limit, or one that is out of Erlang's reach."""
+    if timeout is None or timeout * 1000 > _LONGEST:
+        return ()
+    return (max(0, -int(-timeout * 1000 // 1)),)
 
 
 def _sent(answer: Any) -> None:
@@ -172,9 +178,10 @@ def _sent(answer: Any) -> None:
 
 def _pid_of(value: Any, kind: str) -> Pid:
     if isinstance(value, Pid):
-        return value
+        return value  # type: ignore[no-any-return]
     if isinstance(value, Channel):
-        given, pid = value.KIND, value.pid
+        given: str = value.KIND
+        pid: Pid = value.pid
     elif isinstance(value, tuple) and len(value) == 3 and _port.text(value[0]) == TAG and isinstance(value[1], Pid):
         given, pid = _port.text(value[2]), value[1]
     else:

@@ -180,9 +180,10 @@ class Context:
         self.thread.start()
 
     def _run(self):
+        loop_fd = self.loop.adopt()
         while True:
             delay = self.loop.delay()
-            wait_for = [self.loop.fileno(), self.mailbox.fileno(), self._stop_read]
+            wait_for = [loop_fd, self.mailbox.fileno(), self._stop_read]
             ready, _, _ = select.select(wait_for, [], [], None if delay < 0 else delay)
             if self._stop_read in ready:
                 break

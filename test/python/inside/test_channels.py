@@ -154,6 +154,7 @@ def test_time_limits_are_whole_milliseconds_and_never_shorter(node):
     from erlang.channel import _milliseconds
 
     assert [_milliseconds(t) for t in (None, 0, 0.0001, 1, 1.0005, -3)] == [(), (0,), (1,), (1000,), (1001,), (0,)]
+    assert _milliseconds(float("inf")) == _milliseconds(1e7) == ()
 
 
 def test_coroutines_send_and_receive(queue):

@@ -556,6 +556,15 @@ def test_the_end_of_the_loop_ends_the_producer():
     del source
 
 
+def test_takes_on_another_loop_are_carried_over(node):
+    """A nested request may run on the loop of another thread."""
+    source = Source(acount(6, 0))
+    assert asyncio.run_coroutine_threadsafe(source.take(1, 1), node.context_loop()).result(10) == (ITEMS, [0])
+    assert sum(asyncio.run(batches(source, 1)), []) == [1, 2, 3, 4, 5]
+    asyncio.run(source.aclose())
+    assert ended == ["acount"]
+
+
 def test_one_task_does_everything_with_an_asynchronous_producer():
     tasks = set()
 
@@ -600,6 +609,7 @@ def test_a_stream_of_plain_values_loads_no_asyncio():
     program = os.path.realpath("/proc/self/exe")
     switch = ["--python"] if os.path.basename(program).startswith("py_worker") else []
     paths = [os.path.dirname(erlang.__path__[0])] + [p for p in sys.path if p.endswith("fake")]
-    code = f"import sys; sys.path[:0] = {paths!r}\n" + "import erlang._streams as s; s.open_source('builtins', 'range', [3], {}).take(5, 5); print('asyncio' in sys.modules)"
+    use = "import erlang._streams as s; s.open_source('builtins', 'range', [3], {}).take(5, 5); print('asyncio' in sys.modules)"
+    code = f"import sys; sys.path[:0] = {paths!r}\n{use}"
     done = subprocess.run([program, *switch, "-S", "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

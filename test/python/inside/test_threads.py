@@ -75,8 +75,14 @@ def test_dotted_names_and_the_pool():
     assert asyncio.run(_threads.run("os.path", "join", ["a", "b"], {})) == "a/b"
 
 
-@pytest.mark.parametrize("module, name, error", [(HERE, "nothing", AttributeError), ("no_such_module", "f", ImportError), (HERE, "a..b", ValueError),
-                                                 (HERE, "", ValueError), (HERE, None, ValueError), (5, "f", ValueError)])  # fmt: skip
+@pytest.mark.parametrize("module, name, error", [
+    (HERE, "nothing", AttributeError),
+    ("no_such_module", "f", ImportError),
+    (HERE, "a..b", ValueError),
+    (HERE, "", ValueError),
+    (HERE, None, ValueError),
+    (5, "f", ValueError),
+])  # fmt: skip
 def test_names_of_nothing(module, name, error):
     with pytest.raises(error):
         asyncio.run(_threads.run(module, name, [], {}))

@@ -8,7 +8,6 @@ from ._report import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from typing import Any, Callable, Optional, Union
 
 __all__ = ["Monitor", "demonitor", "monitor", "self_pid", "send", "whereis"]
@@ -75,15 +74,14 @@ def monitor(pid: Pid, callback: Callable[[Pid, Any], Any]) -> Monitor:
         raise TypeError(f"a Pid is expected, not {type(pid).__name__}")
     if not callable(callback):
         raise TypeError("the callback is not callable")
-    loop = _port.running_loop()
     watch = Monitor(pid)
 
     def ended(ok: bool, answer: Any) -> None:
         if not watch._over:
             watch._over = True
-            _tell(pid, callback, loop, ok, answer)
+            _tell(pid, callback, ok, answer)
 
-    watch._number = _port.start_op(_mailbox(loop), ended, "monitor", (pid,), None)
+    watch._number = _port.start_op(_mailbox(), ended, "monitor", (pid,), None)
     return watch
 
 
@@ -92,7 +90,8 @@ def demonitor(watch: Monitor) -> bool:
     return watch.demonitor()
 
 
-def _mailbox(loop: Optional[asyncio.AbstractEventLoop]) -> Any:
+def _mailbox() -> Any:
+    loop = _port.running_loop()
     if loop is None:
         return _port.context_mailbox()
     from ._mailbox import mailbox_of
@@ -100,21 +99,14 @@ def _mailbox(loop: Optional[asyncio.AbstractEventLoop]) -> Any:
     return mailbox_of(loop)
 
 
-def _tell(pid: Pid, callback: Callable[[Pid, Any], Any], loop: Optional[asyncio.AbstractEventLoop], ok: bool, answer: Any) -> None:
-    """Calls the callback, inside a drain, which must not see what it raises."""
+def _tell(pid: Pid, callback: Callable[[Pid, Any], Any], ok: bool, answer: Any) -> None:
+    """Calls the callback, inside a drain, which must not see what it raises. A drain is done by a loop that runs, or for the context's."""
     try:
         _, _, reason = _port.value_of(ok, answer)
         result = callback(pid, reason)
         if hasattr(result, "send") and hasattr(result, "__await__"):
-            _go_on(result, loop)
+            from ._tasks import spawn_task
+
+            spawn_task(result)
     except Exception as error:
         report(f"the callback of a monitor of {pid!r} failed", error)
-
-
-def _go_on(coro: Any, loop: Optional[asyncio.AbstractEventLoop]) -> None:
-    from ._tasks import spawn_task
-
-    if loop is None or _port.running_loop() is loop:
-        spawn_task(coro)
-    else:
-        loop.call_soon(spawn_task, coro)  # a drain between two steps of the loop: it does not count as running

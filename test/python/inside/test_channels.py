@@ -420,7 +420,8 @@ def test_several_tasks_share_an_inlet(pushed):
                 await asyncio.sleep(0)
 
         tasks = [asyncio.ensure_future(consume()) for _ in range(4)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        assert pushed.takes == 1  # batches of several takes could mix
         for n in range(0, 100, 10):
             pushed.push(*range(n, n + 10))
             await asyncio.sleep(0)
@@ -429,6 +430,47 @@ def test_several_tasks_share_an_inlet(pushed):
         return found
 
     assert asyncio.run(main()) == list(range(100))
+
+
+def test_an_inlet_goes_on_in_another_loop(pushed):
+    inlet = Inlet(pid(2))
+
+    async def give_up():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(inlet.__anext__(), 0.001)
+
+    async def read():
+        return [item async for item in inlet]
+
+    asyncio.run(give_up())
+    pushed.waiting.clear()  # its mailbox went with the loop
+    pushed.push("a")
+    pushed.finish()
+    assert asyncio.run(read()) == ["a"]
+
+
+def test_letting_go_of_an_inlet_gives_up_its_take(node, pushed):
+    async def main():
+        inlet = Inlet(pid(2))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(inlet.__anext__(), 0.001)
+        take = pushed.waiting[0][0]
+        del inlet
+        await asyncio.sleep(0)
+        gc.collect()
+        assert take.cancelled and pushed.closed
+
+    asyncio.run(main())
+
+
+def test_a_conversation_is_not_held_up_by_batches(pushed):
+    """Three items are there; the fourth depends on the answers to them."""
+    from erlang._streams import ITEMS, run_with_inlet
+
+    pushed.push(0, 1, 2)
+    source = run_with_inlet(pid(2), HERE, "doubles", [], {})
+    assert [source.take(10, 1000) for _ in range(3)] == [(ITEMS, [0]), (ITEMS, [2]), (ITEMS, [4])]
+    assert pushed.takes == 1
 
 
 HERE = __name__

@@ -78,7 +78,7 @@ def test_a_monitor_outside_a_loop_calls_back_on_the_contexts_thread(node):
     down(jobs[0], "killed")
     on_context_loop(node)
     assert told == [(pid(1), "killed", node._the_context().thread)]
-    assert not watch.demonitor() and "over" in repr(watch)
+    assert "over" in repr(watch) and not watch.demonitor()
 
 
 def test_a_monitor_in_a_loop_calls_back_on_that_loop(node):

@@ -363,6 +363,72 @@ def test_a_take_behind_a_cancelled_one_is_served():
     assert asyncio.run(main()) == (ITEMS, [0])
 
 
+def test_who_takes_again_does_not_overtake_who_waits():
+    released = []
+
+    async def burst():
+        await released[0]
+        for i in range(6):
+            yield i
+
+    async def main():
+        released.append(asyncio.get_running_loop().create_future())
+        source, served = Source(burst()), []
+
+        async def take_twice():
+            served.append((await source.take(2, 1000))[1])
+            served.append((await source.take(2, 1000))[1])
+
+        async def take_once():
+            served.append((await source.take(2, 1000))[1])
+
+        tasks = [asyncio.ensure_future(take_twice()), asyncio.ensure_future(take_once())]
+        await asyncio.sleep(0)
+        released[0].set_result(None)
+        await asyncio.gather(*tasks)
+        await source.aclose()
+        return served
+
+    assert asyncio.run(main()) == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_an_item_for_a_take_that_is_cancelled_goes_to_the_next(steps):
+    async def main():
+        released = asyncio.get_running_loop().create_future()
+
+        async def one_item():
+            await released
+            yield "item"
+            await asyncio.sleep(60)
+
+        source = Source(one_item())
+        first, second = (asyncio.ensure_future(source.take(1, 1000)) for _ in range(2))
+        await asyncio.sleep(0.001)
+        released.set_result(None)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if first.cancel():
+            assert await asyncio.wait_for(second, 5) == (ITEMS, ["item"])
+        else:
+            assert await first == (ITEMS, ["item"])
+            second.cancel()
+        await source.aclose()
+
+    asyncio.run(main())
+
+
+def test_an_asynchronous_producer_has_not_the_deadline_of_a_take(node):
+    async def producer():
+        yield erlang.deadline()
+
+    async def main():
+        node.set_call(deadline=1)
+        return await Source(producer()).take(1, 1000)
+
+    assert asyncio.run(main()) == (ITEMS, [None])
+
+
 def test_reading_a_stream_from_inside_itself_is_an_error():
     def inner():
         yield 1

@@ -146,7 +146,7 @@ class Channel:
     def _received(self, answer: Any) -> Any:
         if isinstance(answer, tuple):
             return self._incoming(answer[1])
-        if _port.text(answer) == "empty":
+        if _port.text(answer) == "timeout":
             raise TimeoutError("no message in time")
         raise ChannelClosed("the channel is closed")
 
@@ -170,7 +170,7 @@ def _milliseconds(timeout: Optional[float]) -> tuple[int, ...]:
 
 def _sent(answer: Any) -> None:
     said = _port.text(answer)
-    if said == "full":
+    if said == "timeout":
         raise TimeoutError("the channel was full for all of the time")
     if said != "ok":
         raise ChannelClosed("the channel is closed")

@@ -29,16 +29,16 @@ class Queue:
             assert to == pid(1)
             getattr(self, str(what))(job, *rest)
 
-    def later(self, job, waiting, timeout, answer):
+    def later(self, job, waiting, timeout):
         waiting.append(job)
         if timeout:
-            threading.Timer(timeout[0] / 1000, self.expire, (job, waiting, answer)).start()
+            threading.Timer(timeout[0] / 1000, self.expire, (job, waiting)).start()
 
-    def expire(self, job, waiting, answer):
+    def expire(self, job, waiting):
         with self.lock:
             if job in waiting:
                 waiting.remove(job)
-                job.answer(self.atom(answer))
+                job.answer(self.atom("timeout"))
 
     def receive(self, job, *timeout):
         if self.messages:
@@ -48,7 +48,7 @@ class Queue:
         elif self.closed:
             job.answer(self.atom("closed"))
         else:
-            self.later(job, self.receivers, timeout, "empty")
+            self.later(job, self.receivers, timeout)
 
     def try_receive(self, job):
         self.receive(job) if self.messages or self.closed else job.answer(self.atom("empty"))
@@ -66,7 +66,7 @@ class Queue:
             self.messages.append(message)
             job.answer(self.atom("ok"))
         else:
-            self.later(job, self.senders, timeout, "full")
+            self.later(job, self.senders, timeout)
 
     def try_send(self, job, message):
         if self.closed or self.receivers or len(self.messages) < self.capacity:

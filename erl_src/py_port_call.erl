@@ -468,13 +468,17 @@ give_away(Ref, To) ->
 
 %% Finding the context -----------------------------------------------------------------------------
 
-%% A context that is stopping takes no more requests.
+%% A context that is stopping takes no more requests, but for those that a running one needs to
+%% finish.
 -spec find(term()) -> #ctx{} | {remote, node(), pid() | atom()}.
 find(Context) ->
     case find_any(Context) of
-        #ctx{counters = Counters} = C ->
+        #ctx{pid = Pid, counters = Counters} = C ->
             case atomics:get(Counters, ?C_DRAINING) of
                 0 -> C;
+                1 ->
+                    _ = py_port_lineage:parent(Pid) =/= none orelse stopped(C),
+                    C;
                 _ -> stopped(C)
             end;
         Remote ->

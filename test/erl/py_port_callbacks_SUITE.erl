@@ -375,6 +375,29 @@ a_thousand_jobs_die_with_their_context(_Config) ->
     ?assertEqual([], [P || P <- Jobs, is_process_alive(P)]),
     ?assertEqual([], ets:tab2list(?JOBS)).
 
+%% A job whose answer finds the pipe full waits in the port, and nobody else does.
+jobs_that_wait_for_a_full_pipe_die_with_their_context(_Config) ->
+    Ctx = fake(#{}),
+    Test = self(),
+    ok = py_port:register_function(big, fun([]) ->
+        Test ! {running, self(), []},
+        receive
+            go -> binary:copy(<<"x">>, 4 * 1024 * 1024)
+        end
+    end),
+    {ok, ok} = py_port:call(Ctx, fake, callbacks, [1, 10, term_to_binary(call(<<"big">>))]),
+    Jobs = [running() || _ <- lists:seq(1, 10)],
+    Call = py_port_test:async(fun() -> py_port:call(Ctx, fake, deaf, []) end),
+    true = py_port_test:wait_until(fun() -> py_port_trouble:in_flight(Ctx) =:= 1 end, 60000),
+    [Job ! go || Job <- Jobs],
+    Suspended = fun(P) -> erlang:process_info(P, status) =:= {status, suspended} end,
+    true = py_port_test:wait_until(fun() -> lists:any(Suspended, Jobs) end, 60000),
+    %% The owner is not among those who wait.
+    ?assertMatch(#{callbacks := N} when N > 0, sys:get_state(Ctx)),
+    ok = py_port:stop_context(Ctx, 0),
+    ?assertEqual([], [P || P <- Jobs, is_process_alive(P)]),
+    ?assertEqual({error, {worker_down, stopped}}, py_port_test:await(Call)).
+
 jobs_die_with_an_owner_that_is_killed(_Config) ->
     Ctx = fake(#{}),
     Test = self(),

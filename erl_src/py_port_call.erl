@@ -14,8 +14,8 @@
 %% cache: a row does not change while its context lives, and what belongs to a context that has
 %% ended answers with badarg or 'DOWN'.
 %%
-%% What a function that Python called asks of Python says so in its header (`Parent') and has no more
-%% time than that call: see {@link py_port_lineage}. A cast belongs to nobody.
+%% What a function that Python called asks of Python says so in its header (`Parent') and has no
+%% more time than that call: see {@link py_port_lineage}. A cast belongs to nobody.
 %% @end
 -module(py_port_call).
 

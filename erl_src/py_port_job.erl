@@ -195,8 +195,8 @@ await_down(Pid) ->
         {'DOWN', Ref, process, _, Reason} -> bounded(Reason)
     end.
 
-%% Channels and streams know what they can be asked for. They hand out their items for good when this
-%% process has ended normally.
+%% Channels and streams know what they can be asked for. They hand out their items for good when
+%% this process has ended normally.
 -spec endpoint(tuple()) -> outcome().
 endpoint(Op) ->
     [Kind | Args] = tuple_to_list(Op),

@@ -14,8 +14,8 @@
 %% cache: a row does not change while its context lives, and what belongs to a context that has
 %% ended answers with badarg or 'DOWN'.
 %%
-%% What a function that Python called asks of Python says so in its header (`Parent') and has no more
-%% time than that call: see {@link py_port_lineage}. A cast belongs to nobody.
+%% What a function that Python called asks of Python says so in its header (`Parent') and has no
+%% more time than that call: see {@link py_port_lineage}. A cast belongs to nobody.
 %% @end
 -module(py_port_call).
 
@@ -468,13 +468,17 @@ give_away(Ref, To) ->
 
 %% Finding the context -----------------------------------------------------------------------------
 
-%% A context that is stopping takes no more requests.
+%% A context that is stopping takes no more requests, but for those that a running one needs to
+%% finish.
 -spec find(term()) -> #ctx{} | {remote, node(), pid() | atom()}.
 find(Context) ->
     case find_any(Context) of
-        #ctx{counters = Counters} = C ->
+        #ctx{pid = Pid, counters = Counters} = C ->
             case atomics:get(Counters, ?C_DRAINING) of
                 0 -> C;
+                1 ->
+                    _ = py_port_lineage:parent(Pid) =/= none orelse stopped(C),
+                    C;
                 _ -> stopped(C)
             end;
         Remote ->

@@ -145,9 +145,12 @@ serve({exists, Name}, #ctx{functions = Functions}) when is_binary(Name) ->
     {ok, find(Name, any, Functions) =/= {error, {not_found, Name}}};
 serve({send, To, Message}, Ctx) when is_pid(To); is_binary(To); is_atom(To) ->
     case py_port_reach:process(To, Ctx) of
-        {ok, Pid} when Pid =:= Ctx#ctx.pid -> {error, {forbidden, <<"a context takes no messages">>}};
-        {ok, Pid} -> send_to(Pid, To, Message);
-        {error, _} = Error -> Error
+        {ok, Pid} when Pid =:= Ctx#ctx.pid ->
+            {error, {forbidden, <<"a context takes no messages">>}};
+        {ok, Pid} ->
+            send_to(Pid, To, Message);
+        {error, _} = Error ->
+            Error
     end;
 serve({whereis, Name}, Ctx) when is_binary(Name); is_atom(Name) ->
     case py_port_reach:process(Name, Ctx) of
@@ -192,8 +195,8 @@ await_down(Pid) ->
         {'DOWN', Ref, process, _, Reason} -> bounded(Reason)
     end.
 
-%% Channels and streams know what they can be asked for. They hand out their items for good when this
-%% process has ended normally.
+%% Channels and streams know what they can be asked for. They hand out their items for good when
+%% this process has ended normally.
 -spec endpoint(tuple()) -> outcome().
 endpoint(Op) ->
     [Kind | Args] = tuple_to_list(Op),

@@ -1,7 +1,7 @@
 %% @doc The owner's book of what runs for Python: the pure half of callbacks.
 %%
-%% Invariant: every CALLBACK that was admitted is open until its job has ended, and is answered once:
-%% by the job, or, when {@link ended/4} says so, by the owner. Nothing here sends or kills.
+%% Invariant: every CALLBACK that was admitted is open until its job has ended, and is answered: by
+%% the job, or, when {@link ended/4} says so, by the owner. Nothing here sends or kills.
 %%
 %% The credit is what `max_callbacks' says. The worker knows of an answer before we know of the end
 %% of the job that gave it, so twice as many may be open before it is an overdraft.

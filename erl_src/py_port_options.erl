@@ -11,8 +11,8 @@
 
 -type name() :: atom() | {local, atom()} | {global, term()} | {via, module(), term()}.
 -type io_target() :: logger | null | pid() | {group_leader, pid() | atom()}.
-%% What Python may call, by the name it uses. `registered': what is registered under that name when it
-%% is called.
+%% What Python may call, by the name it uses. `registered': what is registered under that name when
+%% it is called.
 -type functions() :: all | #{binary() => registered | py_port_callbacks:target() | exact()}.
 -type exact() :: {exact, module(), atom(), [arity()]}.
 %% Whom Python may send to.

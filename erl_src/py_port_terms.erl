@@ -215,7 +215,8 @@ each(Is, Leaf, Do) ->
 %% Funs and pids given to a context ----------------------------------------------------------------
 
 %% A table holds {What, N} and {N, What}: the newest ones.
--spec remember(fun() | pid(), ets:tid(), {atomics:atomics_ref(), pos_integer()}, pos_integer()) -> true.
+-spec remember(fun() | pid(), ets:tid(), Sequence, pos_integer()) -> true when
+    Sequence :: {atomics:atomics_ref(), pos_integer()}.
 remember(What, Table, {Counters, Sequence}, Max) ->
     ets:member(Table, What) orelse
         begin

@@ -182,8 +182,8 @@ wrong_registrations_say_what_is_wrong(_Config) ->
 what_is_no_operation_is_refused_and_harms_nobody(_Config) ->
     Ctx = fake(#{}),
     Refused = [
-        <<>>, <<131>>, <<131, 80, 0, 0>>, <<131, 97, 1, 97, 1>>, <<131, 119, 20, "py_port_never_seen_3">>,
-        term_to_binary({call, <<"os:cmd">>, [fun os:cmd/1]}), term_to_binary({call, add, []}),
+        <<>>, <<131>>, <<131, 97, 1, 97, 1>>, <<131, 119, 20, "py_port_never_seen_3">>,
+        term_to_binary({call, add, []}),
         term_to_binary({call, <<"f">>, [a | b]}), term_to_binary({call, <<"f">>}), term_to_binary({}),
         term_to_binary(self), term_to_binary({send, 1, 2}), term_to_binary({monitor, <<"x">>}),
         term_to_binary({channel, 'receive', <<"x">>}), term_to_binary({inlet}),
@@ -204,9 +204,21 @@ a_fun_may_come_back_from_where_it_was_given(_Config) ->
     F = fun(X) -> X * 2 end,
     ok = py_port:register_function(make, fun([]) -> F end),
     ok = py_port:register_function(use, fun([G, X]) -> G(X) end),
-    ?assertMatch({error, {bad_request, _}}, call_back(Ctx, 1, call(<<"use">>, [F, 4]))),
     ?assertEqual({ok, F}, call_back(Ctx, 2, call(<<"make">>))),
     ?assertEqual({ok, 8}, call_back(Ctx, 3, call(<<"use">>, [F, 4]))).
+
+%% No honest worker sends these: it never compresses, and gives back the funs it got.
+what_only_a_hostile_worker_sends_ends_its_context(_Config) ->
+    ok = py_port:register_function(use, fun([G, X]) -> G(X) end),
+    [
+        begin
+            Ctx = fake(#{}),
+            Got = py_port:call(Ctx, fake, call_back, [1, 0, <<>>, Payload]),
+            ?assertMatch({error, {worker_down, {protocol_error, {hostile_reply, _}, _}}}, Got),
+            ?assertMatch({protocol_error, {hostile_reply, _}, _}, exit_of(Ctx))
+        end
+     || Payload <- [<<131, 80, 0, 0>>, term_to_binary(call(<<"use">>, [fun os:cmd/1, "true"]))]
+    ].
 
 a_result_that_is_too_large_is_a_failure(_Config) ->
     Ctx = fake(#{max_frame => 1024}),
@@ -374,6 +386,29 @@ a_thousand_jobs_die_with_their_context(_Config) ->
     %% at once, not some time later
     ?assertEqual([], [P || P <- Jobs, is_process_alive(P)]),
     ?assertEqual([], ets:tab2list(?JOBS)).
+
+%% A job whose answer finds the pipe full waits in the port, and nobody else does.
+jobs_that_wait_for_a_full_pipe_die_with_their_context(_Config) ->
+    Ctx = fake(#{}),
+    Test = self(),
+    ok = py_port:register_function(big, fun([]) ->
+        Test ! {running, self(), []},
+        receive
+            go -> binary:copy(<<"x">>, 4 * 1024 * 1024)
+        end
+    end),
+    {ok, ok} = py_port:call(Ctx, fake, callbacks, [1, 10, term_to_binary(call(<<"big">>))]),
+    Jobs = [running() || _ <- lists:seq(1, 10)],
+    Call = py_port_test:async(fun() -> py_port:call(Ctx, fake, deaf, []) end),
+    true = py_port_test:wait_until(fun() -> py_port_trouble:in_flight(Ctx) =:= 1 end, 60000),
+    [Job ! go || Job <- Jobs],
+    Suspended = fun(P) -> erlang:process_info(P, status) =:= {status, suspended} end,
+    true = py_port_test:wait_until(fun() -> lists:any(Suspended, Jobs) end, 60000),
+    %% The owner is not among those who wait.
+    ?assertMatch(#{callbacks := N} when N > 0, sys:get_state(Ctx)),
+    ok = py_port:stop_context(Ctx, 0),
+    ?assertEqual([], [P || P <- Jobs, is_process_alive(P)]),
+    ?assertEqual({error, {worker_down, stopped}}, py_port_test:await(Call)).
 
 jobs_die_with_an_owner_that_is_killed(_Config) ->
     Ctx = fake(#{}),

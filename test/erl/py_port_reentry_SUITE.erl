@@ -247,6 +247,21 @@ a_thousand_calls_are_out_when_the_worker_ends(Config) ->
     ?assertEqual([], [P || {_, P} <- Jobs, is_process_alive(P)]),
     ?assertEqual([], ets:tab2list(?JOBS)).
 
+what_runs_while_the_context_stops_may_still_ask(Config) ->
+    ok = waiting(hold, Config),
+    Call = async(fun() -> python(Config, call, [<<"hold">>]) end),
+    Job = running(),
+    Stop = async(fun() -> py_port:stop_context(ctx(Config), 60000) end),
+    {ok, #ctx{counters = Counters}} = py_port_registry:lookup(ctx(Config)),
+    true = py_port_test:wait_until(fun() -> atomics:get(Counters, ?C_DRAINING) =:= 1 end, 60000),
+    ?assertEqual({error, {worker_down, stopped}}, python(Config, note, [1])),
+    Job ! {go, fun(Ctx) ->
+        {ok, 4.0} = py_port:call(Ctx, math, sqrt, [16]),
+        5
+    end},
+    ?assertEqual({ok, 5}, await(Call)),
+    ?assertEqual(ok, await(Stop)).
+
 a_function_removed_while_it_runs_finishes(Config) ->
     ok = waiting(stay, Config),
     Call = async(fun() -> python(Config, call, [<<"stay">>]) end),

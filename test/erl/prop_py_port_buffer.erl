@@ -146,7 +146,9 @@ effect({put, Who, Answer}, #m{producers = Producers} = M) ->
     end;
 effect({take, Who, Answer}, #m{consumers = Consumers, held = Held} = M) ->
     case {maps:take(Who, Consumers), Answer} of
-        {{_, Rest}, {items, Items}} -> M#m{consumers = Rest, held = Held#{Who => Items}};
+        {{_, Rest}, {items, Items}} ->
+            M1 = wrong(M#m.ended =:= yes, {after_the_end, Items}, M),
+            M1#m{consumers = Rest, held = Held#{Who => Items}};
         {{_, Rest}, empty} -> M#m{consumers = Rest};
         {{_, Rest}, {ended, over}} -> M#m{consumers = Rest, ended = yes};
         {error, _} -> wrong(true, {answered_twice, Who}, M)

@@ -21,6 +21,8 @@
 -export([send/6]).
 %% for py_port_context and py_port_courier
 -export([handle/3, reply/2]).
+%% the process that makes a call on another node
+-export([call_and_exit/6]).
 -export_type([handle/0, outcome/0, options/0]).
 
 %% The reference is a monitor of the process and the address of the answer. `none': the outcome was
@@ -230,7 +232,7 @@ ref(_) ->
 -spec stand_in(map(), {term(), term(), term(), [term()], map()}) -> handle().
 stand_in(Opts, {Context, M, F, Args, Kwargs}) ->
     Caller = self(),
-    Call = fun() -> exit({outcome, py_port_call:call(Context, M, F, Args, Kwargs, Opts)}) end,
+    Call = [Context, M, F, Args, Kwargs, Opts],
     {Pid, Ref} = spawn_opt(
         fun() ->
             receive
@@ -242,10 +244,10 @@ stand_in(Opts, {Context, M, F, Args, Kwargs}) ->
     Pid ! {Caller, Ref},
     handle(Ref, Pid, 0).
 
--spec stand_in(fun(() -> no_return()), pid(), handle()) -> ok.
+-spec stand_in([term()], pid(), handle()) -> ok.
 stand_in(Call, Caller, {_, Alias, _, _} = Handle) ->
     CallerDown = erlang:monitor(process, Caller),
-    {Pid, CallDown} = spawn_monitor(Call),
+    {Pid, CallDown} = spawn_monitor(?MODULE, call_and_exit, Call),
     receive
         {'DOWN', CallDown, process, Pid, {outcome, Outcome}} ->
             reply(Handle, Outcome);
@@ -258,6 +260,11 @@ stand_in(Call, Caller, {_, Alias, _, _} = Handle) ->
             true = exit(Pid, kill),
             reply(Handle, {error, cancelled})
     end.
+
+%% @private
+-spec call_and_exit(term(), term(), term(), term(), term(), term()) -> no_return().
+call_and_exit(Context, M, F, Args, Kwargs, Opts) ->
+    exit({outcome, py_port_call:call(Context, M, F, Args, Kwargs, Opts)}).
 
 %% An object is to live as long as the process that asked for it, not as long as its stand-in.
 -spec held_by(pid(), map()) -> map().

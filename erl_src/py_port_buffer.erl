@@ -63,8 +63,8 @@ new(MaxItems, MaxBytes) ->
 
 -spec put(who(), term(), non_neg_integer(), patience(), buffer()) -> {[effect()], buffer()}.
 put(Who, Item, Size, Patience, #buffer{state = open} = B) ->
-    %% Whoever is here while others wait must not overtake them.
-    case is_full(B) orelse not is_empty(B#buffer.producers) of
+    %% Nobody is overtaken: others wait only while it is full.
+    case is_full(B) of
         false ->
             {Effects, B1} = serve(admit(Item, Size, B)),
             {[{put, Who, ok} | Effects], B1};
@@ -244,10 +244,6 @@ over(#buffer{state = {finished, Why}, items = 0, out = Out}) when map_size(Out) 
 over(_) -> no.
 
 %% Lines -------------------------------------------------------------------------------------------
-
--spec is_empty(#line{}) -> boolean().
-is_empty(#line{place = Place}) ->
-    map_size(Place) =:= 0.
 
 -spec join(who(), term(), #line{}) -> #line{}.
 join(Who, What, #line{order = Order, place = Place}) ->

@@ -268,6 +268,43 @@ is_fine({ok, N}) when is_integer(N) -> true;
 is_fine({error, {worker_down, _}}) -> true;
 is_fine(_) -> false.
 
+%% Another node --------------------------------------------------------------------------------------------------------
+
+a_context_on_another_node_is_called_too(Config) ->
+    IsOurs = distribute(),
+    Paths = [P || P <- code:get_path(), string:find(P, "py_port") =/= nomatch],
+    {ok, Peer, Node} = peer:start(#{name => peer:random_name(?MODULE), args => ["-pa" | Paths], wait_boot => 60000}),
+    try
+        {ok, _} = erpc:call(Node, application, ensure_all_started, [py_port]),
+        Options = #{link => false, path => [py_port_test:data_dir()]},
+        {ok, Far} = erpc:call(Node, py_port, start_context, [Options]),
+        ?assertEqual({ok, 3}, py_port:await(py_port:async_call(Far, probe_async, add, [1], #{kwargs => #{b => 2}}))),
+        {ok, Ref} = py_port:await(py_port:async_call(Far, probe_async, 'Kept', [], #{return => ref})),
+        ?assertEqual({ok, 42}, py_port:call_method(Far, Ref, value, [])),
+        Started = marker(Config, "started"),
+        Cancelled = py_port:async_call(Far, probe_async, until_cancelled, [<<"far">>, Started]),
+        ok = await_file(Started),
+        ok = py_port:cancel(Cancelled),
+        ?assertEqual({error, cancelled}, py_port:await(Cancelled)),
+        seen([<<"far cancelled">>, <<"far finally">>], Far),
+        {ok, Stream} = py_port:stream(Far, builtins, range, [10000]),
+        ?assertEqual({ok, lists:seq(0, 9999)}, py_port:to_list(Stream)),
+        Lost = py_port:async_call(Far, probe_async, sleep_then, [3600, 1]),
+        ok = peer:stop(Peer),
+        ?assertEqual({error, {worker_down, {node_down, Node}}}, py_port:await(Lost))
+    after
+        catch peer:stop(Peer),
+        _ = IsOurs andalso net_kernel:stop()
+    end.
+
+%% True when it was not before.
+distribute() ->
+    is_alive() orelse os:cmd("epmd -daemon"),
+    case net_kernel:start([list_to_atom(peer:random_name(?MODULE)), shortnames]) of
+        {ok, _} -> true;
+        {error, {already_started, _}} -> false
+    end.
+
 %% Helpers -------------------------------------------------------------------------------------------------------------
 
 seen(Expected, Ctx) ->

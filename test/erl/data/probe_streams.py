@@ -142,7 +142,7 @@ async def how_it_ended(inlet):
 async def notes_how_it_ended(inlet, name):
     try:
         async for _ in inlet:
-            pass
+            seen.append(name + " started")
         seen.append(name + " done")
     except BaseException as error:
         seen.append(name + " " + type(error).__name__)

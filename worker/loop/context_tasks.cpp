@@ -119,6 +119,7 @@ void ContextTasks::arm(double delay) {
   } else if (delay > 0.0) {
     uv_update_time(uv_.get());
     uv_timer_start(timer_.get(), [](uv_timer_t* timer) {
+      uv_stop(timer->loop);  // uv_run may have called us before its wait, which is then not to begin
       if (timer->data) static_cast<ContextTasks*>(timer->data)->due_ = true;
     }, static_cast<std::uint64_t>(std::ceil(delay * 1000)), 0);
   } else {

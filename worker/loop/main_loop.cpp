@@ -265,7 +265,7 @@ bool MainLoop::only_thread() const {
 bool MainLoop::spin(std::uint64_t began) {
   if (!spin_.worth_it() || out_armed_) return false;
   for (std::uint64_t now = began; now < began + spin_.limit_ns(); now = monotonic_ns()) {
-    read();
+    if (read()) flush();
     if (ended_ || has_work()) return true;
     // The BEAM's schedulers may want this very core to make the frame we are looking for.
     if (now > began + kPoliteAfterNs) ::sched_yield();
@@ -279,6 +279,7 @@ void MainLoop::sleep() {
   while (!ended_ && !awake_ && !has_work()) {
     uv_run(parts_.uv.get(), UV_RUN_ONCE);
     read();
+    flush();  // what the session has answered by itself
   }
 }
 

@@ -74,10 +74,12 @@ class MainLoop final : public MainWait {
   void sleep();
   bool read();
   bool has_work() const;
-  /// For uv callbacks: something happened that the main loop must look at, whatever the session says.
+  /// For uv callbacks: something happened that the main loop must look at, whatever the session says. uv_run may have called us before its
+  /// wait, which is then not to begin.
   template <class H>
   static void wake(H* handle) {
     if (handle->data) static_cast<MainLoop*>(handle->data)->awake_ = true;
+    uv_stop(handle->loop);
   }
 
   Parts parts_;

@@ -99,8 +99,11 @@ class Session {
   std::vector<Command> commands();
   bool has_commands() const { return has_commands_.load(std::memory_order_acquire); }
   bool has_requests() const { return queued_.load(std::memory_order_acquire) != 0; }
-  /// The queue holds as many bytes as it may: reading should pause.
-  bool full() const { return queued_bytes_.load(std::memory_order_relaxed) >= options_.max_queued_bytes; }
+  /// The queue holds as many bytes as it may: reading should pause. Not while callbacks are out: what runs may need an answer that lies
+  /// behind those bytes in the pipe.
+  bool full() const {
+    return queued_bytes_.load(std::memory_order_relaxed) >= options_.max_queued_bytes && unanswered_.load(std::memory_order_relaxed) == 0;
+  }
   /// For whoever has paused reading, for then no cancel can be heard: answers what is overdue in the queue, and interrupts what runs if its
   /// deadline has passed.
   void expire();
@@ -169,7 +172,7 @@ class Session {
   Lineage lineage_;
   std::unordered_map<std::uint64_t, Callback> callbacks_;
   std::deque<Unsent> unsent_;
-  std::uint64_t unanswered_ = 0;  ///< callbacks that have been sent
+  std::atomic<std::uint64_t> unanswered_{0};  ///< callbacks that have been sent
   std::atomic<std::uint64_t> last_callback_{0};
 
   std::atomic<std::uint64_t> running_{0};

@@ -3,7 +3,7 @@
 * Calling Erlang: :func:`call`, :func:`async_call`, or any registered function by its name: ``erlang.my_function(1, 2)``.
 * Processes: :func:`send`, :func:`whereis`, :func:`self`, :func:`monitor`, :func:`demonitor`.
 * The call at hand: :func:`deadline`, :func:`remaining`, :func:`trace_context`.
-* Going on by itself: :func:`spawn_task`, :func:`sleep`.
+* Going on by itself: :func:`spawn_task`, :func:`sleep`; :func:`run` for a loop of your own.
 * Queues between the two: :class:`Channel`, :class:`ByteChannel`.
 * Terms that Python has no type for (:class:`Pid`, :class:`Ref`, :class:`Atom`, ...), the way to say how values of your own classes become
   terms (:func:`encoder`), and the exceptions (:mod:`erlang.errors`).
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
     from ._inlet import Inlet
     from ._processes import Monitor, demonitor, monitor, send, whereis
     from ._processes import self_pid as self
-    from ._tasks import sleep, spawn_task
+    from ._tasks import run, sleep, spawn_task
     from .byte_channel import ByteChannel, ByteChannelClosed
     from .channel import Channel
 
@@ -60,6 +60,7 @@ __all__ = [
     "monitor",
     "register_encoder",
     "remaining",
+    "run",
     "self",
     "send",
     "sleep",

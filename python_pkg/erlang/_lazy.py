@@ -24,6 +24,7 @@ _PARTS = {
     "demonitor": ("_processes", "demonitor"),
     "monitor": ("_processes", "monitor"),
     "remaining": ("_context", "remaining"),
+    "run": ("_tasks", "run"),
     "self": ("_processes", "self_pid"),
     "send": ("_processes", "send"),
     "sleep": ("_tasks", "sleep"),

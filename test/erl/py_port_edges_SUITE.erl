@@ -14,6 +14,9 @@
     secrets_stay_out_of_child_specs_and_errors/1,
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
+    what_waits_for_erlang_can_be_interrupted/1,
+    a_sigint_of_the_users_own_is_a_keyboard_interrupt/1,
+    code_that_ignores_sigint_is_still_stopped_gently/1,
     the_task_that_blocks_the_loop_is_the_one_that_is_interrupted/1,
     a_worker_leads_its_own_process_group/1,
     a_start_imports_nothing_that_is_slow/1
@@ -29,6 +32,9 @@ all() ->
         secrets_stay_out_of_child_specs_and_errors,
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
+        what_waits_for_erlang_can_be_interrupted,
+        a_sigint_of_the_users_own_is_a_keyboard_interrupt,
+        code_that_ignores_sigint_is_still_stopped_gently,
         the_task_that_blocks_the_loop_is_the_one_that_is_interrupted,
         a_worker_leads_its_own_process_group,
         a_start_imports_nothing_that_is_slow
@@ -144,6 +150,38 @@ a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything(_Config) 
     receive {task, Task} -> ?assertEqual({error, timeout}, Task) end,
     receive {slow, Got} -> ?assertEqual({ok, none}, Got) end,
     ?assertEqual({ok, [1]}, py_port:eval(Ctx, "ended")),
+    ok = py_port:stop_context(Ctx).
+
+%% Code that takes SIGINT for itself does not take our means to stop it away.
+code_that_ignores_sigint_is_still_stopped_gently(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
+    #{os_pid := OsPid} = py_port:info(Ctx),
+    ok = py_port:exec(Ctx, "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, time, sleep, [1000], #{}, #{timeout => 100})),
+    ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ?assertMatch(#{os_pid := OsPid, last_stop := #{step := cancelled}}, py_port:info(Ctx)),
+    ok = py_port:stop_context(Ctx).
+
+a_sigint_of_the_users_own_is_a_keyboard_interrupt(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    Code = "__import__('os').kill(__import__('os').getpid(), 2) or __import__('time').sleep(1000)",
+    ?assertMatch({error, {python, #{type := <<"KeyboardInterrupt">>}}}, py_port:eval(Ctx, Code)),
+    ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ok = py_port:stop_context(Ctx).
+
+%% The main thread stands in C code of ours then, and not in Python.
+what_waits_for_erlang_can_be_interrupted(_Config) ->
+    Self = self(),
+    ok = py_port:register_function(never, fun([]) -> Self ! {asked, self()}, receive after infinity -> ok end end),
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
+    spawn_link(fun() -> Self ! {got, py_port:eval(Ctx, "__import__('erlang').call('never')")} end),
+    Job = receive {asked, Pid} -> Pid end,
+    Monitor = erlang:monitor(process, Job),
+    ok = py_port:interrupt(Ctx),
+    receive {got, Got} -> ?assertEqual({error, interrupted}, Got) end,
+    receive {'DOWN', Monitor, process, Job, Why} -> ?assertEqual(killed, Why) end,
+    ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ok = py_port:unregister_function(never),
     ok = py_port:stop_context(Ctx).
 
 %% Ten coroutines with one deadline, and one of them does not let the loop go on.

@@ -103,7 +103,7 @@ def running_loop() -> Optional[asyncio.AbstractEventLoop]:
 
 
 def detached() -> Context:
-    """A copy of the context for what goes on after the call at hand: without that call, if it has a deadline."""
+    """A copy of the context for what goes on after the call at hand: it has all the time."""
     from contextvars import copy_context
 
     context = copy_context()
@@ -111,7 +111,7 @@ def detached() -> Context:
     if call is not None and call.deadline:
         for variable, value in context.items():
             if value is call:
-                context.run(variable.set, None)
+                context.run(variable.set, call.without_deadline())
     return context
 
 

@@ -29,8 +29,22 @@ PyMemberDef members[] = {
     {"trace", T_OBJECT, offsetof(CallObject, trace), READONLY, "W3C traceparent, or traceparent, a newline and tracestate; None: not given."},
     {nullptr, 0, 0, 0, nullptr}};
 
+/// For what goes on after the call: the same, but with all the time.
+PyObject* without_deadline(PyObject* self, PyObject*) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject* copy = type->tp_alloc(type, 0);
+  if (!copy) return nullptr;
+  as_call(copy)->id = as_call(self)->id;
+  as_call(copy)->trace = as_call(self)->trace;
+  Py_XINCREF(as_call(copy)->trace);
+  return copy;
+}
+
+PyMethodDef methods[] = {{"without_deadline", without_deadline, METH_NOARGS, "The same call with all the time."}, {nullptr, nullptr, 0, nullptr}};
+
 PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(free_call)},
                        {Py_tp_members, members},
+                       {Py_tp_methods, methods},
                        {Py_tp_doc, const_cast<char*>("What is known of the request that the code at hand runs for.")},
                        {0, nullptr}};
 PyType_Spec spec = {"_erlang.Call", sizeof(CallObject), 0, Py_TPFLAGS_DEFAULT, slots};

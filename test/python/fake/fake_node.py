@@ -147,7 +147,8 @@ class Node:
 
     def set_call(self, deadline=0, trace=None):
         """Makes the code that follows part of a call from Erlang."""
-        CALL.set(types.SimpleNamespace(id=1, deadline=deadline, trace=trace))
+        free = types.SimpleNamespace(id=1, deadline=0, trace=trace)
+        CALL.set(types.SimpleNamespace(id=1, deadline=deadline, trace=trace, without_deadline=lambda: free))
 
     def install(self, monkeypatch):
         for name in ("call_op", "start_op", "cancel_op", "new_mailbox", "context_mailbox", "context_loop", "current"):

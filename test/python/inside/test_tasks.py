@@ -108,11 +108,11 @@ def test_a_task_has_the_variables_of_its_creator_but_not_the_deadline(node, insi
         assert erlang.deadline() is not None
 
 
-def test_a_task_keeps_the_trace_of_a_call_without_deadline(node):
+def test_a_task_keeps_the_trace_of_a_call_whatever_its_deadline(node):
     async def look():
         return erlang.trace_context()
 
-    node.set_call(trace="00-ab-cd-01")
+    node.set_call(deadline=1, trace="00-ab-cd-01")
     assert erlang.spawn_task(look()).result(10) == {"traceparent": "00-ab-cd-01"}
 
 
@@ -164,3 +164,11 @@ def test_trace_context(node):
 
 def test_without_a_port_there_is_no_call_at_hand():
     assert erlang.deadline() is None and erlang.remaining() is None and erlang.trace_context() is None
+
+
+def test_run_gives_the_result_and_leaves_no_loop_behind(node):
+    assert erlang.run(give(7)) == 7
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    with pytest.raises(ValueError):
+        erlang.run(fail())

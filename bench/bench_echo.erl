@@ -6,7 +6,7 @@
 %% @end
 -module(bench_echo).
 
--export([raw/1, raw_call/2, close/1, start_routed/1, routed_call/2, stop_routed/1, encoded_call/3]).
+-export([raw/1, raw_call/2, close/1, start_routed/1, routed_call/2, routed_send/2, stop_routed/1, encoded_call/3, with_port/2]).
 -export_type([routed/0]).
 
 -opaque routed() :: #{owner := pid(), port := port(), requests := ets:tid(), ids := atomics:atomics_ref()}.
@@ -18,6 +18,18 @@ raw(#{echo := Program, spin := Spin}) ->
               [{args, [integer_to_list(Spin)]}, {packet, 4}, nouse_stdio, binary,
                %% As py_port opens its ports: the default suspends callers from 8 KiB of queue on.
                {busy_limits_port, {131072, 524288}}, {busy_limits_msgq, disabled}]).
+
+%% @doc The port must belong to the process that measures: it is opened by its first call, and ends with the process.
+-spec with_port(map(), fun((port()) -> Result)) -> Result.
+with_port(Env, Fun) ->
+    case get(bench_port) of
+        undefined ->
+            Port = raw(Env),
+            put(bench_port, Port),
+            Fun(Port);
+        Port ->
+            Fun(Port)
+    end.
 
 -spec close(port()) -> true.
 close(Port) ->
@@ -65,15 +77,21 @@ owner(Port, Requests) ->
     end.
 
 -spec routed_call(routed(), term()) -> term().
-routed_call(#{owner := Owner, port := Port, requests := Requests, ids := Ids}, Term) ->
-    Id = atomics:add_get(Ids, 1, 1),
-    Alias = monitor(process, Owner, [{alias, reply_demonitor}]),
-    Deadline = os:perf_counter(nanosecond) + 5000000000,
-    true = ets:insert(Requests, {Id, Alias, self(), Deadline}),
-    true = port_command(Port, [<<16, 0, 0:16, Id:64, 0:64, Deadline:64>> | term_to_iovec(Term)]),
+routed_call(Routed, Term) ->
+    Alias = routed_send(Routed, Term),
     receive
         {Alias, <<_:28/binary, Answer/binary>>} -> binary_to_term(Answer, [safe]);
         {'DOWN', Alias, process, _, Why} -> error({owner, Why})
     after 5000 ->
         error(timeout)
     end.
+
+%% @doc Without waiting: the answer comes as the message `{Alias, <<_:28/binary, Answer/binary>>}'.
+-spec routed_send(routed(), term()) -> Alias :: reference().
+routed_send(#{owner := Owner, port := Port, requests := Requests, ids := Ids}, Term) ->
+    Id = atomics:add_get(Ids, 1, 1),
+    Alias = monitor(process, Owner, [{alias, reply_demonitor}]),
+    Deadline = os:perf_counter(nanosecond) + 5000000000,
+    true = ets:insert(Requests, {Id, Alias, self(), Deadline}),
+    true = port_command(Port, [<<16, 0, 0:16, Id:64, 0:64, Deadline:64>> | term_to_iovec(Term)]),
+    Alias.

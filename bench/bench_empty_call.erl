@@ -13,7 +13,7 @@ run(#{quick := Quick} = Env) ->
     RoutedCall = fun() -> bench_echo:routed_call(Routed, {math, sqrt, [16], #{}}) end,
     %% As long as the frame of such a call.
     Frame = [<<0:224>> | term_to_iovec({math, sqrt, [16], #{}})],
-    Raw = fun() -> with_port(Env, fun(Port) -> bench_echo:raw_call(Port, Frame) end) end,
+    Raw = fun() -> bench_echo:with_port(Env, fun(Port) -> bench_echo:raw_call(Port, Frame) end) end,
     Rows = bench_measure:latency([{raw, Raw}, {routed, RoutedCall}, {call, Call}], Options),
     ok = bench_echo:stop_routed(Routed),
     ok = py_port:stop_context(Context),
@@ -21,15 +21,3 @@ run(#{quick := Quick} = Env) ->
      bench_report:row(echo_routed, "echo routed through an owner", us, maps:get(routed, Rows)),
      bench_report:row(empty_call, "empty call, 1 caller", us, maps:get(call, Rows), echo_raw),
      bench_report:row(empty_call_vs_routed, "empty call, against the routed echo", us, maps:get(call, Rows), echo_routed)].
-
-%% The port must belong to the process that measures; it is opened by its first call.
-with_port(Env, Fun) ->
-    Port = case get(bench_port) of
-        undefined ->
-            New = bench_echo:raw(Env),
-            put(bench_port, New),
-            New;
-        Old ->
-            Old
-    end,
-    Fun(Port).

@@ -5,12 +5,16 @@
 %% @end
 -module(bench_measure).
 
--export([latency/2, latency/3, throughput/2, summary/1, percentile/2]).
--export_type([variant/0, row/0]).
+-export([latency/2, latency/3, throughput/2, rates/2, in_turns/2, callers/2, counted/1, scaled/2, summary/1, percentile/2]).
+-export_type([variant/0, rate/0, row/0]).
 
-%% A name for the row and something that makes one call and returns when it is answered.
--type variant() :: {Id :: atom() | {atom(), term()}, fun(() -> term())}.
-%% Latencies in microseconds; throughput in calls per second.
+%% A name for the row and something that makes one call and returns when it is answered. Or, where the other side holds the
+%% watch: something that makes that many calls and returns their times in nanoseconds.
+-type variant() :: {id(), fun(() -> term()) | {taken, fun((pos_integer()) -> [non_neg_integer()])}}.
+%% Keeps something going for about so many milliseconds and says how often a second it was done.
+-type rate() :: fun((pos_integer()) -> number()).
+-type id() :: atom() | {atom(), term()}.
+%% Latencies in microseconds; throughput in calls (items, messages) per second.
 -type row() :: #{median := float(), p99 := float() | null, spread := float(), samples := non_neg_integer()}.
 
 %% @doc Latency of each variant, one caller. `calls' per round; the first round is not counted.
@@ -29,9 +33,12 @@ latency(Variants, #{rounds := Rounds, calls := Calls}, Between) ->
 sample(Fun, Calls, Between) ->
     in_process(fun() ->
         %% The first calls of a process open and register things.
-        _ = sample_loop(Fun, 1 + Calls div 20, Between, []),
-        sample_loop(Fun, Calls, Between, [])
+        _ = times(Fun, 1 + Calls div 20, Between),
+        times(Fun, Calls, Between)
     end).
+
+times({taken, Fun}, Calls, _Between) -> [erlang:convert_time_unit(T, nanosecond, native) || T <- Fun(Calls)];
+times(Fun, Calls, Between) -> sample_loop(Fun, Calls, Between, []).
 
 sample_loop(_Fun, 0, _Between, Taken) ->
     Taken;
@@ -55,13 +62,47 @@ microseconds(Native) ->
 
 %% @doc Calls per second of each variant with `callers' processes that call without pause for `ms' per round.
 -spec throughput([variant()], #{rounds := pos_integer(), callers := pos_integer(), ms := pos_integer()}) -> #{term() => row()}.
-throughput(Variants, #{rounds := Rounds} = Options) ->
-    _ = [rate(Fun, Options#{ms := 100}) || {_, Fun} <- Variants],
-    Taken = [{Id, rate(Fun, Options)} || _ <- lists:seq(1, Rounds), {Id, Fun} <- Variants],
+throughput(Variants, #{callers := Callers} = Options) ->
+    rates([{Id, callers(Fun, Callers)} || {Id, Fun} <- Variants], Options).
+
+%% @doc The same of anything that can say how often a second it was done.
+-spec rates([{id(), rate()}], #{rounds := pos_integer(), ms := pos_integer(), _ => _}) -> #{term() => row()}.
+rates(Variants, #{rounds := Rounds, ms := Ms}) ->
+    _ = [in_process(fun() -> Rate(100) end) || {_, Rate} <- Variants],
+    Taken = [{Id, in_process(fun() -> Rate(Ms) end)} || _ <- lists:seq(1, Rounds), {Id, Rate} <- Variants],
     maps:from_list([{Id, summary([R || {I, R} <- Taken, I =:= Id])} || {Id, _} <- Variants]).
 
-%% A variant that takes an argument gets the number of its caller: that is how callers are spread over contexts.
-rate(Fun, #{callers := Callers, ms := Ms}) ->
+%% @doc The same for a question with many rows: many short rounds.
+-spec in_turns([{id(), rate()}], map()) -> #{term() => row()}.
+in_turns(Variants, #{quick := true}) -> rates(Variants, #{rounds => 2, ms => 200});
+in_turns(Variants, _) -> rates(Variants, #{rounds => 5, ms => 400}).
+
+%% @doc Of something that is done a given number of times: how many of them take that long is found by trying, from few on.
+%% What it does once for all of them (opening a stream, say) counts as well.
+-spec counted(fun((pos_integer()) -> term())) -> rate().
+counted(Do) ->
+    fun(Ms) -> counted(Do, 100, Ms * 1000) end.
+
+counted(Do, Count, Wanted) ->
+    Start = erlang:monotonic_time(),
+    _ = Do(Count),
+    case microseconds(erlang:monotonic_time() - Start) of
+        Took when Took * 2 >= Wanted -> Count / (Took / 1.0e6);
+        Took -> counted(Do, ceil(Count * max(1.5, min(10.0, Wanted / Took))), Wanted)
+    end.
+
+%% @doc The row in another unit: so many times its numbers.
+-spec scaled(float(), row()) -> row().
+scaled(Factor, #{median := Median, p99 := P99} = Row) ->
+    Row#{median := Median * Factor, p99 := case P99 of null -> null; _ -> P99 * Factor end}.
+
+%% @doc Of calls: so many processes that call without pause. A function that takes an argument gets the number of its caller:
+%% that is how callers are spread over contexts.
+-spec callers(fun(() -> term()) | fun((pos_integer()) -> term()), pos_integer()) -> rate().
+callers(Fun, Callers) ->
+    fun(Ms) -> rate(Fun, Callers, Ms) end.
+
+rate(Fun, Callers, Ms) ->
     Stop = atomics:new(1, []),
     Parent = self(),
     Processes = [spawn_monitor(fun() -> caller(Parent, one_call(Fun, N), Stop) end) || N <- lists:seq(1, Callers)],

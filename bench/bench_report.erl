@@ -9,7 +9,7 @@
 -export_type([row/0]).
 
 -type id() :: atom() | tuple().
--type unit() :: us | per_s | count | ticks | kb.
+-type unit() :: us | per_s | mb_per_s | count | ticks | kb.
 -type row() :: #{id := id(), what := string(), unit := unit(), floor := id() | none, median := float(), p99 := float() | null,
                  spread := float(), samples := non_neg_integer(), ratio => float() | null}.
 
@@ -45,6 +45,7 @@ number(null, _) -> "";
 number(N, us) when N >= 1000 -> io_lib:format("~.2f ms", [N / 1000]);
 number(N, us) -> io_lib:format("~.1f us", [N * 1.0]);
 number(N, per_s) -> io_lib:format("~.1f k/s", [N / 1000]);
+number(N, mb_per_s) -> io_lib:format("~.1f MB/s", [N * 1.0]);
 number(N, count) -> io_lib:format("~b", [round(N)]);
 number(N, ticks) -> io_lib:format("~b ticks", [round(N)]);
 number(N, kb) -> io_lib:format("~.1f MB", [N / 1024]).
@@ -90,6 +91,7 @@ wanted() ->
      {"1 MB there and back, against the echo", {'<=', 1.3, ratio}, {binary_1mb, ratio}},
      {"16 MB there and back, against the echo", {'<=', 1.3, ratio}, {binary_16mb, ratio}},
      {"10,000 floats there and back", {'<=', 500.0, us}, {floats_10000, median}},
+     {"callback from synchronous Python code, p50", {'<=', 12.0, us}, {callback, median}},
      {"start to first answer", {'<=', 20000.0, us}, {cold_start, median}},
      {"wake-ups of an idle worker", {'<=', 0, count}, {idle_wakeups, median}}].
 

@@ -35,7 +35,7 @@ value({Id, Name, Value, Calls}, Context, #{quick := Quick} = Env) ->
     Options = case Quick of true -> #{rounds => 2, calls => max(5, Calls div 5)}; false -> #{rounds => 7, calls => Calls} end,
     {ok, Value} = py_port:call(Context, bench_target, echo, [Value]),
     Call = fun() -> {ok, _} = py_port:call(Context, bench_target, echo, [Value]) end,
-    Floor = fun() -> echo(port(Env), Value) end,
+    Floor = fun() -> bench_echo:with_port(Env, fun(Port) -> echo(Port, Value) end) end,
     %% The garbage of one call is not the next one's business.
     Rows = bench_measure:latency([{floor, Floor}, {call, Call}], Options, fun() -> erlang:garbage_collect() end),
     FloorId = {echo, Id},
@@ -44,13 +44,3 @@ value({Id, Name, Value, Calls}, Context, #{quick := Quick} = Env) ->
 
 echo(Port, Value) when is_binary(Value) -> bench_echo:raw_call(Port, [<<0:224>>, Value]);
 echo(Port, Value) -> bench_echo:encoded_call(Port, <<0:224>>, Value).
-
-port(Env) ->
-    case get(bench_port) of
-        undefined ->
-            Port = bench_echo:raw(Env),
-            put(bench_port, Port),
-            Port;
-        Port ->
-            Port
-    end.

@@ -261,7 +261,7 @@ def test_an_answer_that_comes_together_with_the_end_of_the_time_is_ignored(node)
         task = asyncio.ensure_future(erlang.async_call("f", timeout=0.005))
         while not jobs:
             await asyncio.sleep(0)
-        time.sleep(0.01)  # both are due in the next turn of the loop
+        time.sleep(0.01)  # sleep-ok: it holds the loop up until the time is over, so that both are due in its next turn
         jobs[0].answer(1)
         try:
             return await task

@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 from fake_node import pid
+from waiting import turns
 
 import erlang
 from erlang import Atom, ByteChannel, Channel, ChannelClosed
@@ -420,7 +421,7 @@ def test_several_tasks_share_an_inlet(pushed):
                 await asyncio.sleep(0)
 
         tasks = [asyncio.ensure_future(consume()) for _ in range(4)]
-        await asyncio.sleep(0.001)
+        await turns()
         assert pushed.takes == 1  # batches of several takes could mix
         for n in range(0, 100, 10):
             pushed.push(*range(n, n + 10))

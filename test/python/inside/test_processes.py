@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from fake_node import pid
+from waiting import event_of_a_thread
 
 import erlang
 from erlang import Atom
@@ -121,7 +122,10 @@ def test_demonitor_wins_against_an_answer_that_lies_in_the_mailbox(node):
         watch = erlang.monitor(pid(1), lambda *what: told.append(what))
         down(jobs[0])
         watch.demonitor()
-        await asyncio.sleep(0.01)
+        next_one = asyncio.get_running_loop().create_future()
+        erlang.monitor(pid(2), lambda *_: next_one.set_result(None))
+        down(jobs[1])
+        await asyncio.wait_for(next_one, 10)  # it lies in the mailbox behind the first
 
     asyncio.run(main())
     assert told == []
@@ -130,24 +134,23 @@ def test_demonitor_wins_against_an_answer_that_lies_in_the_mailbox(node):
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_coroutine_function_becomes_a_task(node, inside, capsys):
     node.on("monitor", down)
-    told = threading.Event()
+    ended = threading.Event()
 
     async def callback(pid, reason):
+        asyncio.current_task().add_done_callback(lambda _: ended.set())  # behind the one that prints
         await asyncio.sleep(0)
-        told.set()
         raise ValueError("in the task")
 
     async def main():
         erlang.monitor(pid(1), callback)
-        await asyncio.sleep(0.01)
+        await event_of_a_thread(ended)
 
     if inside:
         asyncio.run(main())
     else:
         erlang.monitor(pid(1), callback)
-        assert told.wait(10)
-        on_context_loop(node)
-    assert told.is_set() and "ValueError: in the task" in capsys.readouterr().err
+        assert ended.wait(10)
+    assert "ValueError: in the task" in capsys.readouterr().err
 
 
 def test_a_coroutine_callback_registered_on_the_contexts_loop_becomes_a_task_there(node):

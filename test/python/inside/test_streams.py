@@ -7,6 +7,7 @@ import os
 import time
 
 import pytest
+from waiting import others_have_ended, turns
 
 import erlang
 from erlang import Atom, _streams
@@ -32,7 +33,7 @@ async def acount(n, pause=None):
     try:
         for i in range(n):
             if pause is not None:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause)  # sleep-ok: a producer that is slow on purpose
             yield i
     finally:
         await asyncio.sleep(0)
@@ -163,7 +164,7 @@ def test_a_slow_item_ends_its_batch_and_batches_start_again_with_one():
     def bursts():
         for i in range(40):
             if i == 20:
-                time.sleep(0.003)
+                time.sleep(0.003)  # sleep-ok: an item that is slow on purpose
             yield i
 
     found = asyncio.run(batches(Source(bursts()), 1000))
@@ -188,7 +189,7 @@ def test_a_producer_that_talks_to_erlang_gives_one_item_at_a_time(node):
 def test_slow_items_come_one_by_one():
     def slow():
         for i in range(5):
-            time.sleep(0.002)
+            time.sleep(0.002)  # sleep-ok: items that are slow on purpose
             yield i
 
     assert asyncio.run(batches(Source(slow()))) == [[0], [1], [2], [3], [4]]
@@ -223,10 +224,10 @@ def test_nothing_is_produced_that_was_not_asked_for():
 
     async def main():
         source = Source(aproducer())
-        await asyncio.sleep(0.01)
+        await turns()
         assert produced == []
         assert await source.take(3, 10**6) == (ITEMS, [0, 1, 2])
-        await asyncio.sleep(0.01)
+        await turns()
         assert produced == [0, 1, 2]
         await source.aclose()
 
@@ -237,14 +238,14 @@ def test_asynchronous_items_are_not_held_back_by_a_slow_next_one():
     async def producer():
         for i in range(10):
             yield i
-        await asyncio.sleep(30)
+        await asyncio.sleep(30)  # sleep-ok: an item that does not come within the test
         yield 10
 
     async def main():
         source = Source(producer())
         assert await asyncio.wait_for(source.take(100, 10**6), 5) == (ITEMS, list(range(10)))
         waiting = asyncio.ensure_future(source.take(100, 10**6))
-        await asyncio.sleep(0.01)
+        await turns()
         assert not waiting.done()
         await source.aclose()
         assert await waiting == DONE
@@ -316,14 +317,19 @@ def test_concurrent_takes_are_served_in_order():
 
 
 def test_concurrent_takes_share_a_burst():
-    async def burst():
-        await asyncio.sleep(0.005)
-        for i in range(6):
-            yield i
-
     async def main():
+        released = asyncio.get_running_loop().create_future()
+
+        async def burst():
+            await released
+            for i in range(6):
+                yield i
+
         source = Source(burst())
-        return await asyncio.gather(*(source.take(2, 1000) for _ in range(7)))
+        takes = [asyncio.ensure_future(source.take(2, 1000)) for _ in range(7)]
+        await turns()
+        released.set_result(None)
+        return await asyncio.gather(*takes)
 
     found = asyncio.run(main())
     served = [batch[1] for batch in found if batch != DONE]
@@ -400,11 +406,11 @@ def test_an_item_for_a_take_that_is_cancelled_goes_to_the_next(steps):
         async def one_item():
             await released
             yield "item"
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # sleep-ok: a second item that does not come within the test
 
         source = Source(one_item())
         first, second = (asyncio.ensure_future(source.take(1, 1000)) for _ in range(2))
-        await asyncio.sleep(0.001)
+        await turns()
         released.set_result(None)
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -462,9 +468,10 @@ def test_closing_runs_the_finally_blocks():
 
 
 def test_closing_interrupts_what_an_asynchronous_producer_waits_for():
-    async def waits():
+    async def waits(begun):
         try:
-            await asyncio.sleep(60)
+            begun.set_result(None)
+            await asyncio.sleep(60)  # sleep-ok: what closing has to interrupt
             yield 1
         except asyncio.CancelledError:
             ended.append("cancelled")
@@ -473,9 +480,10 @@ def test_closing_interrupts_what_an_asynchronous_producer_waits_for():
             ended.append("finally")
 
     async def main():
-        source = Source(waits())
+        begun = asyncio.get_running_loop().create_future()
+        source = Source(waits(begun))
         take = asyncio.ensure_future(source.take(1, 1))
-        await asyncio.sleep(0.001)
+        await asyncio.wait_for(begun, 5)
         await asyncio.wait_for(source.aclose(), 5)
         assert await take == DONE
 
@@ -594,7 +602,7 @@ def test_dropping_a_source_closes_it(capsys):
             await source.take(1, 1)
             del source
             gc.collect()
-            await asyncio.sleep(0.01)
+            await others_have_ended()
 
     asyncio.run(main())
     assert ended == ["count", "acount"]
@@ -605,7 +613,7 @@ def test_dropping_a_source_closes_it(capsys):
 def test_dropping_an_unread_asynchronous_one_closes_it_on_the_contexts_loop(node):
     source = Source(AsyncIterator(3))
     del source
-    asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), node.context_loop()).result(10)
+    asyncio.run_coroutine_threadsafe(others_have_ended(), node.context_loop()).result(20)
     assert ended == ["AsyncIterator"]
     source = Source(acount(3))
     del source

@@ -9,6 +9,7 @@ import time
 import weakref
 
 import pytest
+from waiting import turns
 
 import erlang
 
@@ -62,7 +63,7 @@ def test_failures_are_printed_with_the_name_at_once(node, capsys):
 
 
 def test_a_cancelled_task_is_no_failure(node, capsys):
-    handle = erlang.spawn_task(asyncio.sleep(60))
+    handle = erlang.spawn_task(asyncio.sleep(60))  # sleep-ok: what is cancelled
     handle.cancel()
     ended = threading.Event()
 
@@ -81,7 +82,7 @@ def test_a_task_is_kept_alive(node):
 
     async def main():
         task = weakref.ref(erlang.spawn_task(held_by_nobody()))
-        await asyncio.sleep(0.001)
+        await turns()  # until it waits
         gc.collect()
         assert task() is not None
 

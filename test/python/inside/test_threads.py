@@ -5,6 +5,7 @@ import contextvars
 import threading
 
 import pytest
+from waiting import event_of_a_thread
 
 from erlang import Atom, _threads
 
@@ -91,8 +92,7 @@ def test_names_of_nothing(module, name, error):
 def test_the_loop_goes_on_meanwhile():
     async def main():
         task = asyncio.ensure_future(run("wait_at_the_gate", 1))
-        while not entered.is_set():
-            await asyncio.sleep(0.001)
+        await event_of_a_thread(entered)
         assert not task.done()
         gate.set()
         return await task
@@ -125,8 +125,7 @@ def test_what_the_function_raises_is_raised():
 def test_a_running_function_is_waited_for_when_the_task_is_cancelled(function, caplog):
     async def main():
         task = asyncio.ensure_future(run(function, *([1] if function.startswith("wait") else [])))
-        while not entered.is_set():
-            await asyncio.sleep(0.001)
+        await event_of_a_thread(entered)
         for _ in range(3):  # again and again: it does not give up waiting
             task.cancel()
             for _ in range(5):
@@ -148,8 +147,7 @@ def test_a_queued_function_never_runs_when_the_task_is_cancelled(monkeypatch):
 
     async def main():
         running = asyncio.ensure_future(run("wait_at_the_gate", "first"))
-        while not entered.is_set():
-            await asyncio.sleep(0.001)
+        await event_of_a_thread(entered)
         queued = asyncio.ensure_future(run("wait_at_the_gate", "second"))
         await asyncio.sleep(0)
         queued.cancel()

@@ -47,6 +47,7 @@ getting_started(_Config) -> page("docs/getting_started.md").
 callbacks(_Config) -> page("docs/callbacks.md").
 async(_Config) -> page("docs/async.md").
 streams(_Config) -> page("docs/streams.md").
+security(_Config) -> page("docs/security.md").
 
 %% The harness itself: what is wrong in a page is found, and where.
 a_snippet_that_does_not_match_fails(_Config) ->

@@ -7,7 +7,8 @@
 %% is an assertion; a block that begins with `-module' is compiled and loaded, and one that defines functions without
 %% a module is compiled.</li>
 %% </ul>
-%% What goes wrong is told with the page and the line. Other blocks are not looked at.
+%% What goes wrong is told with the page and the line. Blocks of `elixir' and `sh' are not run; other languages are
+%% errors, lest a misspelt one be skipped.
 %% @end
 -module(py_port_docs_SUITE).
 
@@ -60,6 +61,9 @@ a_snippet_that_is_no_erlang_fails(_Config) ->
     ?assertError(
         {"x.md", 2, not_erlang, _}, run("x.md", blocks(<<"```erlang\n-module(x).\n-export([f/0]).\n```\n">>))
     ).
+
+a_misspelt_language_fails(_Config) ->
+    ?assertError({"x.md", 2, unknown_language, _}, run("x.md", blocks(<<"```erlnag\nA = 1.\n```\n">>))).
 
 a_page_without_a_snippet_fails(_Config) ->
     ?assertError({"x.md", no_snippets}, run("x.md", blocks(<<"text\n">>))).
@@ -115,6 +119,8 @@ python(Blocks) ->
 
 -spec run(file:filename(), [block()]) -> ok.
 run(Page, Blocks) ->
+    Known = [<<"erlang">>, <<"python">>, <<"elixir">>, <<"sh">>],
+    _ = [error({Page, Line, unknown_language, L}) || {L, Line, _} <- Blocks, not lists:member(L, Known)],
     case [{Line, unicode:characters_to_list(Text)} || {<<"erlang">>, Line, Text} <- Blocks] of
         [] -> error({Page, no_snippets});
         Snippets -> lists:foldl(fun(Snippet, Bindings) -> snippet(Page, Snippet, Bindings) end, [], Snippets)

@@ -74,7 +74,7 @@
     functions => all | [callable()],
     %% calls from Python that may be without an answer at a time; more wait in the worker
     max_callbacks => pos_integer(),
-    %% `given': pids that were passed to this context
+    %% `given' (the default): pids that were passed to this context
     send_to => any | given | [given | atom()],
     io => py_port_options:io_target(),
     io_rate => pos_integer(),

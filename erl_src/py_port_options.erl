@@ -45,7 +45,8 @@ defaults() ->
         max_pending => 10000,
         functions => all,
         max_callbacks => 10000,
-        send_to => any,
+        %% a plugin that may send to any process may stop the node
+        send_to => #{given => true, names => []},
         io => logger,
         io_rate => 1000,
         io_line => 8192,

@@ -39,6 +39,7 @@
 %% What a scan can find.
 -define(FUN, 1).
 -define(LARGE, 2).
+-define(PID, 4).
 %% How many of the funs that were given to a context are remembered, and of the pids.
 -define(MAX_FUNS, 10000).
 -define(MAX_PIDS, 100000).
@@ -67,27 +68,36 @@ known_atoms() ->
 %% @doc Encodes, and remembers the funs in it as given to this context, and the pids if anybody will
 %% ask ({@link is_given/2}).
 -spec encode(term(), #ctx{}) -> encoded().
-encode(Term, #ctx{given = none} = Ctx) ->
-    encode_term(Term, Ctx);
-encode(Term, #ctx{given = Given, counters = Counters} = Ctx) ->
-    ok = each(fun is_pid/1, Term, fun(Pid) ->
-        remember(Pid, Given, {Counters, ?C_PIDS}, ?MAX_PIDS)
-    end),
-    encode_term(Term, Ctx).
-
--spec encode_term(term(), #ctx{}) -> encoded().
-encode_term(Term, #ctx{funs = Funs, counters = Counters}) ->
+encode(Term, Ctx) ->
     case scan(Term, 0) of
         0 ->
             term_to_binary(Term);
         ?LARGE ->
             term_to_iovec(Term);
-        _ ->
-            ok = each(fun is_function/1, Term, fun(Fun) ->
-                remember(Fun, Funs, {Counters, ?C_FUNS}, ?MAX_FUNS)
-            end),
-            term_to_iovec(Term)
+        Seen ->
+            ok = remember_funs(Seen band ?FUN, Term, Ctx),
+            ok = remember_pids(Seen band ?PID, Term, Ctx),
+            case Seen band ?LARGE of
+                0 -> term_to_binary(Term);
+                ?LARGE -> term_to_iovec(Term)
+            end
     end.
+
+-spec remember_funs(0 | ?FUN, term(), #ctx{}) -> ok.
+remember_funs(0, _, _) ->
+    ok;
+remember_funs(?FUN, Term, #ctx{funs = Funs, counters = Counters}) ->
+    each(fun is_function/1, Term, fun(Fun) ->
+        remember(Fun, Funs, {Counters, ?C_FUNS}, ?MAX_FUNS)
+    end).
+
+-spec remember_pids(0 | ?PID, term(), #ctx{}) -> ok.
+remember_pids(?PID, Term, #ctx{given = Given, counters = Counters}) when Given =/= none ->
+    each(fun is_pid/1, Term, fun(Pid) ->
+        remember(Pid, Given, {Counters, ?C_PIDS}, ?MAX_PIDS)
+    end);
+remember_pids(_, _, _) ->
+    ok.
 
 %% @doc Decodes a reply of this context.
 -spec decode(binary(), #ctx{}) -> {ok, term()} | {error, bad_reply()}.
@@ -145,8 +155,8 @@ describe(Fun) ->
 has_fun(Term) ->
     scan(Term, 0) band ?FUN =/= 0.
 
-%% What there is in a term: ?FUN, ?LARGE, both or neither.
--spec scan(term(), 0..3) -> 0..3.
+%% What there is in a term: the sum of ?FUN, ?LARGE and ?PID.
+-spec scan(term(), 0..7) -> 0..7.
 scan([H | T], Seen) when is_number(H); is_atom(H); byte_size(H) < ?LARGE_BYTES ->
     scan(T, Seen);
 scan([H | T], Seen) ->
@@ -167,10 +177,12 @@ scan(B, Seen) when is_bitstring(B) ->
     end;
 scan(F, Seen) when is_function(F) ->
     Seen bor ?FUN;
+scan(P, Seen) when is_pid(P) ->
+    Seen bor ?PID;
 scan(_, Seen) ->
     Seen.
 
--spec scan_tuple(tuple(), non_neg_integer(), 0..3) -> 0..3.
+-spec scan_tuple(tuple(), non_neg_integer(), 0..7) -> 0..7.
 scan_tuple(_, 0, Seen) ->
     Seen;
 scan_tuple(T, N, Seen) ->
@@ -179,7 +191,7 @@ scan_tuple(T, N, Seen) ->
         E -> scan_tuple(T, N - 1, scan(E, Seen))
     end.
 
--spec scan_map(none | {term(), term(), maps:iterator()}, 0..3) -> 0..3.
+-spec scan_map(none | {term(), term(), maps:iterator()}, 0..7) -> 0..7.
 scan_map(none, Seen) -> Seen;
 scan_map({K, V, I}, Seen) -> scan_map(maps:next(I), scan(V, scan(K, Seen))).
 

@@ -717,7 +717,7 @@ a_function_knows_who_called(_Config) ->
 %% Messages ------------------------------------------------------------------------------------------------------------
 
 messages_reach_whom_they_should(_Config) ->
-    Ctx = fake(#{}),
+    Ctx = fake(#{send_to => any}),
     Self = self(),
     true = register(py_port_callbacks_test, self()),
     Dead = spawn(fun() -> ok end),
@@ -736,13 +736,13 @@ messages_reach_whom_they_should(_Config) ->
     true = unregister(py_port_callbacks_test).
 
 messages_of_one_thread_keep_their_order(_Config) ->
-    Ctx = fake(#{}),
+    Ctx = fake(#{send_to => any}),
     Self = self(),
     [?assertEqual({ok, ok}, call_back(Ctx, N, {send, Self, {number, N}})) || N <- lists:seq(1, 200)],
     ?assertEqual(lists:seq(1, 200), [N || {number, N} <- py_port_test:flush()]).
 
-a_restricted_context_reaches_what_it_was_given(_Config) ->
-    Ctx = fake(#{send_to => given}),
+a_context_reaches_what_it_was_given_and_nothing_else(_Config) ->
+    Ctx = fake(#{}),
     Self = self(),
     ?assertMatch({error, {forbidden, _}}, call_back(Ctx, 1, {send, Self, 1})),
     ?assertMatch({error, {forbidden, _}}, call_back(Ctx, 2, {send, <<"logger">>, 1})),
@@ -776,7 +776,7 @@ a_restricted_context_reaches_the_names_it_was_granted(_Config) ->
     ?assertMatch({error, {forbidden, _}}, call_back(Ctx, 7, {send, <<"logger">>, 1})).
 
 the_end_of_a_process_is_told(_Config) ->
-    Ctx = fake(#{}),
+    Ctx = fake(#{send_to => any}),
     Who = stranger(),
     callback(Ctx, 1, {monitor, Who}),
     callback(Ctx, 2, {monitor, Who}),

@@ -10,7 +10,8 @@
 %% A client confirms with a message, or, if it took with `at_exit', by exiting normally: a process
 %% that passes the items on to somebody else has done so only then.
 %%
-%% Child of {@link py_port_flow_sup}. Ends when its owner does, if it has one, and at stop/1.
+%% Child of {@link py_port_flow_sup}. Ends when its owner does, and at stop/1; without an owner, when
+%% it is closed and has nothing more to give.
 %% @end
 -module(py_port_fifo).
 
@@ -37,6 +38,8 @@
     buffer :: py_port_buffer:buffer(),
     kind :: kind(),
     owner :: reference() | none,
+    %% finish/2 or abort/2 has come
+    ended = false :: boolean(),
     %% of clients that wait or have not confirmed, both ways
     monitors = #{} :: #{reference() => py_port_buffer:who()},
     clients = #{} :: #{py_port_buffer:who() => reference()},
@@ -150,9 +153,9 @@ handle_call(info, _From, #fifo{buffer = Buffer, kind = Kind} = S) ->
 -spec handle_cast({finish | abort, term()} | stop, #fifo{}) ->
     {noreply, #fifo{}} | {stop, normal, #fifo{}}.
 handle_cast({finish, Why}, #fifo{buffer = Buffer} = S) ->
-    {noreply, carry_out(py_port_buffer:finish(Why, Buffer), S)};
+    settled(carry_out(py_port_buffer:finish(Why, Buffer), S#fifo{ended = true}));
 handle_cast({abort, Why}, #fifo{buffer = Buffer} = S) ->
-    {noreply, carry_out(py_port_buffer:abort(Why, Buffer), S)};
+    settled(carry_out(py_port_buffer:abort(Why, Buffer), S#fifo{ended = true}));
 handle_cast(stop, S) ->
     {stop, normal, S}.
 
@@ -170,9 +173,9 @@ handle_info({request, Ref, Client, {take, Max, Patience}}, #fifo{buffer = Buffer
     %% Before the answer: a client that is quick to exit must not be gone by then, because a normal
     %% exit confirms, and `noproc' says nothing.
     S1 = watch(Ref, Client, S),
-    {noreply, carry_out(py_port_buffer:take(Ref, Max, Patience, Buffer), S1)};
+    settled(carry_out(py_port_buffer:take(Ref, Max, Patience, Buffer), S1));
 handle_info({confirm, Ref}, S) ->
-    {noreply, confirmed(Ref, S)};
+    settled(confirmed(Ref, S));
 handle_info({leave, Ref}, #fifo{buffer = Buffer} = S) ->
     %% One that was handed something before this came will confirm it.
     case py_port_buffer:is_handed(Ref, Buffer) of
@@ -183,11 +186,22 @@ handle_info({'DOWN', Owner, process, _, _}, #fifo{owner = Owner} = S) ->
     {stop, normal, S};
 handle_info({'DOWN', Monitor, process, _, Reason}, #fifo{monitors = Monitors} = S) ->
     case {Monitors, Reason} of
-        {#{Monitor := Ref}, normal} -> {noreply, confirmed(Ref, S)};
-        {#{Monitor := Ref}, _} -> {noreply, gone(Ref, S)};
+        {#{Monitor := Ref}, normal} -> settled(confirmed(Ref, S));
+        {#{Monitor := Ref}, _} -> settled(gone(Ref, S));
         {#{}, _} -> {noreply, S}
     end;
 handle_info(_, S) ->
+    {noreply, S}.
+
+-spec settled(#fifo{}) -> {noreply, #fifo{}} | {stop, normal, #fifo{}}.
+settled(#fifo{ended = true, owner = none, clients = Clients, buffer = Buffer} = S) when
+    map_size(Clients) =:= 0
+->
+    case py_port_buffer:info(Buffer) of
+        #{size := 0} -> {stop, normal, S};
+        #{} -> {noreply, S}
+    end;
+settled(S) ->
     {noreply, S}.
 
 %% By message, or by a normal exit: a process that still waits cannot exit normally.

@@ -251,7 +251,16 @@ a_channel_ends_with_its_owner(_Config) ->
 a_channel_without_an_owner_outlives_its_maker(_Config) ->
     {ok, Ch} = await(async(fun() -> py_port_channel:new(#{owner => none}) end)),
     ok = py_port_channel:send(Ch, 1),
-    ?assertEqual({ok, 1}, py_port_channel:recv(Ch)).
+    ?assertEqual({ok, 1}, py_port_channel:recv(Ch)),
+    %% Nobody else would ever end its process.
+    Pid = element(2, Ch),
+    Monitor = erlang:monitor(process, Pid),
+    ok = py_port_channel:send(Ch, 2),
+    ok = py_port_channel:close(Ch),
+    ?assertEqual({ok, 2}, py_port_channel:recv(Ch)),
+    receive {'DOWN', Monitor, process, Pid, Why} -> ?assertEqual(normal, Why) end,
+    ?assertEqual({error, closed}, py_port_channel:recv(Ch)),
+    ?assertEqual({error, closed}, py_port_channel:send(Ch, 3)).
 
 %% Arguments -----------------------------------------------------------------------------------------------------------
 

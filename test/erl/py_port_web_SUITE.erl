@@ -260,6 +260,16 @@ a_server_ends_in_order_with_its_context(Config) ->
      || Framework <- frameworks()
     ].
 
+%% Python joins its threads at its end; one that waits for Erlang is given the grace.
+a_handler_in_a_thread_holds_up_the_end_no_longer_than_the_grace(Config) ->
+    {Ctx, Port} = server(web_fastapi, Config),
+    Waits = get_async(Port, "/thread/waits"),
+    {<<"waits">>, Job} = asked(),
+    Watch = erlang:monitor(process, Job),
+    ok = py_port:stop_context(Ctx, 2000),
+    ok = killed(Watch),
+    ?assertNotMatch({200, _}, py_port_test:await(Waits)).
+
 a_server_is_a_call_that_can_be_cancelled(Config) ->
     Note = marker(Config, "note"),
     Ctx = context(Config),

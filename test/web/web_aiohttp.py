@@ -46,8 +46,9 @@ def application(note):
 
 
 async def run(application, up):
-    # Without handler_cancellation aiohttp lets a handler go on when its client has left.
-    runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0)
+    # Without handler_cancellation aiohttp lets a handler go on when its client has left. It waits twice as long as shutdown_timeout for the
+    # handlers that are under way, for ever when that is 0.
+    runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     try:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)

@@ -59,6 +59,7 @@ def application(note):
 
     @app.get("/while_connected/{key}")
     async def while_connected(key: str, request: Request):
+        value = None
         async with anyio.create_task_group() as group:
 
             async def watch():

@@ -11,22 +11,23 @@ import asyncio
 import sys
 import threading
 from asyncio import events
-from typing import AbstractSet, Any, Coroutine, Union
+from typing import AbstractSet, Any, Coroutine, Optional, Union
 
 from ._tasks import spawned
 
 __all__ = ["ContextLoop", "new_context_loop"]
 
-# Seconds for tasks that were cancelled because the context ends; a quarter of the grace of stop_context, 1.25 s if nothing else is said, is
-# for them and for Python's own end.
+# Seconds for all tasks that are cancelled because the context ends, and for those that go first. (A quarter of the grace of stop_context,
+# 1.25 s if nothing else is said, is for these and for Python's own end.)
+_CLEANING_UP = 1.0
 _ORDERLY = 0.75
-_AT_ONCE = 0.25
 
 
 class ContextLoop(asyncio.SelectorEventLoop):
     """One step at a time, driven from outside. Main thread only, apart from ``call_soon_threadsafe``."""
 
     _finishing = False
+    _ending: Optional[asyncio.Task[None]] = None
 
     def adopt(self) -> int:
         """From now on the main thread drives this loop. The descriptor that is returned is readable when one that the loop watches is ready
@@ -71,25 +72,31 @@ class ContextLoop(asyncio.SelectorEventLoop):
             task._of_a_call = True  # type: ignore[attr-defined]  # a set of them would cost each call a microsecond
         return task
 
-    def finish(self) -> None:
-        """The end of the context: cancels what is left and lets it clean up, then closes.
+    def begin_end(self) -> "asyncio.Task[None]":
+        """The end of the context: cancels what is left and lets it clean up. Done when all of it has ended or the time for that is over."""
+        if self._ending is None:
+            self._ending = self.create_task(self._end())
+        return self._ending
 
-        First the tasks of calls and those of ``erlang.spawn_task``. Whoever of them has tasks of its own, a server for instance, can end these
-        in its own order. What is there after that belongs to nobody, or its owner was too slow.
-        """
+    def finish(self) -> None:
+        """What is still to be done of :meth:`begin_end`, here and now; then closes."""
         self._finishing = True
-        left = asyncio.all_tasks(self)
-        first = {task for task in left if hasattr(task, "_of_a_call")} | (left & spawned())
-        self._cancel(first, first, _ORDERLY)
-        self._cancel(asyncio.all_tasks(self) - first, asyncio.all_tasks(self), _AT_ONCE if first else _ORDERLY)
-        self.run_until_complete(self.shutdown_asyncgens())
+        self.run_until_complete(self.begin_end())
         self.close()
 
-    def _cancel(self, tasks: AbstractSet[Any], awaited: AbstractSet[Any], timeout: float) -> None:
-        for task in tasks:
-            task.cancel()
-        if awaited:
-            self.run_until_complete(asyncio.wait(awaited, timeout=timeout))
+    async def _end(self) -> None:
+        """First the tasks of calls and those of ``erlang.spawn_task`` are cancelled. Whoever of them has tasks of its own, a server for
+        instance, can then end these in its own order. What is there after that belongs to nobody, or its owner was too slow."""
+        end = self.time() + _CLEANING_UP
+        left = self._left()
+        first = {task for task in left if hasattr(task, "_of_a_call")} | (left & spawned())
+        await _cancel(first, first, _ORDERLY)
+        left = self._left()
+        await _cancel(left - first, left, end - self.time())
+        await self.shutdown_asyncgens()
+
+    def _left(self) -> set[asyncio.Task[Any]]:
+        return asyncio.all_tasks(self) - {self._ending}  # type: ignore[arg-type]
 
     def run_forever(self) -> None:
         self._allow("run_forever")
@@ -110,6 +117,13 @@ class ContextLoop(asyncio.SelectorEventLoop):
     def _allow(self, what: str) -> None:
         if not self._finishing:
             raise RuntimeError(f"{what}: this loop belongs to the context; use asyncio.run() for a loop of your own")
+
+
+async def _cancel(tasks: AbstractSet[asyncio.Task[Any]], awaited: AbstractSet[asyncio.Task[Any]], timeout: float) -> None:
+    for task in tasks:
+        task.cancel()
+    if awaited:
+        await asyncio.wait(awaited, timeout=timeout)
 
 
 def new_context_loop() -> ContextLoop:

@@ -8,10 +8,12 @@ running, so a synchronous call may use ``asyncio.run`` itself.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import signal
 import sys
 import threading
 from asyncio import events
-from typing import AbstractSet, Any, Coroutine, Optional, Union
+from typing import AbstractSet, Any, Callable, Coroutine, Optional, Union
 
 from ._tasks import spawned
 
@@ -28,6 +30,10 @@ class ContextLoop(asyncio.SelectorEventLoop):
 
     _finishing = False
     _ending: Optional[asyncio.Task[None]] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._signals: set[int] = set()
 
     def adopt(self) -> int:
         """From now on the main thread drives this loop. The descriptor that is returned is readable when one that the loop watches is ready
@@ -98,6 +104,33 @@ class ContextLoop(asyncio.SelectorEventLoop):
     def _left(self) -> set[asyncio.Task[Any]]:
         return asyncio.all_tasks(self) - {self._ending}  # type: ignore[arg-type]
 
+    # asyncio has signals write to a pipe of its own, and takes that away with the last of its handlers; from then on no signal would wake the
+    # worker's main loop, to which the pipe belongs here. So these are ordinary handlers of Python, which the main loop runs.
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """As in asyncio."""
+        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        context = contextvars.copy_context()
+
+        def deliver(number: int, frame: object) -> None:
+            self.call_soon_threadsafe(callback, *args, context=context)
+
+        try:
+            signal.signal(sig, deliver)
+        except OSError as refused:
+            raise RuntimeError(f"sig {sig} cannot be caught") from refused
+        signal.siginterrupt(sig, False)  # system calls of C code go on
+        self._signals.add(sig)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """As in asyncio."""
+        if sig not in self._signals:
+            return False
+        self._signals.discard(sig)
+        signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
+        return True
+
     def run_forever(self) -> None:
         self._allow("run_forever")
         super().run_forever()
@@ -112,6 +145,8 @@ class ContextLoop(asyncio.SelectorEventLoop):
 
     def close(self) -> None:
         self._allow("close")
+        for sig in list(self._signals):
+            self.remove_signal_handler(sig)
         super().close()
 
     def _allow(self, what: str) -> None:

@@ -8,18 +8,32 @@ running, so a synchronous call may use ``asyncio.run`` itself.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import signal
 import sys
 import threading
 from asyncio import events
-from typing import Any, Coroutine, Union
+from typing import AbstractSet, Any, Callable, Coroutine, Optional, Union
+
+from ._tasks import spawned
 
 __all__ = ["ContextLoop", "new_context_loop"]
+
+# Seconds for all tasks that are cancelled because the context ends, and for those that go first. (A quarter of the grace of stop_context,
+# 1.25 s if nothing else is said, is for these and for Python's own end.)
+_CLEANING_UP = 1.0
+_ORDERLY = 0.75
 
 
 class ContextLoop(asyncio.SelectorEventLoop):
     """One step at a time, driven from outside. Main thread only, apart from ``call_soon_threadsafe``."""
 
     _finishing = False
+    _ending: Optional[asyncio.Task[None]] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._signals: set[int] = set()
 
     def adopt(self) -> int:
         """From now on the main thread drives this loop. The descriptor that is returned is readable when one that the loop watches is ready
@@ -60,18 +74,62 @@ class ContextLoop(asyncio.SelectorEventLoop):
         """Makes a task of it; ``done(task)`` is called when it has ended."""
         task = asyncio.ensure_future(awaitable, loop=self)
         task.add_done_callback(done)
+        if task is not awaitable:
+            task._of_a_call = True  # type: ignore[attr-defined]  # a set of them would cost each call a microsecond
         return task
 
+    def begin_end(self) -> "asyncio.Task[None]":
+        """The end of the context: cancels what is left and lets it clean up. Done when all of it has ended or the time for that is over."""
+        if self._ending is None:
+            self._ending = self.create_task(self._end())
+        return self._ending
+
     def finish(self) -> None:
-        """The end of the context: cancels what is left and lets it clean up, then closes."""
+        """What is still to be done of :meth:`begin_end`, here and now; then closes."""
         self._finishing = True
-        tasks = asyncio.all_tasks(self)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            self.run_until_complete(asyncio.wait(tasks, timeout=1.0))
-        self.run_until_complete(self.shutdown_asyncgens())
+        self.run_until_complete(self.begin_end())
         self.close()
+
+    async def _end(self) -> None:
+        """First the tasks of calls and those of ``erlang.spawn_task`` are cancelled. Whoever of them has tasks of its own, a server for
+        instance, can then end these in its own order. What is there after that belongs to nobody, or its owner was too slow."""
+        end = self.time() + _CLEANING_UP
+        left = self._left()
+        first = {task for task in left if hasattr(task, "_of_a_call")} | (left & spawned())
+        await _cancel(first, first, _ORDERLY)
+        left = self._left()
+        await _cancel(left - first, left, end - self.time())
+        await self.shutdown_asyncgens()
+
+    def _left(self) -> set[asyncio.Task[Any]]:
+        return asyncio.all_tasks(self) - {self._ending}  # type: ignore[arg-type]
+
+    # asyncio has signals write to a pipe of its own, and takes that away with the last of its handlers; from then on no signal would wake the
+    # worker's main loop, to which the pipe belongs here. So these are ordinary handlers of Python, which the main loop runs.
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """As in asyncio."""
+        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        context = contextvars.copy_context()
+
+        def deliver(number: int, frame: object) -> None:
+            self.call_soon_threadsafe(callback, *args, context=context)
+
+        try:
+            signal.signal(sig, deliver)
+        except OSError as refused:
+            raise RuntimeError(f"sig {sig} cannot be caught") from refused
+        signal.siginterrupt(sig, False)  # system calls of C code go on
+        self._signals.add(sig)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """As in asyncio."""
+        if sig not in self._signals:
+            return False
+        self._signals.discard(sig)
+        signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
+        return True
 
     def run_forever(self) -> None:
         self._allow("run_forever")
@@ -87,11 +145,20 @@ class ContextLoop(asyncio.SelectorEventLoop):
 
     def close(self) -> None:
         self._allow("close")
+        for sig in list(self._signals):
+            self.remove_signal_handler(sig)
         super().close()
 
     def _allow(self, what: str) -> None:
         if not self._finishing:
             raise RuntimeError(f"{what}: this loop belongs to the context; use asyncio.run() for a loop of your own")
+
+
+async def _cancel(tasks: AbstractSet[asyncio.Task[Any]], awaited: AbstractSet[asyncio.Task[Any]], timeout: float) -> None:
+    for task in tasks:
+        task.cancel()
+    if awaited:
+        await asyncio.wait(awaited, timeout=timeout)
 
 
 def new_context_loop() -> ContextLoop:

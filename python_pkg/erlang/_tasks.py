@@ -70,6 +70,11 @@ def _started(coro: Coroutine[Any, Any, T], name: Optional[str]) -> asyncio.Task[
     return task
 
 
+def spawned() -> set[asyncio.Task[Any]]:
+    """The tasks that go on by themselves, on whatever loop."""
+    return set(_tasks)
+
+
 def _ended(task: asyncio.Task[Any]) -> None:
     _tasks.discard(task)
     error = None if task.cancelled() else task.exception()

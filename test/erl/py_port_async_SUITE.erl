@@ -135,6 +135,19 @@ a_blocking_function_in_a_thread_does_not_hold_up_the_loop(Config) ->
     Options = #{thread => true, kwargs => #{b => 2}},
     ?assertEqual({ok, 3}, py_port:await(py_port:async_call(Ctx, probe_async, add, [1], Options))).
 
+%% Nothing else wakes the worker here.
+signals_wake_a_worker_whose_loop_had_handlers_for_some(_Config) ->
+    Ctx = context(#{io => self()}),
+    Worker = py_port_test:os_pid(Ctx),
+    {ok, none} = py_port:call(Ctx, probe_async, print_at_signals, []),
+    ok = py_port_trouble:signal(usr1, Worker),
+    ?assertEqual({stdout, <<"the loop's">>}, py_port_test:await_line(Ctx)),
+    ok = py_port_trouble:signal(usr2, Worker),
+    ?assertEqual({stdout, <<"Python's">>}, py_port_test:await_line(Ctx)),
+    ?assertEqual({ok, [true, false]}, py_port:call(Ctx, probe_async, print_no_more, [])),
+    ok = py_port_trouble:signal(usr2, Worker),
+    ?assertEqual({stdout, <<"Python's">>}, py_port_test:await_line(Ctx)).
+
 %% The end of waiting --------------------------------------------------------------------------------------------------
 
 a_wait_that_is_over_can_be_repeated(Config) ->

@@ -1,6 +1,7 @@
 """Coroutines and blocking functions for py_port_async_SUITE."""
 
 import asyncio
+import signal
 import threading
 import time
 
@@ -56,3 +57,14 @@ def open_gate():
 class Kept:
     def value(self):
         return 42
+
+
+async def print_at_signals():
+    """SIGUSR1 is handled by the loop, SIGUSR2 by Python."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print, "the loop's")
+    signal.signal(signal.SIGUSR2, lambda *_: print("Python's"))
+
+
+async def print_no_more():
+    loop = asyncio.get_running_loop()
+    return [loop.remove_signal_handler(signal.SIGUSR1), loop.remove_signal_handler(signal.SIGUSR1)]

@@ -156,8 +156,9 @@ class Node:
 
     def close(self):
         CALL.set(None)
-        if self._context:
-            self._context.stop()
+        context, self._context = self._context, None
+        if context:
+            context.stop()
 
 
 class Failed(Exception):

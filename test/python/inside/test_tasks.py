@@ -117,6 +117,72 @@ def test_a_task_keeps_the_trace_of_a_call_whatever_its_deadline(node):
     assert erlang.spawn_task(look()).result(10) == {"traceparent": "00-ab-cd-01"}
 
 
+@pytest.mark.parametrize("how", ["spawned", "of a call"])
+def test_at_the_end_of_the_context_a_task_ends_its_own_tasks_in_its_own_order(node, how):
+    order = []
+
+    async def connection(number):
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            order.append(number)
+
+    async def server(up):
+        connections = [asyncio.create_task(connection(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        up.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            order.append("server")
+            await asyncio.sleep(0)
+            for task in reversed(connections):
+                task.cancel()
+                await asyncio.wait([task])
+            order.append("done")
+
+    start_on_context(node, server, how)
+    node.close()
+    assert order == ["server", 2, 1, 0, "done"]
+
+
+@pytest.mark.parametrize("how", ["spawned", "of a call"])
+def test_at_the_end_of_the_context_nobodys_tasks_are_cancelled_and_awaited(node, how):
+    order = []
+    orphans = []
+
+    async def orphan():
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            order.append("orphan")
+
+    async def server(up):
+        orphans.append(asyncio.create_task(orphan()))
+        await asyncio.sleep(0)
+        up.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            order.append("server")
+
+    start_on_context(node, server, how)
+    node.close()
+    assert order == ["server", "orphan"] and orphans[0].cancelled()
+
+
+def start_on_context(node, coroutine_function, how):
+    """Starts it, as Python or as Erlang does, and waits until it says that it is up."""
+    up = threading.Event()
+    if how == "spawned":
+        erlang.spawn_task(coroutine_function(up))
+    else:
+        loop = node.context_loop()
+        loop.call_soon_threadsafe(lambda: loop.start(coroutine_function(up), lambda task: None))
+    assert up.wait(10)
+
+
 def test_only_coroutines_are_accepted(node):
     with pytest.raises(TypeError, match="call the coroutine function"):
         erlang.spawn_task(give)

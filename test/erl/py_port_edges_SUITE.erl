@@ -15,6 +15,7 @@
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
+    what_cleans_up_at_the_end_can_still_call_erlang/1,
     a_sigint_of_the_users_own_is_a_keyboard_interrupt/1,
     code_that_ignores_sigint_is_still_stopped_gently/1,
     the_task_that_blocks_the_loop_is_the_one_that_is_interrupted/1,
@@ -33,6 +34,7 @@ all() ->
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
+        what_cleans_up_at_the_end_can_still_call_erlang,
         a_sigint_of_the_users_own_is_a_keyboard_interrupt,
         code_that_ignores_sigint_is_still_stopped_gently,
         the_task_that_blocks_the_loop_is_the_one_that_is_interrupted,
@@ -149,7 +151,7 @@ a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything(_Config) 
     spawn_link(fun() -> Self ! {slow, py_port:call(Ctx, time, sleep, [1])} end),
     receive {task, Task} -> ?assertEqual({error, timeout}, Task) end,
     receive {slow, Got} -> ?assertEqual({ok, none}, Got) end,
-    ?assertEqual({ok, [1]}, py_port:eval(Ctx, "ended")),
+    true = py_port_test:wait_until(fun() -> {ok, [1]} =:= py_port:eval(Ctx, "ended") end, 10000),
     ok = py_port:stop_context(Ctx).
 
 %% Code that takes SIGINT for itself does not take our means to stop it away.
@@ -183,6 +185,36 @@ what_waits_for_erlang_can_be_interrupted(_Config) ->
     ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
     ok = py_port:unregister_function(never),
     ok = py_port:stop_context(Ctx).
+
+%% A server that says goodbye when its context is stopped: a coroutine's `finally' awaits Erlang while the worker ends.
+what_cleans_up_at_the_end_can_still_call_erlang(_Config) ->
+    Self = self(),
+    ok = py_port:register_function(goodbye, fun([Who]) -> Self ! {goodbye, Who}, Who end),
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    ok = py_port:exec(
+        Ctx,
+        "import asyncio, atexit, erlang\n"
+        "said = []\n"
+        "async def serve(who):\n"
+        "    try: await asyncio.sleep(1000)\n"
+        "    finally: said.append(await erlang.async_call('goodbye', who))\n"
+        "async def start():\n"
+        "    erlang.spawn_task(serve('spawned'))\n"
+        "    asyncio.get_running_loop().create_task(serve('created'))\n"
+        "    await asyncio.sleep(0)\n"
+        "atexit.register(lambda: erlang.call('goodbye', list(said)))\n"
+    ),
+    {ok, none} = py_port:call(Ctx, '__main__', start, []),
+    spawn_link(fun() -> Self ! {served, py_port:call(Ctx, '__main__', serve, [<<"call">>])} end),
+    true = py_port_test:wait_until(fun() -> maps:get(in_flight, py_port:info(Ctx)) =:= 1 end, 10000),
+    {ok, 4.0} = py_port:call(Ctx, math, sqrt, [16]),
+    ok = py_port:stop_context(Ctx),
+    %% The tasks of calls and spawned ones go first, those that somebody made follow, then what was registered for the end.
+    Said = [receive {goodbye, Who} -> Who after 0 -> nothing end || _ <- lists:seq(1, 4)],
+    ?assertEqual([<<"call">>, <<"spawned">>], lists:sort(lists:sublist(Said, 2))),
+    ?assertEqual([<<"created">>, lists:sublist(Said, 3)], lists:nthtail(2, Said)),
+    receive {served, Got} -> ?assertEqual({error, {worker_down, stopped}}, Got) end,
+    ok = py_port:unregister_function(goodbye).
 
 %% Ten coroutines with one deadline, and one of them does not let the loop go on.
 the_task_that_blocks_the_loop_is_the_one_that_is_interrupted(_Config) ->

@@ -173,11 +173,27 @@ void ContextTasks::look_again() {
   });
 }
 
+void ContextTasks::begin_end(const Gil&) {
+  ending_ = true;
+  for (auto& [id, task] : tasks_) task.cancelled = true;  // by us: its caller is told so, not of a CancelledError
+  if (!loop_object_) return;
+  end_ = Ref::steal(PyObject_CallMethod(loop_object_.get(), "begin_end", nullptr));
+  if (!end_) report_unraisable(loop_object_.get());
+  due_ = true;
+}
+
+bool ContextTasks::has_ended(const Gil&) const {
+  if (!end_) return true;
+  const Ref done = Ref::steal(PyObject_CallMethod(end_.get(), "done", nullptr));
+  if (!done) report_unraisable(end_.get());
+  return !done || done.get() == Py_True;
+}
+
 void ContextTasks::finish(const Gil&) {
+  end_.reset();
   if (!loop_object_) return;
   poll_.reset();
   timer_.reset();
-  for (auto& [id, task] : tasks_) task.cancelled = true;  // by us: its caller is told so, not of a CancelledError
   if (!Ref::steal(PyObject_CallMethod(loop_object_.get(), "finish", nullptr))) report_unraisable(loop_object_.get());
   loop_object_.reset();
 }

@@ -41,7 +41,11 @@ class ContextTasks final : public TaskHost {
   bool any() const { return loop_object_.get() != nullptr; }
   /// One step of the asyncio loop; then says when the next is due. Main thread, no loop running.
   void step(const Gil& gil);
-  /// Cancels what is left, lets `finally` blocks run, closes the loop.
+  /// Cancels what is left and lets it clean up: from now on the loop has an end, and steps lead to it. Without a loop there is nothing to end.
+  void begin_end(const Gil& gil);
+  bool ending() const { return ending_; }
+  bool has_ended(const Gil& gil) const;
+  /// What is left of that is done here and now; closes the loop.
   void finish(const Gil& gil);
 
   /// The request whose task runs at this moment, for the interrupt handler. GIL: held.
@@ -72,6 +76,8 @@ class ContextTasks final : public TaskHost {
   uv::Handle<uv_timer_t> timer_;
   bool due_ = false;
   bool stepping_ = false;
+  bool ending_ = false;
+  Ref end_;  // the task that is done when everything has ended
   static PyMethodDef done_definition_;
 };
 

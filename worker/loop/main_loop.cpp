@@ -84,7 +84,11 @@ MainLoop::End MainLoop::run(const Gil& gil) {
     flush();
     parts_.outbox.collect();
     parts_.sentinel.idle();
-    if (may_stop()) break;
+    if (!ended_ && may_stop()) {
+      // Cleaning up may want to call Erlang, so it happens in turns like this one.
+      if (!parts_.tasks.ending()) parts_.tasks.begin_end(gil);
+      if (parts_.tasks.has_ended(gil)) break;
+    }
     if (!ended_) rest(gil);
   }
   parts_.sentinel.busy();
@@ -156,7 +160,7 @@ void MainLoop::arm_deadline(std::uint64_t deadline) {
 bool MainLoop::has_work() const {
   const bool common = (obeys() && parts_.session.has_commands()) ||
                       (serves_tasks() && (has_mail() || parts_.tasks.due() || parts_.tasks.has_loop_to_adopt()));
-  if (!awaited_) return common || parts_.session.has_requests();
+  if (!awaited_) return common || (parts_.session.has_requests() && !grace_over_);
   return common || awaited_->thread.done() || parts_.session.has_below(awaited_->callback);
 }
 
@@ -183,7 +187,7 @@ void MainLoop::obey(const Gil& gil) {
 
 void MainLoop::run_requests(const Gil& gil) {
   const std::uint64_t began = monotonic_ns();
-  for (int n = 0; n < kRequestsPerTurn; ++n) {
+  for (int n = 0; n < kRequestsPerTurn && !grace_over_; ++n) {
     const auto frame = parts_.session.take();
     if (!frame) return;
     run_one(gil, *frame);

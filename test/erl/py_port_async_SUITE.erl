@@ -159,7 +159,9 @@ a_wait_that_is_over_can_be_repeated(Config) ->
 the_deadline_of_the_call_is_an_outcome_and_stops_it(Config) ->
     Ctx = ctx(Config),
     Started = marker(Config, "started"),
-    Handle = py_port:async_call(Ctx, probe_async, until_cancelled, [<<"late">>, Started], #{timeout => 100}),
+    %% What takes long is done before: the coroutine must have begun when its time is up.
+    {ok, 1} = py_port:call(Ctx, probe_async, sleep_then, [0, 1]),
+    Handle = py_port:async_call(Ctx, probe_async, until_cancelled, [<<"late">>, Started], #{timeout => 1000}),
     ?assertEqual({error, timeout}, py_port:await(Handle)),
     seen([<<"late cancelled">>, <<"late finally">>], Ctx),
     ?assert(wait_until(fun() -> maps:get(stopping, py_port:info(Ctx)) =:= 0 end, 10000)),

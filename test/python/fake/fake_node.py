@@ -145,9 +145,9 @@ class Node:
             self._context = Context()
         return self._context
 
-    def set_call(self, deadline=0, trace=None):
+    def set_call(self, deadline=0, trace=None, parent=0):
         """Makes the code that follows part of a call from Erlang."""
-        CALL.set(types.SimpleNamespace(id=1, deadline=deadline, trace=trace))
+        CALL.set(types.SimpleNamespace(id=1, parent=parent, deadline=deadline, trace=trace))
 
     def install(self, monkeypatch):
         for name in ("call_op", "start_op", "cancel_op", "new_mailbox", "context_mailbox", "context_loop", "current"):

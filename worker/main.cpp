@@ -175,7 +175,9 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   if (!current) return start_failed(outbox, "python", current.error().message);
   loop::ContextTasks tasks(uv, session);
   Executor executor(gil, {*codec.value(), handles, interrupts, outbox, tasks, current.value(), type_options(config).limits, config.max_frame});
-  tasks.use(executor);
+  tasks.use(executor, [&outbox, &sentinel] {
+    if (outbox.flush() == port::Outbox::State::blocked) sentinel.nudge();
+  });
   loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, Descriptors::kFramesOut},
                            config.spin_us * 1000);
   auto calls = Outcalls::make(gil, {.session = session,

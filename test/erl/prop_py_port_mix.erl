@@ -13,9 +13,9 @@
 
 -export([prop_calm/0, prop_calm/1, prop_troubled/0, prop_troubled/1]).
 
-prop_calm(opts) -> [{numtests, 40}, {max_size, 40}].
+prop_calm(opts) -> [{numtests, 40}, {max_size, 40}, noshrink].
 
-prop_troubled(opts) -> [{numtests, 80}, {max_size, 40}].
+prop_troubled(opts) -> [{numtests, 80}, {max_size, 40}, noshrink].
 
 %% @doc Nothing goes wrong, so nothing may go wrong.
 prop_calm() -> property(list(weighted(py_port_mix:work(calm)))).

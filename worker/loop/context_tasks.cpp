@@ -43,7 +43,7 @@ bool ContextTasks::start_task(const Gil& gil, std::uint64_t id, std::uint8_t fla
                           : other ? PyObject_CallMethod(module.get(), "start_here", "OO", awaitable, callback.get())
                                   : PyObject_CallMethod(loop_object_.get(), "start", "OO", awaitable, callback.get()));
   if (!future) return false;
-  tasks_.emplace(id, Task{std::move(future), flags, false});
+  tasks_.emplace(id, Task{std::move(future), flags, false, other != nullptr});
   session_.became_task(id, other);
   if (!other) due_ = true;
   return true;
@@ -71,6 +71,7 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
     executor_->answer(gil, id, task.flags, value);
   }
   session_.task_finished(id);
+  if (task.aside) flush_();
 }
 
 void ContextTasks::cancel(const Gil&, std::uint64_t id) {

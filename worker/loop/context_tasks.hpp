@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 
 #include "python/executor.hpp"
@@ -19,8 +20,9 @@ class ContextTasks final : public TaskHost {
   /// Tasks of loops of the user's own are kept here as well, but driven there.
   ContextTasks(uv::Loop& loop, session::Session& session) : uv_(loop), session_(session) {}
 
-  /// Before the first request. The executor answers for tasks that ended.
-  void use(Executor& executor) { executor_ = &executor; }
+  /// Before the first request. The executor answers for tasks that ended; `flush` writes the answers of those whose loop is not the context's,
+  /// for the main thread may be asleep.
+  void use(Executor& executor, std::function<void()> flush) { executor_ = &executor, flush_ = std::move(flush); }
 
   bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable, session::Waiter* loop) override;
   void cancel(const Gil& gil, std::uint64_t id);
@@ -52,6 +54,7 @@ class ContextTasks final : public TaskHost {
     Ref future;
     std::uint8_t flags;
     bool cancelled;
+    bool aside;  ///< of another loop
   };
   static PyObject* done(PyObject* self, PyObject* future);
   void ended(const Gil& gil, std::uint64_t id, PyObject* future);
@@ -65,6 +68,7 @@ class ContextTasks final : public TaskHost {
   uv::Loop& uv_;
   session::Session& session_;
   Executor* executor_ = nullptr;
+  std::function<void()> flush_;
   Ref loop_object_;
   Ref current_task_;  // asyncio.current_task
   std::unordered_map<std::uint64_t, Task> tasks_;

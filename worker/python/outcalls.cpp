@@ -287,7 +287,7 @@ void Outcalls::drain(const Gil& gil, Mailbox& mailbox) {
 void Outcalls::hand_out(const Gil& gil, Mailbox& mailbox, Mailbox::Mail& mail) {
   switch (mail.what) {
     case Mailbox::Mail::What::nested: return run_nested(gil, mail.frame, {Executor::Place::Kind::loop, &mailbox});
-    case Mailbox::Mail::What::stop: return parts_.cancel_task(gil, mail.id);
+    case Mailbox::Mail::What::stop: return parts_.cancel_task(gil, mail.id), flush();
     case Mailbox::Mail::What::answer: break;
   }
   const Ref done = mailbox.forget(gil, mail.id);

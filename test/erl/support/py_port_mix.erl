@@ -14,7 +14,7 @@
 -include("py_port.hrl").
 
 %% No outcome takes longer, unless something hangs.
--define(PATIENCE, 60000).
+-define(PATIENCE, 20000).
 -define(FAILED, <<"failed">>).
 
 %% Shapes ------------------------------------------------------------------------------------------------------------

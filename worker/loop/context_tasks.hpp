@@ -46,8 +46,8 @@ class ContextTasks final : public TaskHost {
   /// Cancels what is left, lets `finally` blocks run, closes the loop.
   void finish(const Gil& gil);
 
-  /// The request whose task runs at this moment, for the interrupt handler. GIL: held.
-  std::uint64_t current() const;
+  /// For the interrupt handler: `running`, or the request whose task runs above it at this moment; 0: none. GIL: held.
+  std::uint64_t innermost(std::uint64_t running) const { return stepping_ && running == stepped_over_ ? current() : running; }
 
  private:
   struct Task {
@@ -62,6 +62,7 @@ class ContextTasks final : public TaskHost {
   const pthread_t main_thread_ = ::pthread_self();
   bool watch(const Gil& gil);
   void look_again();
+  std::uint64_t current() const;
   void arm(double delay);
   [[noreturn]] void end_child(const Gil& gil);
 
@@ -76,6 +77,7 @@ class ContextTasks final : public TaskHost {
   uv::Handle<uv_timer_t> timer_;
   bool due_ = false;
   bool stepping_ = false;
+  std::uint64_t stepped_over_ = 0;  ///< the request that waits on main while we step; 0: none
   static PyMethodDef done_definition_;
 };
 

@@ -178,6 +178,11 @@ Interrupt Session::take_interrupt(std::uint64_t id) {
   return why;
 }
 
+void Session::interrupt_waiting() {
+  const std::lock_guard lock(mutex_);
+  if (!stack_.empty() && is_aimed_at(stack_.back().id)) effects_.signal_main();
+}
+
 void Session::expire() {
   const std::lock_guard lock(mutex_);
   const std::uint64_t now = monotonic_ns();

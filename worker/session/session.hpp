@@ -113,6 +113,8 @@ class Session {
 
   /// For the signal handler on the main thread: whether request `id` is what an interrupt is meant for. Taking it voids it.
   Interrupt take_interrupt(std::uint64_t id);
+  /// Tasks ran above the request that main waits in. An interrupt for it that came meanwhile was not for them.
+  void interrupt_waiting();
   /// The request that main runs, the innermost if there are several; 0: none. Lock-free.
   std::uint64_t running() const { return running_.load(std::memory_order_acquire); }
   /// Threads other than main that wait for an answer right now. Lock-free.

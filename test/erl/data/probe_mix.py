@@ -6,6 +6,7 @@ on by calling the Erlang function `hop`. Whoever starts a journey gets the token
 
 import asyncio
 import contextvars
+import gc
 import threading
 
 import erlang
@@ -133,6 +134,7 @@ def rest():
     """What is left when nothing runs: threads beside the main thread and the pools, coroutines, mailboxes of loops that are open."""
     from erlang import _mailbox
 
+    gc.collect()  # a loop whose asyncio.run was interrupted at its very end is left to the collector
     threads = [t.name for t in threading.enumerate() if t is not threading.main_thread() and not is_pooled(t)]
     tasks = [repr(t) for loop in list(_mailbox._boxes) if not loop.is_closed() for t in asyncio.all_tasks(loop)]
     open_loops = sum(not loop.is_closed() for loop in list(_mailbox._boxes))
@@ -141,3 +143,16 @@ def rest():
 
 def is_pooled(thread):
     return thread.name.startswith(("erlang", "asyncio_", "ThreadPoolExecutor"))
+
+
+# Load ----------------------------------------------------------------------------------------------------------------
+
+
+def threads_for_a_while(threads, calls):
+    """Threads of Python that call Erlang one time after the other; True when all answers were right."""
+    return many_threads(threads, calls, 1) == threads * calls
+
+
+async def awaits_for_a_while(n):
+    """So many awaits in flight; True when all answers were right."""
+    return await many_tasks(n, 1) == n

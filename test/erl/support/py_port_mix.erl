@@ -9,12 +9,12 @@
 -module(py_port_mix).
 
 -export([work/1, trouble/0, sample/1, register/0, unregister/0, options/1]).
--export([run/2, happen/2, judge/3, leftovers/1, settled/1]).
+-export([run/2, happen/2, judge/3, leftovers/1, settled/1, wait/1]).
 
 -include("py_port.hrl").
 
 %% No outcome takes longer, unless something hangs.
--define(PATIENCE, 20000).
+-define(PATIENCE, 60000).
 -define(FAILED, <<"failed">>).
 
 %% Shapes ------------------------------------------------------------------------------------------------------------
@@ -121,8 +121,12 @@ call_error(Message) ->
 
 %% Happening ---------------------------------------------------------------------------------------------------------
 
+%% @doc Everything is imported before anybody calls: an import that is interrupted leaves half of its modules behind, and Python
+%% cannot import the other half again.
 options(Options) ->
-    maps:merge(#{path => [py_port_test:data_dir()], io => null, kill_after => ?PATIENCE div 2}, Options).
+    Init = <<"import probe_mix, concurrent.futures.thread, erlang.channel, erlang._mailbox, erlang._threads, erlang._context_loop, "
+        "erlang._streams, erlang._pump, erlang._inlet">>,
+    maps:merge(#{path => [py_port_test:data_dir()], io => null, kill_after => ?PATIENCE, init => {code, Init}}, Options).
 
 %% @doc In the calling process; `Contexts' are registered names. Whatever it starts ends with this process.
 happen({journey, A, B, Size, Timeout}, Contexts) ->
@@ -273,11 +277,13 @@ judge({awaits, N, Timeout}, Outcomes, All) when length(Outcomes) =:= N ->
         fun({I, Outcome}) -> Outcome =:= {ok, float(I)} orelse fails(Outcome, Timeout, All) end,
         lists:zip(lists:seq(1, N), Outcomes)
     );
-judge({pipe, _, N, _}, {{ok, N}, Got}, _) -> Got =:= lists:seq(1, N);
-judge({pipe, _, N, Timeout}, {Outcome, Got}, All) -> lists:prefix(Got, lists:seq(1, N)) andalso fails(Outcome, Timeout, All);
+judge({pipe, _, N, _}, {{ok, Passed}, Got}, All) -> Passed =:= length(Got) andalso once(Got, All) =:= lists:seq(1, N);
+judge({pipe, _, N, Timeout}, {Outcome, Got}, All) ->
+    lists:prefix(once(Got, All), lists:seq(1, N)) andalso fails(Outcome, Timeout, All);
 judge({stream, _, N}, Outcome, All) -> Outcome =:= {ok, lists:seq(0, N - 1)} orelse fails(Outcome, infinity, All);
 judge({push, _, N}, Outcome, All) -> Outcome =:= {ok, N * (N + 1) div 2} orelse fails(Outcome, infinity, All);
 judge({stay, _, Timeout}, Outcome, All) -> fails(Outcome, Timeout, All);
+judge({load, _, _}, Outcome, All) -> fails(Outcome, infinity, All);
 judge({cast, _, _}, Outcome, _) -> Outcome =:= ok;
 judge({cancelled, _, _, _}, {{error, cancelled}, _}, _) -> true;
 judge({cancelled, _, _, _}, {Outcome, Token}, All) -> is_own(Outcome, Token) orelse fails(Outcome, infinity, All);
@@ -289,6 +295,17 @@ judge({Tag, _, _}, Outcome, _) when Tag =:= kill_jobs -> Outcome =:= ok;
 judge({rename, _}, Outcome, _) -> Outcome =:= ok;
 judge({stop, _, _, _}, Outcome, _) -> Outcome =:= ok;
 judge(_, _, _) -> false.
+
+%% Who kills a job between its answer and its end makes a channel believe that the message was not received: it comes again.
+once(Got, All) ->
+    case lists:keymember(kill_jobs, 1, All) of
+        true -> repeated(Got);
+        false -> Got
+    end.
+
+repeated([Message, Message | Rest]) -> repeated([Message | Rest]);
+repeated([Message | Rest]) -> [Message | repeated(Rest)];
+repeated([]) -> [].
 
 is_own({ok, [Number, Text]}, [Number, Text]) -> true;
 is_own(_, _) -> false.
@@ -367,7 +384,7 @@ rest(Ctx) ->
     end).
 
 state_of(Ctx) ->
-    {catch sys:get_state(Ctx), catch rest(Ctx), catch erlang:process_info(Ctx, [monitors, messages])}.
+    {catch maps:remove(last_error, sys:get_state(Ctx)), catch rest(Ctx), catch erlang:process_info(Ctx, [monitors, messages])}.
 
 %% @doc What the node still has of all this when it is over.
 leftovers(Contexts) ->

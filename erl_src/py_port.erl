@@ -439,7 +439,8 @@ ping(Ctx, Timeout) ->
     py_port_control:ping(Ctx, Timeout).
 
 %% @doc What is known about a context and its worker. `rss' (bytes) and `cpu_ms' come from the
-%% kernel, `queued' and `running' from the worker; each is `undefined' when it cannot be had.
+%% kernel; `queued', `running', `tasks' and `awaited' (what Python has asked of Erlang and has no answer
+%% to) from the worker; each is `undefined' when it cannot be had.
 -spec info(context()) -> map() | {error, reason()}.
 info(Ctx) ->
     py_port_control:info(Ctx).

@@ -140,14 +140,17 @@ shown({{M, F}, Payload, At}) ->
     #{module => M, function => F, reason => Reason, at => At}.
 
 %% Of the worker itself, if it answers.
--spec status(#ctx{}) -> #{queued := term(), running := term()}.
+-spec status(#ctx{}) -> map().
 status(C) ->
-    Unknown = #{queued => undefined, running => undefined},
+    Unknown = #{
+        queued => undefined, running => undefined, tasks => undefined, awaited => undefined
+    },
     case control(C, ?K_STATUS, ?STATUS_TIMEOUT) of
         {ok, Payload} when is_binary(Payload) ->
             case py_port_terms:decode_plain(Payload) of
                 {ok, Map} when is_map(Map) ->
-                    maps:merge(Unknown, maps:with([queued, running], Map));
+                    Known = maps:with([queued, running, tasks], Map),
+                    maps:merge(Unknown, Known#{awaited => maps:get(callbacks, Map, undefined)});
                 {ok, _} ->
                     Unknown;
                 {error, Why} ->

@@ -27,6 +27,7 @@
     {not_found, binary()}
     | {failed, error | exit | throw, term(), binary()}
     | cancelled
+    | timeout
     | {killed, term()}
     | {noproc, term()}
     | {forbidden, binary()}
@@ -104,7 +105,7 @@ admit(Op, #ctx{pid = Owner} = Ctx, Callback) ->
 run(Op, #job{deadline = Deadline, requester = Requester}, Ctx) ->
     case Deadline =/= infinity andalso Deadline < os:perf_counter(nanosecond) of
         true ->
-            {error, cancelled};
+            {error, timeout};
         false ->
             _ = Requester =/= none andalso put('$callers', [Requester]),
             serve(Op, Ctx)

@@ -305,20 +305,21 @@ tell_opened(#reader{waiting = Waiting} = S) ->
 -spec serve(#reader{}) -> {more, #reader{}} | {ended, done | {error, term()}, #reader{}}.
 serve(#reader{phase = {returned, Value}} = S) ->
     serve_returned(Value, S);
-serve(#reader{waiting = [{Ref, result} | Rest], phase = reading, source = Source} = S) when
-    Source =/= none
-->
-    ok = py_port_ask:answer(Ref, not_a_result()),
-    serve(S#reader{waiting = Rest});
 serve(#reader{slots = Slots} = S) ->
     serve(py_port_stream_slots:first(Slots), S).
 
 -spec serve(none | py_port_stream_slots:batch(), #reader{}) ->
     {more, #reader{}} | {ended, done | {error, term()}, #reader{}}.
-serve(none, S) -> {more, S};
 serve(_, #reader{waiting = [], active = 0} = S) -> {more, S};
-serve(done, S) -> {ended, done, S};
 serve({error, _} = Error, S) -> {ended, Error, S};
+%% Not before the error: what failed before the value was fetched has a source and is no iterator.
+serve(_, #reader{waiting = [{Ref, result} | Rest], phase = reading, source = Source} = S) when
+    Source =/= none
+->
+    ok = py_port_ask:answer(Ref, not_a_result()),
+    serve(S#reader{waiting = Rest});
+serve(none, S) -> {more, S};
+serve(done, S) -> {ended, done, S};
 serve(Batch, #reader{waiting = []} = S) -> serve(send_batch(Batch, S));
 serve(Batch, #reader{waiting = [{Ref, Want} | Rest]} = S) ->
     serve(give(Want, Ref, Batch, S#reader{waiting = Rest})).

@@ -175,7 +175,9 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   if (!current) return start_failed(outbox, "python", current.error().message);
   loop::ContextTasks tasks(uv, session);
   Executor executor(gil, {*codec.value(), handles, interrupts, outbox, tasks, current.value(), type_options(config).limits, config.max_frame});
-  tasks.use(executor);
+  tasks.use(executor, [&outbox, &sentinel] {
+    if (outbox.flush() == port::Outbox::State::blocked) sentinel.nudge();
+  });
   loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, Descriptors::kFramesOut},
                            config.spin_us * 1000);
   auto calls = Outcalls::make(gil, {.session = session,
@@ -196,7 +198,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
                                     .max_frame = config.max_frame});
   if (!calls) return start_failed(outbox, "python", calls.error().message);
   main_loop.use(*calls.value());
-  interrupts.stepping([](void* host) { return static_cast<loop::ContextTasks*>(host)->current(); }, &tasks);
+  interrupts.stepping([](void* host, std::uint64_t running) { return static_cast<loop::ContextTasks*>(host)->innermost(running); }, &tasks);
 
   if (config.init) {
     port::FrameBuilder failed(config.max_frame);

@@ -95,6 +95,8 @@ class Call:
     @property
     def id(self) -> int: ...
     @property
+    def parent(self) -> int: ...  # the callback that the request descends from; 0: none
+    @property
     def deadline(self) -> int: ...  # CLOCK_MONOTONIC, nanoseconds; 0: none
     @property
     def trace(self) -> str | None: ...

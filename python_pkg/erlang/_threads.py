@@ -1,7 +1,11 @@
 """Calls with ``thread => true``: blocking functions in the worker's thread pool, while the context's loop goes on.
 
 A call that is cancelled while its function is queued never runs. Python cannot stop a thread, so a function that runs is waited for: a call
-is never said to have ended while its function goes on. (When it does not end in time, Erlang kills the worker.)
+is never said to have ended while its function goes on. (When it does not end in time, Erlang kills the worker.) One that waits for Erlang is
+stopped there: the blocking call raises KeyboardInterrupt.
+
+The threads of calls from outside are few, and the others queue. A call that descends from a callback gets a thread at once: those that are
+busy may be waiting for just this one. There are at most as many of them as there are callbacks.
 """
 
 from __future__ import annotations
@@ -14,11 +18,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from inspect import isawaitable
 from typing import Any, Awaitable, Mapping, Optional, Sequence
 
-from . import _names
+from . import _names, _port
 
 __all__ = ["run"]
 
-_pool: Optional[ThreadPoolExecutor] = None
+_pools: dict[bool, ThreadPoolExecutor] = {}  # the second is for nested calls
 _making = threading.Lock()
 
 
@@ -28,7 +32,9 @@ async def run(module: object, function: object, args: Sequence[Any], kwargs: Map
     A coroutine that it returns is run to its end in that thread, on a loop of its own.
     """
     context = contextvars.copy_context()
-    work: Future[Any] = _workers().submit(context.run, _work, module, function, args, kwargs)
+    call = _port.current()
+    workers = _workers(call is not None and call.parent != 0)
+    work: Future[Any] = workers.submit(context.run, _work, module, function, args, kwargs)
     try:
         await _ended(work)
     except asyncio.CancelledError:
@@ -68,12 +74,12 @@ async def _outlast(work: Future[Any]) -> None:
             continue
 
 
-def _workers() -> ThreadPoolExecutor:
-    global _pool
+def _workers(nested: bool) -> ThreadPoolExecutor:
     with _making:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4), thread_name_prefix="erlang")
-        return _pool
+        if nested not in _pools:
+            most = 1_000_000 if nested else min(32, (os.cpu_count() or 1) + 4)
+            _pools[nested] = ThreadPoolExecutor(most, thread_name_prefix="erlang-nested" if nested else "erlang")
+        return _pools[nested]
 
 
 def _work(module: object, function: object, args: Sequence[Any], kwargs: Mapping[Any, Any]) -> Any:

@@ -43,7 +43,7 @@ bool ContextTasks::start_task(const Gil& gil, std::uint64_t id, std::uint8_t fla
                           : other ? PyObject_CallMethod(module.get(), "start_here", "OO", awaitable, callback.get())
                                   : PyObject_CallMethod(loop_object_.get(), "start", "OO", awaitable, callback.get()));
   if (!future) return false;
-  tasks_.emplace(id, Task{std::move(future), flags, false});
+  tasks_.emplace(id, Task{std::move(future), flags, false, other != nullptr});
   session_.became_task(id, other);
   if (!other) due_ = true;
   return true;
@@ -71,6 +71,7 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
     executor_->answer(gil, id, task.flags, value);
   }
   session_.task_finished(id);
+  if (task.aside) flush_();
 }
 
 void ContextTasks::cancel(const Gil&, std::uint64_t id) {
@@ -84,6 +85,7 @@ void ContextTasks::cancel(const Gil&, std::uint64_t id) {
 void ContextTasks::step(const Gil& gil) {
   due_ = false;
   if (!uv_is_active(reinterpret_cast<uv_handle_t*>(poll_.get()))) look_again();
+  stepped_over_ = session_.running();
   stepping_ = true;
   const bool ok = static_cast<bool>(Ref::steal(PyObject_CallMethod(loop_object_.get(), "step", nullptr)));
   stepping_ = false;
@@ -95,6 +97,7 @@ void ContextTasks::step(const Gil& gil) {
     else
       report_unraisable(loop_object_.get());
   }
+  if (stepped_over_ != 0) session_.interrupt_waiting();
   const Ref delay = Ref::steal(PyObject_CallMethod(loop_object_.get(), "delay", nullptr));
   if (delay)
     arm(PyFloat_AsDouble(delay.get()));
@@ -199,7 +202,6 @@ void ContextTasks::finish(const Gil&) {
 }
 
 std::uint64_t ContextTasks::current() const {
-  if (!stepping_) return 0;
   const Ref running = Ref::steal(PyObject_CallFunctionObjArgs(current_task_.get(), loop_object_.get(), nullptr));
   if (!running) return PyErr_Clear(), 0;  // no loop runs: nothing of ours is being stepped
   for (const auto& [id, task] : tasks_)

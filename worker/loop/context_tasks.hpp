@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 
 #include "python/executor.hpp"
@@ -19,8 +20,9 @@ class ContextTasks final : public TaskHost {
   /// Tasks of loops of the user's own are kept here as well, but driven there.
   ContextTasks(uv::Loop& loop, session::Session& session) : uv_(loop), session_(session) {}
 
-  /// Before the first request. The executor answers for tasks that ended.
-  void use(Executor& executor) { executor_ = &executor; }
+  /// Before the first request. The executor answers for tasks that ended; `flush` writes the answers of those whose loop is not the context's,
+  /// for the main thread may be asleep.
+  void use(Executor& executor, std::function<void()> flush) { executor_ = &executor, flush_ = std::move(flush); }
 
   bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable, session::Waiter* loop) override;
   void cancel(const Gil& gil, std::uint64_t id);
@@ -48,14 +50,15 @@ class ContextTasks final : public TaskHost {
   /// What is left of that is done here and now; closes the loop.
   void finish(const Gil& gil);
 
-  /// The request whose task runs at this moment, for the interrupt handler. GIL: held.
-  std::uint64_t current() const;
+  /// For the interrupt handler: `running`, or the request whose task runs above it at this moment; 0: none. GIL: held.
+  std::uint64_t innermost(std::uint64_t running) const { return stepping_ && running == stepped_over_ ? current() : running; }
 
  private:
   struct Task {
     Ref future;
     std::uint8_t flags;
     bool cancelled;
+    bool aside;  ///< of another loop
   };
   static PyObject* done(PyObject* self, PyObject* future);
   void ended(const Gil& gil, std::uint64_t id, PyObject* future);
@@ -63,12 +66,14 @@ class ContextTasks final : public TaskHost {
   const pthread_t main_thread_ = ::pthread_self();
   bool watch(const Gil& gil);
   void look_again();
+  std::uint64_t current() const;
   void arm(double delay);
   [[noreturn]] void end_child(const Gil& gil);
 
   uv::Loop& uv_;
   session::Session& session_;
   Executor* executor_ = nullptr;
+  std::function<void()> flush_;
   Ref loop_object_;
   Ref current_task_;  // asyncio.current_task
   std::unordered_map<std::uint64_t, Task> tasks_;
@@ -78,6 +83,7 @@ class ContextTasks final : public TaskHost {
   bool stepping_ = false;
   bool ending_ = false;
   Ref end_;  // the task that is done when everything has ended
+  std::uint64_t stepped_over_ = 0;  ///< the request that waits on main while we step; 0: none
   static PyMethodDef done_definition_;
 };
 

@@ -13,7 +13,7 @@ BlockedThread::Event BlockedThread::wait(std::uint64_t deadline) {
     something_.wait(lock, something);
   else if (!something_.wait_until(lock, until, something))
     return Event::timeout;
-  return answer_ ? Event::answer : stopped_ ? Event::stopped : Event::nested;
+  return stopped_ ? Event::stopped : answer_ ? Event::answer : Event::nested;
 }
 
 std::optional<port::Frame> BlockedThread::take_nested() {

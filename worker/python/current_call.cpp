@@ -10,6 +10,7 @@ namespace {
 struct CallObject {
   PyObject_HEAD
   unsigned long long id;
+  unsigned long long parent;
   unsigned long long deadline;
   PyObject* trace;  ///< str, or null
 };
@@ -25,6 +26,7 @@ void free_call(PyObject* self) {
 
 PyMemberDef members[] = {
     {"id", T_ULONGLONG, offsetof(CallObject, id), READONLY, "The request's number."},
+    {"parent", T_ULONGLONG, offsetof(CallObject, parent), READONLY, "The callback that the request descends from; 0: none."},
     {"deadline", T_ULONGLONG, offsetof(CallObject, deadline), READONLY, "Nanoseconds of CLOCK_MONOTONIC; 0: none."},
     {"trace", T_OBJECT, offsetof(CallObject, trace), READONLY, "W3C traceparent, or traceparent, a newline and tracestate; None: not given."},
     {nullptr, 0, 0, 0, nullptr}};
@@ -35,6 +37,7 @@ PyObject* without_deadline(PyObject* self, PyObject*) {
   PyObject* copy = type->tp_alloc(type, 0);
   if (!copy) return nullptr;
   as_call(copy)->id = as_call(self)->id;
+  as_call(copy)->parent = as_call(self)->parent;
   as_call(copy)->trace = as_call(self)->trace;
   Py_XINCREF(as_call(copy)->trace);
   return copy;
@@ -54,6 +57,7 @@ Ref make_call(PyObject* type, const port::Header& header) {
   Ref call = Ref::steal(kind->tp_alloc(kind, 0));
   if (!call) return {};
   as_call(call.get())->id = header.id;
+  as_call(call.get())->parent = header.parent;
   as_call(call.get())->deadline = header.deadline;
   if (!header.trace.empty()) {
     as_call(call.get())->trace = PyUnicode_DecodeUTF8(header.trace.data(), static_cast<Py_ssize_t>(header.trace.size()), "replace");

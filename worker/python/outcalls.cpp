@@ -218,7 +218,8 @@ Ref Outcalls::wait_here(const Gil& gil, const Outgoing& out, BlockedThread& thre
     while (auto frame = thread.take_nested()) run_nested(gil, *frame, {Executor::Place::Kind::thread});
   }
   parts_.session.thread_waits(false);
-  const bool given_up = event != BlockedThread::Event::answer && parts_.session.abandon(out.id);
+  // A stop counts even when the answer has come meanwhile.
+  const bool given_up = event != BlockedThread::Event::answer && (parts_.session.abandon(out.id) || event == BlockedThread::Event::stopped);
   if (auto rest = thread.take_all_nested(); !rest.empty()) {
     parts_.session.requeue(std::move(rest));
     parts_.nudge();
@@ -228,7 +229,7 @@ Ref Outcalls::wait_here(const Gil& gil, const Outgoing& out, BlockedThread& thre
   if (event == BlockedThread::Event::timeout) {
     PyErr_SetString(PyExc_TimeoutError, "Erlang did not answer in time");
   } else {
-    parts_.executor.stopped_elsewhere(gil, out.origin);
+    if (parts_.session.is_elsewhere(out.origin)) parts_.executor.stopped_elsewhere(gil, out.origin);
     PyErr_SetNone(PyExc_KeyboardInterrupt);
   }
   return {};
@@ -248,8 +249,12 @@ Ref Outcalls::decode(const Gil& gil, const port::Frame& frame) {
 }
 
 void Outcalls::run_nested(const Gil& gil, const port::Frame& frame, Executor::Place place) {
-  if (!parts_.session.begin_elsewhere(frame)) return flush();
-  if (parts_.executor.run(gil, frame, place) == Executor::Outcome::answered) parts_.session.finished_elsewhere(frame.header.id);
+  auto& session = parts_.session;
+  // In a loop that a request runs on the main thread it stands above that request, and is interrupted like one.
+  const bool above = on_main();
+  if (!(above ? session.begin_on_main(frame) : session.begin_elsewhere(frame))) return flush();
+  if (parts_.executor.run(gil, frame, place) == Executor::Outcome::answered)
+    above ? session.finished(frame.header.id) : session.finished_elsewhere(frame.header.id);
   flush();
 }
 
@@ -282,7 +287,7 @@ void Outcalls::drain(const Gil& gil, Mailbox& mailbox) {
 void Outcalls::hand_out(const Gil& gil, Mailbox& mailbox, Mailbox::Mail& mail) {
   switch (mail.what) {
     case Mailbox::Mail::What::nested: return run_nested(gil, mail.frame, {Executor::Place::Kind::loop, &mailbox});
-    case Mailbox::Mail::What::stop: return parts_.cancel_task(gil, mail.id);
+    case Mailbox::Mail::What::stop: return parts_.cancel_task(gil, mail.id), flush();
     case Mailbox::Mail::What::answer: break;
   }
   const Ref done = mailbox.forget(gil, mail.id);

@@ -19,6 +19,11 @@ class Lineage {
   void request_in(std::uint64_t id, std::uint64_t parent) { nested_.emplace(id, Nested{parent, depth_below(parent)}); }
   void request_done(std::uint64_t id) { nested_.erase(id); }
   bool is_nested(std::uint64_t request) const { return nested_.contains(request); }
+  /// The callback that a nested request descends from; 0: none.
+  std::uint64_t parent(std::uint64_t request) const {
+    const auto found = nested_.find(request);
+    return found == nested_.end() ? 0 : found->second.parent;
+  }
   /// Whether `callback` is `ancestor` or was made, through whatever lies between, by a request that descends from it.
   bool descends(std::uint64_t callback, std::uint64_t ancestor) const;
 

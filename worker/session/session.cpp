@@ -45,8 +45,7 @@ void Session::receive_request(Frame&& frame) {
     if (lineage_.depth_below(parent) > kMaxNesting) return refuse_nesting(id);
     lineage_.request_in(id, parent);
     Waiter* waiter = callback->second.waiter;
-    if (waiter && (waiter->where() == Waiter::Where::thread || waiter->where() == Waiter::Where::other_loop))
-      return waiter->nested(std::move(frame));
+    if (waiter && waiter->is_aside()) return waiter->nested(std::move(frame));
   }
   enqueue(std::move(frame));
 }
@@ -84,11 +83,7 @@ void Session::cancel(std::uint64_t id) {
   if (const auto task = tasks_.find(id); task != tasks_.end()) return cancel_task(id, task->second);
   if (!stack_.empty() && stack_.back().id == id) return aim(id, Interrupt::cancel);
   if (std::any_of(stack_.begin(), stack_.end(), [id](const Running& r) { return r.id == id; })) return cancel_outer(id);
-  if (elsewhere_.contains(id)) {
-    for (const auto& [number, callback] : callbacks_)
-      if (callback.origin == id && callback.waiter) callback.waiter->stop(id);
-    return;
-  }
+  if (elsewhere_.contains(id)) return stop_threads(id);
   ended(id, Ended::unknown);  // answered while this frame was in the pipe, or not come yet
 }
 
@@ -107,6 +102,7 @@ bool Session::cancel_queued(std::uint64_t id) {
 }
 
 void Session::cancel_task(std::uint64_t id, Waiter* loop) {
+  stop_threads(id);
   if (loop) return loop->stop(id);
   command({Command::What::cancel_task, id});
   if (running() != 0) {
@@ -119,12 +115,37 @@ void Session::cancel_task(std::uint64_t id, Waiter* loop) {
   }
 }
 
-/// A request that waits on main for something nested in it: the callback that it waits for goes, with it the nested request, and then it is
-/// the innermost and gets its interrupt.
+/// A request that waits on main for something nested in it: the callbacks that it waits for go, and what stands above it on main, whether or
+/// not those who asked for it have gone with their jobs. Then it is the innermost and gets its interrupt.
 void Session::cancel_outer(std::uint64_t id) {
   if (!is_aimed_at(id)) aimed_.emplace_back(id, Interrupt::cancel);
   for (auto& [number, callback] : callbacks_)
-    if (callback.origin == id && callback.waiter && callback.waiter->where() == Waiter::Where::main) cancel_callback(number, callback);
+    if (callback.origin == id && callback.waiter && callback.waiter->where() != Waiter::Where::context_loop) cancel_callback(number, callback);
+  for (auto above = stack_.rbegin(); above->id != id; ++above)
+    if (!is_aimed_at(above->id)) aimed_.emplace_back(above->id, Interrupt::interrupt);
+  effects_.signal_main();
+}
+
+/// Whether the end of `callback` is what lets `request` go on, through whatever stands between them on one and the same thread.
+bool Session::holds(std::uint64_t callback, std::uint64_t request) const {
+  for (;;) {
+    const auto found = callbacks_.find(callback);
+    if (found == callbacks_.end() || !found->second.waiter || !found->second.waiter->is_aside()) return false;
+    if (found->second.origin == request) return true;
+    callback = lineage_.parent(found->second.origin);
+  }
+}
+
+/// A request is being stopped that stands still on another thread, or waits for one that does. Threads are told; of a loop that runs there for
+/// a nested request, that request's callbacks go.
+void Session::stop_threads(std::uint64_t request) {
+  for (auto& [number, callback] : callbacks_) {
+    if (!holds(number, request)) continue;
+    if (callback.waiter->where() == Waiter::Where::thread)
+      callback.waiter->stop(callback.origin);
+    else if (elsewhere_.contains(callback.origin))
+      cancel_callback(number, callback);
+  }
 }
 
 void Session::cancel_callback(std::uint64_t id, Callback& callback) {
@@ -155,6 +176,11 @@ Interrupt Session::take_interrupt(std::uint64_t id) {
   const Interrupt why = found->second;
   aimed_.erase(found);
   return why;
+}
+
+void Session::interrupt_waiting() {
+  const std::lock_guard lock(mutex_);
+  if (!stack_.empty() && is_aimed_at(stack_.back().id)) effects_.signal_main();
 }
 
 void Session::expire() {

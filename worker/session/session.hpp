@@ -68,6 +68,8 @@ class Session {
   /// The same among those that descend from `callback`, on which main waits.
   std::optional<port::Frame> take_below(std::uint64_t callback);
   bool has_below(std::uint64_t callback) const;
+  /// One that a mailbox gave to the main thread, above the request whose loop runs there. False: its deadline has passed, and it is answered.
+  bool begin_on_main(const port::Frame& frame);
   /// Some task of an event loop descends from a callback. Lock-free.
   bool has_nested_tasks() const { return nested_tasks_.load(std::memory_order_acquire) != 0; }
   /// The running request has an answer (already in the outbox).
@@ -76,6 +78,7 @@ class Session {
   // Requests on other threads.
   /// False: its deadline has passed, and it is answered.
   bool begin_elsewhere(const port::Frame& frame);
+  bool is_elsewhere(std::uint64_t id) const;
   void finished_elsewhere(std::uint64_t id);
 
   // Requests that are tasks of an event loop.
@@ -110,6 +113,8 @@ class Session {
 
   /// For the signal handler on the main thread: whether request `id` is what an interrupt is meant for. Taking it voids it.
   Interrupt take_interrupt(std::uint64_t id);
+  /// Tasks ran above the request that main waits in. An interrupt for it that came meanwhile was not for them.
+  void interrupt_waiting();
   /// The request that main runs, the innermost if there are several; 0: none. Lock-free.
   std::uint64_t running() const { return running_.load(std::memory_order_acquire); }
   /// Threads other than main that wait for an answer right now. Lock-free.
@@ -143,6 +148,8 @@ class Session {
   bool cancel_queued(std::uint64_t id);
   void cancel_task(std::uint64_t id, Waiter* loop);
   void cancel_outer(std::uint64_t id);
+  bool holds(std::uint64_t callback, std::uint64_t request) const;
+  void stop_threads(std::uint64_t request);
   void interrupt_running(std::uint64_t token);
   void answer_status(std::uint64_t token);
   void command(Command command);

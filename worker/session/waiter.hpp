@@ -22,6 +22,8 @@ class Waiter {
   explicit Waiter(Where where) : where_(where) {}
   virtual ~Waiter() = default;
   Where where() const { return where_; }
+  /// Not served by the main loop itself: what descends from its callbacks runs where it waits.
+  bool is_aside() const { return where_ == Where::thread || where_ == Where::other_loop; }
 
   /// The answer of callback `id`: callback_ok or callback_error.
   virtual void answered(std::uint64_t id, port::Frame&& frame) = 0;

@@ -73,6 +73,18 @@ void Session::done_with(std::uint64_t id) {
   if (!aimed_.empty()) std::erase_if(aimed_, [id](const auto& one) { return one.first == id; });
 }
 
+bool Session::begin_on_main(const Frame& frame) {
+  const std::lock_guard lock(mutex_);
+  if (refuse_expired(frame.header)) return false;
+  run_on_main(frame.header);
+  return true;
+}
+
+bool Session::is_elsewhere(std::uint64_t id) const {
+  const std::lock_guard lock(mutex_);
+  return elsewhere_.contains(id);
+}
+
 bool Session::begin_elsewhere(const Frame& frame) {
   const std::lock_guard lock(mutex_);
   if (refuse_expired(frame.header)) return false;

@@ -217,8 +217,10 @@ TEST_CASE_FIXTURE(Fixture, "cancel: an outer request gets its interrupt when wha
   CHECK(take_below(callback) == 2);
   sent();
   cancel(1);
-  CHECK(sent() == given_up(callback));  // so that Erlang ends the job, and with it request 2
-  CHECK(session->take_interrupt(2) == Interrupt::none);
+  CHECK(sent() == given_up(callback));  // so that Erlang ends the job
+  // Who asked for request 2 need not end with the job; main must come back all the same.
+  CHECK(effects.signals == 1);
+  CHECK(session->take_interrupt(2) == Interrupt::interrupt);
   const int before = effects.signals;
   session->finished(2);
   CHECK(effects.signals == before + 1);
@@ -238,6 +240,84 @@ TEST_CASE_FIXTURE(Fixture, "cancel: a request that waits on another thread is st
   CHECK(inner.stopped == Ids{1});
   CHECK(outer.stopped.empty());
   session->finished_elsewhere(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "cancel: a task that a thread works for is stopped on that thread, and what is nested there first") {
+  FakeWaiter outer(Waiter::Where::thread), inner(Waiter::Where::thread), other(Waiter::Where::thread), own_loop(Waiter::Where::other_loop);
+  request(1);
+  take();
+  session->became_task(1, nullptr);
+  const auto callback = call(1, outer);
+  call(9, other);
+  request(2, callback);
+  port::Frame frame;
+  frame.header.id = 2;
+  CHECK(session->begin_elsewhere(frame));
+  call(2, inner);
+  const auto in_a_loop = call(2, own_loop);  // a loop that request 2 runs on its thread
+  sent();
+  cancel(1);
+  CHECK(outer.stopped == Ids{1});
+  CHECK(inner.stopped == Ids{2});
+  CHECK(other.stopped.empty());
+  CHECK(own_loop.stopped.empty());  // the request is no task of it
+  CHECK(sent() == given_up(in_a_loop));
+  session->finished_elsewhere(2);
+  session->task_finished(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "cancel: what a task awaits on its loop does not count as its thread") {
+  FakeWaiter loop(Waiter::Where::context_loop), thread(Waiter::Where::thread);
+  request(1);
+  take();
+  session->became_task(1, nullptr);
+  const auto callback = call(1, loop);
+  request(2, callback);
+  take();
+  session->became_task(2, nullptr);
+  call(2, thread);
+  cancel(1);
+  CHECK(thread.stopped.empty());
+  session->task_finished(1);
+  session->task_finished(2);
+}
+
+TEST_CASE_FIXTURE(Fixture, "cancel: a request in a loop on main stands above the one that runs the loop") {
+  FakeWaiter loop(Waiter::Where::other_loop);
+  request(1);
+  take();
+  const auto callback = call(1, loop);
+  request(2, callback);
+  loop.requests.clear();  // the loop has taken it
+  port::Frame frame;
+  frame.header.id = 2;
+  CHECK(session->begin_on_main(frame));
+  CHECK(session->running() == 2);
+  sent();
+  cancel(2);
+  CHECK(session->take_interrupt(2) == Interrupt::cancel);
+  cancel(1);
+  CHECK(sent() == given_up(callback));
+  CHECK(session->take_interrupt(2) == Interrupt::interrupt);
+  session->finished(2);
+  CHECK(session->take_interrupt(1) == Interrupt::cancel);
+  session->finished(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "interrupt: one that could not be taken while tasks ran above is signalled again") {
+  request(1);
+  take();
+  session->interrupt_waiting();
+  CHECK(effects.signals == 0);
+  cancel(1);
+  CHECK(effects.signals == 1);
+  CHECK(session->take_interrupt(7) == Interrupt::none);  // the task that was being stepped
+  session->interrupt_waiting();
+  CHECK(effects.signals == 2);
+  CHECK(session->take_interrupt(1) == Interrupt::cancel);
+  session->interrupt_waiting();
+  CHECK(effects.signals == 2);
+  session->finished(1);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a mailbox that goes takes its callbacks with it and leaves its requests to others") {

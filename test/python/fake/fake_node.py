@@ -145,10 +145,10 @@ class Node:
             self._context = Context()
         return self._context
 
-    def set_call(self, deadline=0, trace=None):
+    def set_call(self, deadline=0, trace=None, parent=0):
         """Makes the code that follows part of a call from Erlang."""
-        free = types.SimpleNamespace(id=1, deadline=0, trace=trace)
-        CALL.set(types.SimpleNamespace(id=1, deadline=deadline, trace=trace, without_deadline=lambda: free))
+        free = types.SimpleNamespace(id=1, parent=parent, deadline=0, trace=trace)
+        CALL.set(types.SimpleNamespace(id=1, parent=parent, deadline=deadline, trace=trace, without_deadline=lambda: free))
 
     def install(self, monkeypatch):
         for name in ("call_op", "start_op", "cancel_op", "new_mailbox", "context_mailbox", "context_loop", "current"):

@@ -143,7 +143,7 @@ def test_a_running_function_is_waited_for_when_the_task_is_cancelled(function, c
 def test_a_queued_function_never_runs_when_the_task_is_cancelled(monkeypatch):
     from concurrent.futures import ThreadPoolExecutor
 
-    monkeypatch.setattr(_threads, "_pool", ThreadPoolExecutor(1))
+    monkeypatch.setattr(_threads, "_pools", {False: ThreadPoolExecutor(1)})
 
     async def main():
         running = asyncio.ensure_future(run("wait_at_the_gate", "first"))

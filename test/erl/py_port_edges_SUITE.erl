@@ -15,6 +15,7 @@
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
+    a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own/1,
     what_cleans_up_at_the_end_can_still_call_erlang/1,
     a_sigint_of_the_users_own_is_a_keyboard_interrupt/1,
     code_that_ignores_sigint_is_still_stopped_gently/1,
@@ -34,6 +35,7 @@ all() ->
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
+        a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own,
         what_cleans_up_at_the_end_can_still_call_erlang,
         a_sigint_of_the_users_own_is_a_keyboard_interrupt,
         code_that_ignores_sigint_is_still_stopped_gently,
@@ -215,6 +217,29 @@ what_cleans_up_at_the_end_can_still_call_erlang(_Config) ->
     ?assertEqual([<<"created">>, lists:sublist(Said, 3)], lists:nthtail(2, Said)),
     receive {served, Got} -> ?assertEqual({error, {worker_down, stopped}}, Got) end,
     ok = py_port:unregister_function(goodbye).
+
+%% asyncio.run with a signal handler takes the wake-up of signals for itself, and then gives it up.
+a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own(_Config) ->
+    Self = self(),
+    ok = py_port:register_function(hear, fun([What]) -> Self ! {heard, What}, What end),
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    ok = py_port:exec(
+        Ctx,
+        "import asyncio, erlang, os, signal, threading\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    loop.add_signal_handler(signal.SIGUSR2, print)\n"
+        "    loop.remove_signal_handler(signal.SIGUSR2)\n"
+        "def own_loop():\n"
+        "    asyncio.run(main())\n"
+        "    signal.signal(signal.SIGUSR1, lambda *_: erlang.call('hear', 'signal'))\n"
+    ),
+    {ok, none} = py_port:call(Ctx, '__main__', own_loop, []),
+    #{os_pid := OsPid} = py_port:info(Ctx),
+    _ = os:cmd("kill -USR1 " ++ integer_to_list(OsPid)),
+    receive {heard, What} -> ?assertEqual(<<"signal">>, What) after 10000 -> ?assert(false) end,
+    ok = py_port:unregister_function(hear),
+    ok = py_port:stop_context(Ctx).
 
 %% Ten coroutines with one deadline, and one of them does not let the loop go on.
 the_task_that_blocks_the_loop_is_the_one_that_is_interrupted(_Config) ->

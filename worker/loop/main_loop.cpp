@@ -23,14 +23,6 @@ constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands hav
 
 void ignore(uv_poll_t*, int, int) {}  // being woken is all: we read after each uv_run
 
-/// signal.set_wakeup_fd; the C function behind it is not exported by every libpython.
-void set_wakeup_fd(int fd) {
-  const Ref module = Ref::steal(PyImport_ImportModule("_signal"));
-  const Ref function = Ref::steal(module ? PyObject_GetAttrString(module.get(), "set_wakeup_fd") : nullptr);
-  const Ref args = Ref::steal(function ? Py_BuildValue("(i)", fd) : nullptr);
-  const Ref kwargs = Ref::steal(args ? Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False) : nullptr);
-  if (!kwargs || !Ref::steal(PyObject_Call(function.get(), args.get(), kwargs.get()))) PyErr_WriteUnraisable(nullptr);
-}
 
 template <class T>
 T must(Result<T> made) {
@@ -52,7 +44,7 @@ void MainLoop::open_handles() {
   PYW_CHECK(::pipe2(pipe.data(), O_CLOEXEC | O_NONBLOCK) == 0, "pipe2");
   signal_read_ = UniqueFd(pipe[0]);
   signal_write_ = UniqueFd(pipe[1]);
-  set_wakeup_fd(signal_write_.get());
+  take_signals(signal_write_.get());
   signals_ = watch("signals", signal_read_.get());
   woken_ = must(uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop, h, wake<uv_async_t>); }));
   trim_ = must(uv::open<uv_timer_t>("trim", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
@@ -97,7 +89,18 @@ MainLoop::End MainLoop::run(const Gil& gil) {
 
 MainLoop::~MainLoop() {
   parts_.sentinel.on_work({});
-  set_wakeup_fd(-1);
+  take_signals(-1);
+}
+
+/// signal.set_wakeup_fd; the C function behind it is not exported by every libpython.
+void MainLoop::take_signals(int fd) {
+  if (!set_wakeup_fd_) {
+    const Ref module = Ref::steal(PyImport_ImportModule("_signal"));
+    if (module) set_wakeup_fd_ = Ref::steal(PyObject_GetAttrString(module.get(), "set_wakeup_fd"));
+    quietly_ = Ref::steal(Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False));
+  }
+  const Ref args = Ref::steal(set_wakeup_fd_ && quietly_ ? Py_BuildValue("(i)", fd) : nullptr);
+  if (!args || !Ref::steal(PyObject_Call(set_wakeup_fd_.get(), args.get(), quietly_.get()))) PyErr_WriteUnraisable(nullptr);
 }
 
 /// What is done in every turn, here and in wait(), before requests.
@@ -253,6 +256,8 @@ void MainLoop::rest(const Gil& gil) {
   if (alone && read()) return;
   const std::uint64_t began = monotonic_ns();
   if (!(alone && spin(began))) {
+    // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up.
+    if (!awaited_) take_signals(signal_write_.get());
     const GilRelease released(gil);
     if (alone || !spin(began)) sleep();
   }

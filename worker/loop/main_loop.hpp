@@ -66,6 +66,7 @@ class MainLoop final : public MainWait {
   void run_one(const Gil& gil, const port::Frame& frame);
   void run_tasks(const Gil& gil);
   void check_signals();
+  void take_signals(int fd);
   void trim_later();
   void flush();
   void rest(const Gil& gil);
@@ -99,6 +100,8 @@ class MainLoop final : public MainWait {
   uv::Handle<uv_timer_t> grace_;
   uv::Handle<uv_timer_t> trim_;
   uv::Handle<uv_timer_t> deadline_;
+  Ref set_wakeup_fd_;
+  Ref quietly_;
   UniqueFd signal_read_;
   UniqueFd signal_write_;
   bool out_armed_ = false;

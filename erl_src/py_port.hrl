@@ -36,7 +36,8 @@
 
 %% One CALLBACK frame, as its header says.
 -record(callback, {
-    id :: pos_integer(),
+    %% as it came: 0 is refused before anything runs
+    id :: non_neg_integer(),
     %% the request it descends from, 0 for none
     parent :: non_neg_integer(),
     %% CLOCK_MONOTONIC in nanoseconds, 0 for none

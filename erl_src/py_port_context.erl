@@ -13,9 +13,9 @@
 %% is gone, in {@link py_port_requests:answer_all/2}); from then on either its caller has been answered
 %% or the id is in the ladder of requests that are being stopped ({@link py_port_ladder}).
 %%
-%% What Python asks for (CALLBACK) runs in a process of its own, which answers by itself; the owner
-%% starts it, watches its end and keeps the book ({@link py_port_jobs}). It answers only for a job
-%% that could not.
+%% What Python asks for (CALLBACK) runs in a process of its own, which answers by itself; what the
+%% owner does for it is in {@link py_port_jobs}. What the worker prints is counted in
+%% {@link py_port_output}.
 %%
 %% The start is in `py_port_start', the end in `py_port_death', what info/1 shows in `py_port_info'.
 %%
@@ -49,18 +49,13 @@
     options :: py_port_options:options(),
     started :: py_port_start:started(),
     started_at :: integer(),
-    %% OUTPUT frames the worker may still send
-    credit :: non_neg_integer(),
-    %% last lines of stderr, newest first
-    tail :: [binary()],
+    output :: py_port_output:output(),
     %% processes we monitor: callers, and holders of references
     watched = #{} :: #{pid() => reference()},
     %% dead callers whose requests have not been looked for yet
     dead = #{} :: #{pid() => []},
     ladder :: py_port_ladder:ladder(),
     refs = py_port_refs:new() :: py_port_refs:refs(),
-    %% what a job gets to know
-    ctx :: #ctx{},
     jobs :: py_port_jobs:jobs(),
     %% the reason to exit with when the worker has stopped
     stopping = no :: no | {reason, term()},
@@ -78,7 +73,6 @@
 -define(SWEEP_MS, 100).
 %% An encoded error that is larger is not kept for info/1.
 -define(MAX_LAST_ERROR, 65536).
--define(TAIL, 20).
 %% Lines a worker may send before it is given more.
 -define(CREDIT, 256).
 %% For a worker whose owner is told to exit by its supervisor.
@@ -134,7 +128,7 @@ refuse(Parent, Reason) ->
 
 -spec state(pid(), py_port_options:options(), non_neg_integer(), py_port_start:started()) -> #s{}.
 state(Parent, Options, Incarnation, Started) ->
-    #{port := Port, writer := Writer, io := Io, credit := Credit, tail := Tail} = Started,
+    #{port := Port, writer := Writer, io := Io, output := Output} = Started,
     #{max_pending := MaxPending, max_frame := MaxFrame, max_callbacks := MaxCallbacks} = Options,
     Row = py_port_registry:row(Options, Started, Incarnation),
     Registry = py_port_registry:enter(Row),
@@ -152,11 +146,9 @@ state(Parent, Options, Incarnation, Started) ->
         options = Options,
         started = Started,
         started_at = erlang:system_time(millisecond),
-        credit = Credit,
-        tail = Tail,
+        output = Output,
         ladder = py_port_ladder:new(MaxPending),
-        ctx = Row,
-        jobs = py_port_jobs:new(MaxCallbacks)
+        jobs = py_port_jobs:new(Row, MaxCallbacks)
     }.
 
 %% Routing -----------------------------------------------------------------------------------------
@@ -196,7 +188,7 @@ frame(
         S
     );
 frame(<<?K_CALLBACK_CANCEL, 0:24, Id:64>>, S) ->
-    loop(cancel_job(Id, S));
+    loop(jobs(py_port_jobs:cancel(Id, S#s.jobs), S));
 frame(<<?K_CONTROL_REPLY, 0:24, Id:64, Payload/binary>>, S) ->
     answer(control, Id, Payload, S);
 frame(<<?K_PONG, 0:24, Id:64>>, S) ->
@@ -205,7 +197,10 @@ frame(<<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>>, S) when
     Flags bor ?F_OUTPUT =:= ?F_OUTPUT,
     (Flags band ?F_STDOUT) bsl 1 =/= Flags band ?F_STDERR
 ->
-    loop(output(Flags, Dropped, Line, S));
+    case py_port_output:line(Flags, Dropped, Line, S#s.output) of
+        {ok, Output} -> loop(S#s{output = Output});
+        {broken, Why} -> broken(Why, S)
+    end;
 frame(<<Kind, _/binary>>, S) ->
     broken({unexpected_frame, py_port_wire:kind_name(Kind)}, S);
 frame(<<>>, S) ->
@@ -308,72 +303,13 @@ tidy({stopped, Outcome, Timer}, S) ->
 tidy({release, Handle}, S) ->
     release_frame(Handle, S).
 
--spec output(byte(), non_neg_integer(), binary(), #s{}) -> #s{}.
-output(_, _, _, #s{credit = 0} = S) ->
-    broken(output_without_credit, S);
-output(_, _, Line, #s{options = #{io_line := Max}} = S) when byte_size(Line) > Max ->
-    broken({line_too_long, byte_size(Line)}, S);
-output(Flags, Dropped, _, #s{io = Io, credit = Credit} = S) when
-    Flags band ?F_COUNT_ONLY =/= 0
-->
-    ok = py_port_io:dropped(Io, py_port_wire:stream(Flags), Dropped),
-    S#s{credit = Credit - 1};
-output(Flags, Dropped, Line, #s{io = Io, credit = Credit} = S) when Flags band ?F_STDERR =:= 0 ->
-    ok = py_port_io:line(Io, stdout, Dropped, Line),
-    S#s{credit = Credit - 1};
-output(_, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
-    ok = py_port_io:line(Io, stderr, Dropped, Line),
-    S#s{credit = Credit - 1, tail = lists:sublist([Line | Tail], ?TAIL)}.
-
-%% Calls from Python ------------------------------------------------------------------------------
-
 -spec callback(#callback{}, #s{}) -> no_return().
-callback(#callback{id = Id, parent = Parent, payload = Payload} = Callback, S) ->
-    #s{ctx = Ctx, jobs = Jobs, counters = Counters} = S,
-    case py_port_jobs:admit(Id, Jobs) of
-        ok ->
-            Parent =< atomics:get(Counters, ?C_ID) orelse broken({id_never_issued, Parent}, S),
-            %% Counted first: the job may ask Python for something at once.
-            ok = atomics:add(Counters, ?C_CALLBACKS, 1),
-            Pid = py_port_job:start(Ctx, Callback),
-            forwarded(byte_size(Payload), S#s{jobs = py_port_jobs:add(Id, Pid, Jobs)});
-        {error, Why} ->
-            broken(Why, S)
-    end.
+callback(#callback{payload = Payload} = Callback, #s{jobs = Jobs} = S) ->
+    forwarded(byte_size(Payload), jobs(py_port_jobs:start(Callback, Jobs), S)).
 
--spec cancel_job(py_port_wire:id(), #s{}) -> #s{}.
-cancel_job(Id, #s{jobs = Jobs} = S) ->
-    case py_port_jobs:cancel(Id, Jobs) of
-        {kill, Pid, Jobs1} ->
-            true = exit(Pid, kill),
-            S#s{jobs = Jobs1};
-        {over, Jobs1} ->
-            S#s{jobs = Jobs1};
-        {error, Why} ->
-            broken(Why, S)
-    end.
-
--spec job_down(py_port_wire:id(), pid(), term(), #s{}) -> #s{}.
-job_down(Id, Pid, Reason, #s{ctx = Ctx, jobs = Jobs, counters = Counters} = S) ->
-    HasRow = ets:take(?JOBS, Pid) =/= [],
-    ok = atomics:sub(Counters, ?C_CALLBACKS, 1),
-    {Answer, Jobs1} = py_port_jobs:ended(Id, Reason, HasRow, Jobs),
-    _ = Answer =:= none orelse py_port_job:unanswered(Ctx, Id, Answer),
-    S#s{jobs = Jobs1}.
-
-%% The worker is gone. Whoever hears of the context's end finds that nothing runs for it any more.
--spec end_jobs(#s{}) -> ok.
-end_jobs(#s{jobs = Jobs}) ->
-    Open = py_port_jobs:pids(Jobs),
-    lists:foreach(fun({_, Pid}) -> exit(Pid, kill) end, Open),
-    lists:foreach(
-        fun({Id, Pid}) ->
-            receive
-                {{job, Id}, _, process, Pid, _} -> ets:delete(?JOBS, Pid)
-            end
-        end,
-        Open
-    ).
+-spec jobs({ok, py_port_jobs:jobs()} | {broken, term()}, #s{}) -> #s{}.
+jobs({ok, Jobs}, S) -> S#s{jobs = Jobs};
+jobs({broken, Why}, S) -> broken(Why, S).
 
 %% Everything else ---------------------------------------------------------------------------------
 
@@ -393,10 +329,9 @@ message(reap, S) ->
     loop(reap(S));
 message({overdue, Id}, S) ->
     overdue(Id, S);
-message({credit, N}, #s{credit = Credit} = S) ->
-    %% Ours first: the worker may use it as soon as it has it.
+message({credit, N}, #s{output = Output} = S) ->
     ok = control(?K_CREDIT, N, S),
-    loop(S#s{credit = Credit + N});
+    loop(S#s{output = py_port_output:allow(N, Output)});
 message({release, Handle}, #s{refs = Refs} = S) ->
     case py_port_refs:remove(Handle, Refs) of
         {ok, Refs1} -> loop(release_frame(Handle, S#s{refs = Refs1}));
@@ -418,7 +353,7 @@ message({Port, {exit_status, Status}}, #s{port = Port} = S) ->
 message({'EXIT', Port, _}, #s{port = Port} = S) ->
     bury(closed, none, S);
 message({{job, Id}, _, process, Pid, Reason}, S) ->
-    loop(job_down(Id, Pid, Reason, S));
+    loop(S#s{jobs = py_port_jobs:down(Id, Pid, Reason, S#s.jobs)});
 message({'DOWN', Ref, process, _, _}, #s{registry = Ref} = S) ->
     %% The application stops, or the table of contexts is lost: nobody could reach us any more.
     loop(begin_stop(?SHUTDOWN_GRACE, shutdown, S));
@@ -597,26 +532,18 @@ broken(What, S) ->
     end_worker({protocol_error, What}, S).
 
 -spec end_worker(term(), #s{}) -> no_return().
-end_worker(Cause, #s{started = #{body := Body}} = S) ->
-    Token = atomics:add_get(S#s.counters, ?C_ID, 1),
-    Dumped =
-        case Cause of
-            {protocol_error, _} -> no;
-            _ -> py_port_death:dump(Body, Token)
-        end,
-    Seen =
-        case Dumped of
-            no -> py_port_death:kill(Body);
-            _ -> Dumped
-        end,
-    bury(Seen, Cause, S).
+end_worker({protocol_error, _} = Cause, #s{started = #{body := Body}} = S) ->
+    bury(py_port_death:kill(Body), Cause, S);
+end_worker(Cause, #s{started = #{body := Body}, counters = Counters} = S) ->
+    Token = atomics:add_get(Counters, ?C_ID, 1),
+    bury(py_port_death:dump_and_kill(Body, Token), Cause, S).
 
 -spec bury(py_port_death:exit_seen(), term(), #s{}) -> no_return().
 bury(Seen, Cause, #s{started = #{body := Body}, requests = Requests, options = Options} = S) ->
-    ok = end_jobs(S),
+    ok = py_port_jobs:end_all(S#s.jobs),
     #{report := Report, status := Status, late := Late} = py_port_death:collect(Seen, Body),
     ok = py_port_registry:leave(self()),
-    Pm = py_port_post_mortem:make(Report, Late ++ S#s.tail, #{
+    Pm = py_port_post_mortem:make(Report, Late ++ py_port_output:tail(S#s.output), #{
         in_flight => py_port_requests:in_flight(Requests), cause => Cause
     }),
     {Answer, Exit} = py_port_post_mortem:verdict(S#s.stopping, Cause, Status, Pm),

@@ -12,7 +12,7 @@
 -include_lib("kernel/include/logger.hrl").
 -include("py_port_wire.hrl").
 
--export([dump/2, kill/1, collect/2, last_words/2, start_time/1]).
+-export([kill/1, dump_and_kill/2, collect/2, last_words/2, start_time/1]).
 %% the body of a process of our own
 -export([kill_now/2]).
 -export_type([body/0, remains/0, exit_seen/0]).
@@ -49,8 +49,16 @@
 -define(LATE_LINES, 256).
 -define(MAX_LATE_LINE, 1048576).
 
-%% @doc Asks for the Python stacks, so that the report says where Python was stuck. Best effort: a
-%% stopped worker does not answer, and a writer that is stuck on a full pipe does not even ask.
+%% @doc As kill/1, with the Python stacks in the report: for a worker that may be stuck.
+-spec dump_and_kill(body(), py_port_wire:id()) -> exit_seen().
+dump_and_kill(Body, Token) ->
+    case dump(Body, Token) of
+        no -> kill(Body);
+        Exit -> Exit
+    end.
+
+%% Asks for the Python stacks. Best effort: a stopped worker does not answer, and a writer that is
+%% stuck on a full pipe does not even ask.
 -spec dump(body(), py_port_wire:id()) -> exit_seen().
 dump(#{port := Port, writer := Writer}, Token) ->
     ok = py_port_writer:send(Writer, py_port_wire:short(?K_DUMP, Token)),

@@ -1,17 +1,23 @@
-%% @doc The owner's book of what runs for Python: the pure half of callbacks.
+%% @doc What runs for Python, as the owner of the port keeps it: admits jobs, starts them, cancels
+%% them, and learns of their ends. Everything here runs in the owner and never blocks, but for
+%% {@link end_all/1}.
 %%
 %% Invariant: every CALLBACK that was admitted is open until its job has ended, and is answered: by
-%% the job, or, when {@link ended/4} says so, by the owner. Nothing here sends or kills.
+%% the job ({@link py_port_job}), or, when that could not, for it from here.
 %%
 %% The credit is what `max_callbacks' says. The worker knows of an answer before we know of the end
 %% of the job that gave it, so twice as many may be open before it is an overdraft.
 %% @end
 -module(py_port_jobs).
 
--export([new/1, admit/2, add/3, cancel/2, ended/4, size/1, pids/1]).
--export_type([jobs/0, answer/0]).
+-include("py_port.hrl").
+
+-export([new/2, start/2, cancel/2, down/4, end_all/1, size/1]).
+-export_type([jobs/0]).
 
 -record(jobs, {
+    %% what a job gets to know
+    ctx :: #ctx{},
     %% those that the worker cancelled are in the second
     open = #{} :: #{py_port_wire:id() => pid()},
     cancelled = #{} :: #{py_port_wire:id() => []},
@@ -23,53 +29,82 @@
 %% What is to be said about a job that has ended. none: it has answered itself
 -type answer() :: none | cancelled | {killed, term()}.
 
--spec new(pos_integer()) -> jobs().
-new(Max) ->
-    #jobs{max = 2 * Max}.
+-spec new(#ctx{}, pos_integer()) -> jobs().
+new(Ctx, Max) ->
+    #jobs{ctx = Ctx, max = 2 * Max}.
 
-%% @doc Whether a CALLBACK with this id may begin.
--spec admit(py_port_wire:id(), jobs()) -> ok | {error, term()}.
-admit(0, _) ->
-    {error, {callback_without_id, 0}};
-admit(_, #jobs{open = Open, max = Max}) when map_size(Open) >= Max ->
-    {error, callback_without_credit};
-admit(Id, #jobs{open = Open}) when is_map_key(Id, Open) ->
-    {error, {callback_id_used_twice, Id}};
-admit(_, _) ->
-    ok.
+%% @doc A CALLBACK has come. Its end comes as `{{job, Id}, _, process, Pid, Reason}', for {@link
+%% down/4}.
+-spec start(#callback{}, jobs()) -> {ok, jobs()} | {broken, term()}.
+start(#callback{id = Id} = Callback, #jobs{ctx = Ctx, open = Open, cancels = Cancels} = Jobs) ->
+    case refusal(Callback, Jobs) of
+        none ->
+            %% Counted first: the job may ask Python for something at once.
+            ok = atomics:add(Ctx#ctx.counters, ?C_CALLBACKS, 1),
+            Pid = py_port_job:start(Ctx, Callback),
+            {ok, Jobs#jobs{open = Open#{Id => Pid}, cancels = Cancels + 1}};
+        Why ->
+            {broken, Why}
+    end.
 
--spec add(py_port_wire:id(), pid(), jobs()) -> jobs().
-add(Id, Pid, #jobs{open = Open, cancels = Cancels} = Jobs) ->
-    Jobs#jobs{open = Open#{Id => Pid}, cancels = Cancels + 1}.
+%% Why no honest worker would have sent it.
+-spec refusal(#callback{}, jobs()) -> none | term().
+refusal(#callback{id = 0}, _) ->
+    {callback_without_id, 0};
+refusal(_, #jobs{open = Open, max = Max}) when map_size(Open) >= Max ->
+    callback_without_credit;
+refusal(#callback{id = Id}, #jobs{open = Open}) when is_map_key(Id, Open) ->
+    {callback_id_used_twice, Id};
+refusal(#callback{parent = Parent}, #jobs{ctx = #ctx{counters = Counters}}) ->
+    case Parent =< atomics:get(Counters, ?C_ID) of
+        true -> none;
+        false -> {id_never_issued, Parent}
+    end.
 
-%% @doc The worker has no use for the answer any more. `over': it has ended already.
--spec cancel(py_port_wire:id(), jobs()) -> {kill, pid(), jobs()} | {over, jobs()} | {error, term()}.
+%% @doc The worker has no use for the answer any more. The job may have ended already.
+-spec cancel(py_port_wire:id(), jobs()) -> {ok, jobs()} | {broken, term()}.
 cancel(Id, #jobs{cancels = 0}) ->
-    {error, {cancel_without_callback, Id}};
+    {broken, {cancel_without_callback, Id}};
 cancel(Id, #jobs{open = Open, cancelled = Cancelled, cancels = Cancels} = Jobs) ->
     case Open of
         #{Id := Pid} ->
-            {kill, Pid, Jobs#jobs{cancelled = Cancelled#{Id => []}, cancels = Cancels - 1}};
+            true = exit(Pid, kill),
+            {ok, Jobs#jobs{cancelled = Cancelled#{Id => []}, cancels = Cancels - 1}};
         #{} ->
-            {over, Jobs#jobs{cancels = Cancels - 1}}
+            {ok, Jobs#jobs{cancels = Cancels - 1}}
     end.
 
-%% @doc A job has ended. A job that says `normal' has answered unless it left its row behind; of any
-%% other end nobody can know. A second answer does no harm.
--spec ended(py_port_wire:id(), term(), boolean(), jobs()) -> {answer(), jobs()}.
-ended(Id, Reason, HasRow, #jobs{open = Open, cancelled = Cancelled} = Jobs) ->
-    Answer =
-        case is_map_key(Id, Cancelled) of
-            _ when Reason =:= normal, not HasRow -> none;
-            true -> cancelled;
-            false -> {killed, Reason}
+%% @doc A job has ended.
+-spec down(py_port_wire:id(), pid(), term(), jobs()) -> jobs().
+down(Id, Pid, Reason, #jobs{ctx = Ctx, open = Open, cancelled = Cancelled} = Jobs) ->
+    HasRow = ets:take(?JOBS, Pid) =/= [],
+    ok = atomics:sub(Ctx#ctx.counters, ?C_CALLBACKS, 1),
+    Answer = unsaid(Reason, HasRow, is_map_key(Id, Cancelled)),
+    _ = Answer =:= none orelse py_port_job:unanswered(Ctx, Id, Answer),
+    Jobs#jobs{open = maps:remove(Id, Open), cancelled = maps:remove(Id, Cancelled)}.
+
+%% A job that says `normal' has answered unless it left its row behind; of any other end nobody can
+%% know. A second answer does no harm.
+-spec unsaid(term(), boolean(), boolean()) -> answer().
+unsaid(normal, false, _) -> none;
+unsaid(_, _, true) -> cancelled;
+unsaid(Reason, _, false) -> {killed, Reason}.
+
+%% @doc The worker is gone: kills them all and waits until they have ended. Whoever hears of the
+%% context's end finds that nothing runs for it any more.
+-spec end_all(jobs()) -> ok.
+end_all(#jobs{open = Open}) ->
+    Jobs = maps:to_list(Open),
+    lists:foreach(fun({_, Pid}) -> exit(Pid, kill) end, Jobs),
+    lists:foreach(
+        fun({Id, Pid}) ->
+            receive
+                {{job, Id}, _, process, Pid, _} -> ets:delete(?JOBS, Pid)
+            end
         end,
-    {Answer, Jobs#jobs{open = maps:remove(Id, Open), cancelled = maps:remove(Id, Cancelled)}}.
+        Jobs
+    ).
 
 -spec size(jobs()) -> non_neg_integer().
 size(#jobs{open = Open}) ->
     map_size(Open).
-
--spec pids(jobs()) -> [{py_port_wire:id(), pid()}].
-pids(#jobs{open = Open}) ->
-    maps:to_list(Open).

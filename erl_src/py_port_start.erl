@@ -28,9 +28,7 @@
     os_pid := non_neg_integer(),
     %% what READY said
     ready := map(),
-    credit := non_neg_integer(),
-    %% last lines of stderr, newest first
-    tail := [binary()]
+    output := py_port_output:output()
 }.
 -record(s, {
     start :: start(),
@@ -39,8 +37,7 @@
     io :: pid(),
     body :: py_port_death:body(),
     os_pid = 0 :: non_neg_integer(),
-    credit :: non_neg_integer(),
-    tail = [] :: [binary()],
+    output :: py_port_output:output(),
     timer :: reference() | none
 }).
 
@@ -125,7 +122,7 @@ begin_start(Port, Options, #{credit := Credit} = Start) ->
         port = Port,
         writer = Writer,
         io = Io,
-        credit = Credit,
+        output = py_port_output:new(Io, maps:get(io_line, Options), Credit),
         timer = erlang:start_timer(maps:get(start_timeout, Options), self(), start),
         body = #{
             port => Port,
@@ -243,7 +240,7 @@ ready(S, OnTimeout) ->
 
 -spec started(map(), #s{}) -> started().
 started(Ready, S) ->
-    #s{port = Port, writer = Writer, io = Io, body = Body, credit = Credit} = cancel_timer(S),
+    #s{port = Port, writer = Writer, io = Io, body = Body, output = Output} = cancel_timer(S),
     #{
         port => Port,
         writer => Writer,
@@ -251,8 +248,7 @@ started(Ready, S) ->
         body => Body,
         os_pid => S#s.os_pid,
         ready => Ready,
-        credit => Credit,
-        tail => S#s.tail
+        output => Output
     }.
 
 %% Waiting -----------------------------------------------------------------------------------------
@@ -263,13 +259,13 @@ started(Ready, S) ->
     | {timeout, #s{}}
     | {gone, py_port_death:exit_seen(), #s{}}
     | {parent_down, term(), #s{}}.
-next(#s{port = Port, timer = Timer, start = Start, credit = Credit} = S) ->
-    #{parent := Parent, options := #{io_line := MaxLine}} = Start,
+next(#s{port = Port, timer = Timer, start = #{parent := Parent}, output = Output} = S) ->
     receive
-        {Port, {data, <<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>>}} when
-            Credit > 0, byte_size(Line) =< MaxLine
-        ->
-            next(output(Flags, Dropped, Line, S));
+        {Port, {data, <<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>> = Frame}} ->
+            case py_port_output:line(Flags, Dropped, Line, Output) of
+                {ok, Output1} -> next(S#s{output = Output1});
+                {broken, _} -> {frame, Frame, S}
+            end;
         {Port, {data, Frame}} ->
             {frame, Frame, S};
         {Port, {exit_status, Status}} ->
@@ -282,26 +278,7 @@ next(#s{port = Port, timer = Timer, start = Start, credit = Credit} = S) ->
             {timeout, S};
         {credit, N} ->
             ok = py_port_writer:send(S#s.writer, py_port_wire:short(?K_CREDIT, N)),
-            next(S#s{credit = S#s.credit + N})
-    end.
-
--spec output(byte(), non_neg_integer(), binary(), #s{}) -> #s{}.
-output(Flags, Dropped, _, #s{io = Io, credit = Credit} = S) when Flags band ?F_COUNT_ONLY =/= 0 ->
-    Stream =
-        case Flags band ?F_STDERR of
-            0 -> stdout;
-            _ -> stderr
-        end,
-    ok = py_port_io:dropped(Io, Stream, Dropped),
-    S#s{credit = Credit - 1};
-output(Flags, Dropped, Line, #s{io = Io, credit = Credit, tail = Tail} = S) ->
-    case Flags band ?F_STDERR of
-        0 ->
-            ok = py_port_io:line(Io, stdout, Dropped, Line),
-            S#s{credit = Credit - 1};
-        _ ->
-            ok = py_port_io:line(Io, stderr, Dropped, Line),
-            S#s{credit = Credit - 1, tail = lists:sublist([Line | Tail], 20)}
+            next(S#s{output = py_port_output:allow(N, Output)})
     end.
 
 -spec restart_timer(non_neg_integer(), #s{}) -> #s{}.
@@ -351,9 +328,9 @@ give_up(What, Message, Error, #s{body = Body, os_pid = OsPid} = S0) ->
     S = cancel_timer(S0),
     Seen =
         %% Where Python is tells something only if it is Python that does not come along.
-        case OsPid > 0 andalso is_slow(What) andalso py_port_death:dump(Body, ?DUMP_TOKEN) of
-            Exit when Exit =:= false; Exit =:= no -> py_port_death:kill(Body);
-            Exit -> Exit
+        case OsPid > 0 andalso is_slow(What) of
+            true -> py_port_death:dump_and_kill(Body, ?DUMP_TOKEN);
+            false -> py_port_death:kill(Body)
         end,
     fail(What, Message, Error, Seen, S).
 
@@ -370,7 +347,7 @@ fail(What, Message, Error, Seen, S0) ->
     S = cancel_timer(S0),
     #{report := Report, status := Status, late := Late} = py_port_death:collect(Seen, S#s.body),
     finish(S),
-    Stderr = py_port_post_mortem:stderr(Late ++ S#s.tail, Report),
+    Stderr = py_port_post_mortem:stderr(Late ++ py_port_output:tail(S#s.output), Report),
     Stack = py_port_post_mortem:stack(Report),
     Text =
         case Message of

@@ -87,19 +87,8 @@ send(C, Code, Term, M, F, How) ->
 
 -spec send_guarded(#ctx{}, byte(), term(), term(), term(), #how{}) -> handle().
 send_guarded(#ctx{pid = Owner, counters = Counters} = C, Code, Term, M, F, How) ->
-    {Id, {_, Deadline}, Frame} = py_port_call:prepare(C, Code, Term, How),
-    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
-    Row = #request{
-        id = Id,
-        alias = Alias,
-        caller = self(),
-        deadline = Deadline,
-        kind = kind(How),
-        module = M,
-        function = F
-    },
+    {Id, Alias, _} = py_port_call:submit(C, Code, Term, {M, F}, kind(How), How),
     Handle = handle(Alias, Owner, Id),
-    ok = py_port_call:launch(C, Row, Frame),
     %% The owner says 2 and then answers what is in the table. Who reads less has its row in there.
     case atomics:get(Counters, ?C_DRAINING) of
         2 -> settle(Handle);

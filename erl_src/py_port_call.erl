@@ -28,8 +28,8 @@
 -export([release/1, give_away/2]).
 %% for py_port_control
 -export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1, refused/3]).
-%% for py_port_async, which waits in another way, and py_port_courier
--export([request/5, prepare/4, launch/3, answer/3, own_ref/2]).
+%% for those who wait in another way: py_port_async, py_port_stream_reader, and py_port_courier
+-export([request/5, submit/6, answer/3, own_ref/2]).
 -export_type([options/0, ref/0]).
 
 -type options() :: #{
@@ -85,19 +85,13 @@ exec(Context, Code, Locals, Opts) ->
 
 -spec code(term(), {eval | exec, byte(), byte()}, term(), term(), term()) -> result().
 code(Context, {What, Kind, Flags}, Code, Locals, Opts) ->
-    guarded(fun() ->
-        case find(Context) of
-            #ctx{} = C ->
-                How = how(Opts, C),
-                is_map(Locals) orelse bad(locals, "must be a map of names to values"),
-                Text = text(code, Code),
-                is_result_kept(How) andalso What =:= exec andalso
-                    bad(return, "exec has no result to keep"),
-                Wanted = How#how{flags = How#how.flags bor Flags},
-                run(C, Kind, {Text, Locals}, What, What, Wanted);
-            {remote, Node, There} ->
-                remote(Node, What, [There, Code, Locals], Opts)
-        end
+    on_context(Context, What, [Code, Locals], Opts, fun(C, How) ->
+        is_map(Locals) orelse bad(locals, "must be a map of names to values"),
+        Text = text(code, Code),
+        is_result_kept(How) andalso What =:= exec andalso
+            bad(return, "exec has no result to keep"),
+        Wanted = How#how{flags = How#how.flags bor Flags},
+        run(C, Kind, {Text, Locals}, What, What, Wanted)
     end).
 
 -spec is_result_kept(#how{}) -> boolean().
@@ -106,29 +100,28 @@ is_result_kept(#how{kind = Kind}) ->
 
 -spec call_method(term(), term(), term(), term(), term(), term()) -> result().
 call_method(Context, Ref, Name, Args, Kwargs, Opts) ->
-    guarded(fun() ->
-        case find(Context) of
-            #ctx{} = C ->
-                How = how(Opts, C),
-                ok = own_ref(Ref, C),
-                N = name(name, Name),
-                run(C, ?K_METHOD, {Ref, N, args(Args), kwargs(Kwargs)}, method, N, How);
-            {remote, Node, There} ->
-                remote(Node, call_method, [There, Ref, Name, Args, Kwargs], Opts)
-        end
+    on_context(Context, call_method, [Ref, Name, Args, Kwargs], Opts, fun(C, How) ->
+        ok = own_ref(Ref, C),
+        N = name(name, Name),
+        run(C, ?K_METHOD, {Ref, N, args(Args), kwargs(Kwargs)}, method, N, How)
     end).
 
 -spec getattr(term(), term(), term(), term()) -> result().
 getattr(Context, Ref, Name, Opts) ->
+    on_context(Context, getattr, [Ref, Name], Opts, fun(C, How) ->
+        ok = own_ref(Ref, C),
+        N = name(name, Name),
+        run(C, ?K_GETATTR, {Ref, N}, getattr, N, How)
+    end).
+
+%% `Here' makes the request of a context on this node; for another node it is the function with
+%% these arguments that is called there. (call/6 does the same by itself: it is the hot path.)
+-spec on_context(term(), atom(), [term()], term(), fun((#ctx{}, #how{}) -> result())) -> result().
+on_context(Context, Function, Args, Opts, Here) ->
     guarded(fun() ->
         case find(Context) of
-            #ctx{} = C ->
-                How = how(Opts, C),
-                ok = own_ref(Ref, C),
-                N = name(name, Name),
-                run(C, ?K_GETATTR, {Ref, N}, getattr, N, How);
-            {remote, Node, There} ->
-                remote(Node, getattr, [There, Ref, Name], Opts)
+            #ctx{} = C -> Here(C, how(Opts, C));
+            {remote, Node, There} -> remote(Node, Function, [There | Args], Opts)
         end
     end).
 
@@ -213,27 +206,13 @@ dropped_cast(_, _) ->
 %% The hot path ------------------------------------------------------------------------------------
 
 -spec run(#ctx{}, byte(), term(), term(), term(), #how{}) -> result().
-run(#ctx{pid = Owner, requests = Requests} = C, Code, Term, M, F, How) ->
-    #how{timeout = Timeout, kind = Kind} = How,
-    {Id, {_, Deadline} = Lineage, Frame} = prepare(C, Code, Term, How),
-    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
-    ok = launch(
-        C,
-        #request{
-            id = Id,
-            alias = Alias,
-            caller = self(),
-            deadline = Deadline,
-            kind = Kind,
-            module = M,
-            function = F
-        },
-        Frame
-    ),
+run(C, Code, Term, M, F, #how{timeout = Timeout, kind = Kind} = How) ->
+    {Id, Alias, Lineage} = submit(C, Code, Term, {M, F}, Kind, How),
     receive
         {Alias, Tag, Answer} -> answer(Tag, Answer, C);
         {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
     after wait(Lineage, Timeout) ->
+        #ctx{pid = Owner, requests = Requests} = C,
         %% A caller that was suspended while it wrote waits longer than it should: the sweep answers
         %% it in time.
         case expire(Requests, Id) of
@@ -256,25 +235,34 @@ wait({0, _}, Timeout) -> Timeout;
 wait({_, infinity}, Timeout) -> Timeout;
 wait({_, Deadline}, _) -> max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000).
 
-%% Everything that can go wrong before the request has a row.
--spec prepare(#ctx{}, byte(), term(), #how{}) ->
-    {py_port_wire:id(), lineage(), iodata()}.
-prepare(#ctx{counters = Counters} = C, Code, Term, How) ->
+%% @doc Encodes, monitors the owner, enters the row, writes the frame. The monitor is the alias of
+%% the row: the answer, or the owner's end, comes there.
+-spec submit(#ctx{}, byte(), term(), {term(), term()}, Kind, #how{}) ->
+    {py_port_wire:id(), reference(), lineage()}
+when
+    Kind :: term | {ref, pid()} | async | {async_ref, pid()}.
+submit(#ctx{pid = Owner, counters = Counters} = C, Code, Term, {M, F}, Kind, How) ->
     #how{timeout = Timeout, flags = Flags, trace = Trace} = How,
     Payload = payload(Term, C),
     ok = registered(C),
-    Lineage = py_port_lineage:inherit(C, deadline(Timeout)),
+    {_, Deadline} = Lineage = py_port_lineage:inherit(C, deadline(Timeout)),
     Id = atomics:add_get(Counters, ?C_ID, 1),
     is_overloaded(Id, C) andalso fail(overloaded),
-    {Id, Lineage, frame(Code, Flags, Id, Lineage, Trace, Payload)}.
-
-%% Enters the row and writes the frame. The row's alias is a monitor of the owner.
--spec launch(#ctx{}, #request{}, iodata()) -> ok.
-launch(C, #request{alias = Alias, deadline = Deadline} = Row, Frame) ->
+    Frame = frame(Code, Flags, Id, Lineage, Trace, Payload),
+    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
+    Row = #request{
+        id = Id,
+        alias = Alias,
+        caller = self(),
+        deadline = Deadline,
+        kind = Kind,
+        module = M,
+        function = F
+    },
     case enter(C, Row) of
         true ->
             _ = write(C, Deadline, Frame),
-            ok;
+            {Id, Alias, Lineage};
         false ->
             true = erlang:demonitor(Alias, [flush]),
             gone()

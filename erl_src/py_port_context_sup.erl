@@ -9,13 +9,9 @@
 -export([start_link/0, start_context/2]).
 -export([init/1]).
 
--spec start_link() -> {ok, pid()} | {error, term()}.
+-spec start_link() -> supervisor:startlink_ret().
 start_link() ->
-    case supervisor:start_link({local, ?MODULE}, ?MODULE, []) of
-        {ok, Pid} -> {ok, Pid};
-        ignore -> {error, ignore};
-        {error, _} = Error -> Error
-    end.
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 -spec start_context(py_port_options:options(), py_port_python:resolved()) ->
     {ok, pid()} | {error, term()}.

@@ -125,13 +125,9 @@ kind(Pid) ->
 
 %% The process -------------------------------------------------------------------------------------
 
--spec start_link(settings()) -> {ok, pid()} | {error, term()}.
+-spec start_link(settings()) -> gen_server:start_ret().
 start_link(Settings) ->
-    case gen_server:start_link(?MODULE, Settings, []) of
-        {ok, Pid} -> {ok, Pid};
-        ignore -> {error, ignore};
-        {error, _} = Error -> Error
-    end.
+    gen_server:start_link(?MODULE, Settings, []).
 
 -spec init(settings()) -> {ok, #fifo{}}.
 init(#{kind := Kind, items := Items, bytes := Bytes, owner := Owner}) ->

@@ -11,13 +11,9 @@
 -export([start_link/0, start_flow/2]).
 -export([init/1]).
 
--spec start_link() -> {ok, pid()} | {error, term()}.
+-spec start_link() -> supervisor:startlink_ret().
 start_link() ->
-    case supervisor:start_link({local, ?MODULE}, ?MODULE, []) of
-        {ok, Pid} -> {ok, Pid};
-        ignore -> {error, ignore};
-        {error, _} = Error -> Error
-    end.
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 %% @doc Runs `Module:start_link(Settings)'.
 -spec start_flow(module(), term()) -> {ok, pid()} | {error, not_started}.

@@ -78,13 +78,9 @@
 start(Settings) ->
     py_port_flow_sup:start_flow(?MODULE, Settings).
 
--spec start_link(settings()) -> {ok, pid()} | {error, term()}.
+-spec start_link(settings()) -> gen_server:start_ret().
 start_link(Settings) ->
-    case gen_server:start_link(?MODULE, Settings, []) of
-        {ok, Pid} -> {ok, Pid};
-        ignore -> {error, ignore};
-        {error, _} = Error -> Error
-    end.
+    gen_server:start_link(?MODULE, Settings, []).
 
 -spec init(settings()) -> {ok, #reader{}, {continue, term()}}.
 init(#{context := #ctx{pid = Owner} = C, consumer := Consumer, call := Call, how := How} = Settings) ->
@@ -180,23 +176,9 @@ room(open, C) -> C;
 room(_, #ctx{max_pending = Max} = C) -> C#ctx{max_pending = Max + ?ROOM}.
 
 -spec send(atom(), byte(), tuple(), #how{}, #ctx{}, #reader{}) -> {reference(), py_port_wire:id()}.
-send(What, Code, Term, #how{kind = Kind} = How, #ctx{pid = Owner} = C, #reader{call = Call}) ->
-    [M, F | _] = Call,
-    {Id, {_, Deadline}, Frame} = py_port_call:prepare(C, Code, Term, How),
-    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
-    ok = py_port_call:launch(
-        C,
-        #request{
-            id = Id,
-            alias = Alias,
-            caller = self(),
-            deadline = Deadline,
-            kind = Kind,
-            module = M,
-            function = {stream, What, F}
-        },
-        Frame
-    ),
+send(What, Code, Term, #how{kind = Kind} = How, C, #reader{call = [M, F | _]}) ->
+    Asked = {M, {stream, What, F}},
+    {Id, Alias, _} = py_port_call:submit(C, Code, Term, Asked, Kind, How),
     {Alias, Id}.
 
 %% Without a deadline: how long an item takes is the producer's business, and the consumer's how

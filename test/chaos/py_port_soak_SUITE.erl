@@ -55,7 +55,7 @@ everything_at_once_for_a_while(_Config) ->
     %% Every kind of work was done, not only refused.
     [?assertMatch(#{{value, Kind} := _}, Counts, Kind) || Kind <- [journey, gather, threads, awaits, pipe, stream, push, load]],
     ?assertEqual([], [{Name, Rss} || {Name, Rss} <- maps:to_list(Peaks), Rss > ?WORKER_RSS]),
-    ?assertEqual([ok || _ <- Names], [py_port_mix:settled(whereis(Name)) || Name <- Names]),
+    ?assertEqual([ok || _ <- Names], [py_port_mix:settled(restarted(Name)) || Name <- Names]),
     ok = stop(Sup),
     ?assertEqual([], py_port_mix:leftovers([])),
     ?assertEqual([], py_port_test:flush()),
@@ -74,6 +74,11 @@ init(Names) ->
 %% Written down, so that no operating-system process of any of them is forgotten.
 start_context(Name) ->
     {ok, py_port_test:start_context(py_port_mix:options(#{name => Name}))}.
+
+%% The last trouble may have been only just now.
+restarted(Name) ->
+    ?assert(py_port_test:wait_until(fun() -> is_pid(whereis(Name)) end, ?PATIENCE)),
+    whereis(Name).
 
 stop(Sup) ->
     Ref = erlang:monitor(process, Sup),

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+
 #include "python/ref.hpp"
 
 namespace pyw {
@@ -35,16 +37,18 @@ bool InterruptPoint::on_signal(const Gil&) {
   if (innermost_) id = innermost_(innermost_arg_, id);
   const auto why = session_.take_interrupt(id);
   if (why == session::Interrupt::none) return true;  // what it was meant for has ended, or waits for what is above it
-  fired_ = why;
-  fired_for_ = id;
+  // Code that catches its interrupt and goes on never asks.
+  if (fired_.size() > session::Session::kMaxNesting) fired_.erase(fired_.begin());
+  fired_.emplace_back(id, why);
   PyErr_SetNone(PyExc_KeyboardInterrupt);
   return false;
 }
 
 session::Interrupt InterruptPoint::take_fired(const Gil&, std::uint64_t id) {
-  if (fired_for_ != id || id == 0) return session::Interrupt::none;
-  fired_for_ = 0;
-  const auto why = std::exchange(fired_, session::Interrupt::none);
+  const auto found = std::find_if(fired_.rbegin(), fired_.rend(), [id](const auto& one) { return one.first == id; });
+  if (found == fired_.rend()) return session::Interrupt::none;
+  const auto why = found->second;
+  std::erase_if(fired_, [id](const auto& one) { return one.first == id; });
   return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ? why : session::Interrupt::none;
 }
 

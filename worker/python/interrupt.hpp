@@ -2,6 +2,8 @@
 
 #include <csignal>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "python/gil.hpp"
 #include "session/session.hpp"
@@ -37,8 +39,8 @@ class InterruptPoint {
   pthread_t main_thread_{};
   std::uint64_t (*innermost_)(void*, std::uint64_t) = nullptr;
   void* innermost_arg_ = nullptr;
-  session::Interrupt fired_ = session::Interrupt::none;
-  std::uint64_t fired_for_ = 0;
+  /// Raised and not yet asked for, newest last: one request may be cleaning up after its interrupt when another above it gets its own.
+  std::vector<std::pair<std::uint64_t, session::Interrupt>> fired_;
 };
 
 }  // namespace pyw

@@ -45,6 +45,10 @@ async def async_call(name, *args):
     return await erlang.async_call(name, *args)
 
 
+def loop_call(name, *args):
+    return asyncio.run(async_call(name, *args))
+
+
 def noted_call(before, name, after):
     note(before)
     result = erlang.call(name)

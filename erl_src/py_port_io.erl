@@ -5,7 +5,7 @@
 %% meanwhile: each line costs the worker one credit, and credit goes back (through the owner) only
 %% for lines that were handled, so a worker that floods runs out of credit and counts what it drops.
 %% A pid whose mailbox is long gets nothing until it is shorter. Dropped lines are reported as one
-%% line.
+%% line, at the end at the latest.
 %%
 %% Linked to its owner. When the owner ends in an orderly way it unlinks, sends `finish', and this
 %% process ends after the lines it still has; a group leader that does not answer is given up after
@@ -154,6 +154,12 @@ handle({cast_failed, Module, Function, Payload}, Io) ->
     loop(Io);
 handle({os_pid, OsPid}, Io) ->
     loop(Io#io{os_pid = OsPid});
+handle(finish, #io{dropped = N, target = Pid, owner = Owner, stream = Stream}) when
+    N > 0, is_pid(Pid)
+->
+    %% One message, however long its mailbox is: there will be no other occasion.
+    _ = Pid ! {py_port_output, Owner, Stream, told(N)},
+    ok;
 handle(finish, Io) ->
     _ = report_dropped(Io#io.stream, Io),
     ok;
@@ -181,10 +187,14 @@ output(Stream, Line, Io) ->
 report_dropped(_, #io{dropped = 0} = Io) ->
     Io;
 report_dropped(Stream, #io{dropped = N} = Io) ->
-    case deliver(Stream, <<"... ", (integer_to_binary(N))/binary, " lines dropped">>, Io) of
+    case deliver(Stream, told(N), Io) of
         ok -> Io#io{dropped = 0};
         dropped -> Io
     end.
+
+-spec told(pos_integer()) -> binary().
+told(N) ->
+    <<"... ", (integer_to_binary(N))/binary, " lines dropped">>.
 
 -spec deliver(stream(), binary(), #io{}) -> ok | dropped.
 deliver(_, _, #io{target = null}) ->

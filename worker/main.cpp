@@ -196,7 +196,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
                                     .max_frame = config.max_frame});
   if (!calls) return start_failed(outbox, "python", calls.error().message);
   main_loop.use(*calls.value());
-  interrupts.stepping([](void* host) { return static_cast<loop::ContextTasks*>(host)->current(); }, &tasks);
+  interrupts.ask([](void* host, std::uint64_t running) { return static_cast<loop::ContextTasks*>(host)->innermost(running); }, &tasks);
 
   if (config.init) {
     port::FrameBuilder failed(config.max_frame);

@@ -23,7 +23,10 @@ class ContextTasks final : public TaskHost {
   void use(Executor& executor) { executor_ = &executor; }
 
   bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable, session::Waiter* loop) override;
+  /// On the thread of the task's loop.
   void cancel(const Gil& gil, std::uint64_t id);
+  /// Answers for a task of a loop of the user's own that was closed without running it to its end; one that can still end is left alone.
+  void look_after(const Gil& gil, std::uint64_t id);
 
   /// True when step() has something to do now.
   bool due() const { return due_; }
@@ -38,14 +41,16 @@ class ContextTasks final : public TaskHost {
   void adopt(const Gil& gil);
   /// Requests that are tasks now.
   bool pending() const { return !tasks_.empty(); }
-  bool any() const { return loop_object_.get() != nullptr; }
+  /// There is a loop that is driven from here. One that a thread has made while a request ran is so only after adopt().
+  bool any() const { return static_cast<bool>(poll_); }
   /// One step of the asyncio loop; then says when the next is due. Main thread, no loop running.
   void step(const Gil& gil);
   /// Cancels what is left, lets `finally` blocks run, closes the loop.
   void finish(const Gil& gil);
 
-  /// The request whose task runs at this moment, for the interrupt handler. GIL: held.
-  std::uint64_t current() const;
+  /// For the interrupt handler: the request whose code runs at this moment if that is a task; `running`, which is what main runs, if main
+  /// is not stepping the loop above it; 0 while the loop's own code runs, which no interrupt must hit. GIL: held.
+  std::uint64_t innermost(std::uint64_t running) const;
 
  private:
   struct Task {
@@ -72,6 +77,7 @@ class ContextTasks final : public TaskHost {
   uv::Handle<uv_timer_t> timer_;
   bool due_ = false;
   bool stepping_ = false;
+  std::uint64_t stepped_above_ = 0;  ///< what main ran when the step began
   static PyMethodDef done_definition_;
 };
 

@@ -32,7 +32,7 @@ void InterruptPoint::send() { ::pthread_kill(main_thread_, signal()); }
 
 bool InterruptPoint::on_signal(const Gil&) {
   std::uint64_t id = session_.running();
-  if (id == 0 && current_) id = current_(current_arg_);
+  if (innermost_) id = innermost_(innermost_arg_, id);
   const auto why = session_.take_interrupt(id);
   if (why == session::Interrupt::none) return true;  // what it was meant for has ended, or waits for something nested in it
   fired_ = why;

@@ -22,8 +22,8 @@ class InterruptPoint {
   bool install(const Gil& gil);
   /// Wakes the main thread (which install() was called on) out of blocking system calls and makes the handler run.
   void send();
-  /// The request whose task the event loop is stepping right now is `id`; 0: none.
-  void stepping(std::uint64_t (*current)(void*), void* arg) { current_ = current, current_arg_ = arg; }
+  /// `innermost` says what request the code of this moment belongs to, given what the session says that main runs; 0: none.
+  void ask(std::uint64_t (*innermost)(void*, std::uint64_t), void* arg) { innermost_ = innermost, innermost_arg_ = arg; }
 
   /// Whether the pending KeyboardInterrupt is the one that we raised in request `id`, and why. Asking takes the note away.
   session::Interrupt take_fired(const Gil& gil, std::uint64_t id);
@@ -34,8 +34,8 @@ class InterruptPoint {
  private:
   session::Session& session_;
   pthread_t main_thread_{};
-  std::uint64_t (*current_)(void*) = nullptr;
-  void* current_arg_ = nullptr;
+  std::uint64_t (*innermost_)(void*, std::uint64_t) = nullptr;
+  void* innermost_arg_ = nullptr;
   session::Interrupt fired_ = session::Interrupt::none;
   std::uint64_t fired_for_ = 0;
 };

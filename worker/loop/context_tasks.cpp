@@ -78,18 +78,33 @@ void ContextTasks::cancel(const Gil&, std::uint64_t id) {
   const auto found = tasks_.find(id);
   if (found == tasks_.end()) return executor_->answer_ended(id, port::Ended::unknown);
   found->second.cancelled = true;
-  due_ = true;
+  if (::pthread_equal(::pthread_self(), main_thread_)) due_ = true;
   if (!Ref::steal(PyObject_CallMethod(found->second.future.get(), "cancel", nullptr))) report_unraisable(found->second.future.get());
+}
+
+void ContextTasks::look_after(const Gil& gil, std::uint64_t id) {
+  const auto found = tasks_.find(id);
+  if (found == tasks_.end()) return;
+  const Ref loop = Ref::steal(PyObject_CallMethod(found->second.future.get(), "get_loop", nullptr));
+  const Ref closed = Ref::steal(loop ? PyObject_CallMethod(loop.get(), "is_closed", nullptr) : nullptr);
+  if (!closed) return report_unraisable(found->second.future.get());
+  if (closed.get() != Py_True) return;
+  const Task task = std::move(found->second);
+  tasks_.erase(id);
+  PyErr_SetString(PyExc_RuntimeError, "the event loop that ran this coroutine was closed before the coroutine had ended");
+  executor_->answer(gil, id, task.flags, Ref());
+  session_.task_finished(id);
 }
 
 void ContextTasks::step(const Gil& gil) {
   due_ = false;
   if (!uv_is_active(reinterpret_cast<uv_handle_t*>(poll_.get()))) look_again();
-  stepped_over_ = session_.running();
   stepping_ = true;
+  stepped_above_ = session_.step_begins();
   const bool ok = static_cast<bool>(Ref::steal(PyObject_CallMethod(loop_object_.get(), "step", nullptr)));
   stepping_ = false;
   if (in_forked_child()) end_child(gil);
+  session_.step_ends();
   if (!ok) {
     // KeyboardInterrupt and SystemExit of a task are that task's result already, and end nothing else.
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
@@ -97,7 +112,6 @@ void ContextTasks::step(const Gil& gil) {
     else
       report_unraisable(loop_object_.get());
   }
-  if (stepped_over_ != 0) session_.interrupt_waiting();
   const Ref delay = Ref::steal(PyObject_CallMethod(loop_object_.get(), "delay", nullptr));
   if (delay)
     arm(PyFloat_AsDouble(delay.get()));
@@ -197,15 +211,19 @@ void ContextTasks::finish(const Gil&) {
   if (!loop_object_) return;
   poll_.reset();
   timer_.reset();
+  stepping_ = true;  // what a `finally` waits for on this thread must not step the loop as well
+  stepped_above_ = 0;
   if (!Ref::steal(PyObject_CallMethod(loop_object_.get(), "finish", nullptr))) report_unraisable(loop_object_.get());
+  stepping_ = false;
   loop_object_.reset();
 }
 
-std::uint64_t ContextTasks::current() const {
-  const Ref running = Ref::steal(PyObject_CallFunctionObjArgs(current_task_.get(), loop_object_.get(), nullptr));
-  if (!running) return PyErr_Clear(), 0;  // no loop runs: nothing of ours is being stepped
+std::uint64_t ContextTasks::innermost(std::uint64_t running) const {
+  if (!stepping_ || running != stepped_above_) return running;
+  const Ref task_now = Ref::steal(PyObject_CallFunctionObjArgs(current_task_.get(), loop_object_.get(), nullptr));
+  if (!task_now) return PyErr_Clear(), 0;  // no loop runs: nothing of ours is being stepped
   for (const auto& [id, task] : tasks_)
-    if (task.future.get() == running.get()) return id;
+    if (task.future.get() == task_now.get()) return id;
   return 0;
 }
 

@@ -25,7 +25,10 @@ class ContextTasks final : public TaskHost {
   void use(Executor& executor, std::function<void()> flush) { executor_ = &executor, flush_ = std::move(flush); }
 
   bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable, session::Waiter* loop) override;
+  /// On the thread of the task's loop.
   void cancel(const Gil& gil, std::uint64_t id);
+  /// Answers for a task of a loop of the user's own that was closed without running it to its end; one that can still end is left alone.
+  void look_after(const Gil& gil, std::uint64_t id);
 
   /// True when step() has something to do now.
   bool due() const { return due_; }
@@ -40,7 +43,8 @@ class ContextTasks final : public TaskHost {
   void adopt(const Gil& gil);
   /// Requests that are tasks now.
   bool pending() const { return !tasks_.empty(); }
-  bool any() const { return loop_object_.get() != nullptr; }
+  /// There is a loop that is driven from here. One that a thread has made while a request ran is so only after adopt().
+  bool any() const { return static_cast<bool>(poll_); }
   /// One step of the asyncio loop; then says when the next is due. Main thread, no loop running.
   void step(const Gil& gil);
   /// Cancels what is left and lets it clean up: from now on the loop has an end, and steps lead to it. Without a loop there is nothing to end.
@@ -50,8 +54,9 @@ class ContextTasks final : public TaskHost {
   /// What is left of that is done here and now; closes the loop.
   void finish(const Gil& gil);
 
-  /// For the interrupt handler: `running`, or the request whose task runs above it at this moment; 0: none. GIL: held.
-  std::uint64_t innermost(std::uint64_t running) const { return stepping_ && running == stepped_over_ ? current() : running; }
+  /// For the interrupt handler: the request whose code runs at this moment if that is a task; `running`, which is what main runs, if main
+  /// is not stepping the loop above it; 0 while the loop's own code runs, which no interrupt must hit. GIL: held.
+  std::uint64_t innermost(std::uint64_t running) const;
 
  private:
   struct Task {
@@ -83,7 +88,7 @@ class ContextTasks final : public TaskHost {
   bool stepping_ = false;
   bool ending_ = false;
   Ref end_;  // the task that is done when everything has ended
-  std::uint64_t stepped_over_ = 0;  ///< the request that waits on main while we step; 0: none
+  std::uint64_t stepped_above_ = 0;  ///< what main ran when the step began
   static PyMethodDef done_definition_;
 };
 

@@ -132,6 +132,7 @@ MainWait::End MainLoop::wait(const Gil& gil, std::uint64_t callback, const Block
       end = MainWait::End::raised;
       break;
     }
+    if (in_forked_child()) end_forked_child(gil);  // as in run()
     flush();
     parts_.outbox.collect();
     parts_.sentinel.idle();
@@ -182,6 +183,7 @@ void MainLoop::obey(const Gil& gil) {
   for (const auto& command : parts_.session.commands()) {
     switch (command.what) {
       case session::Command::What::cancel_task: parts_.tasks.cancel(gil, command.id); break;
+      case session::Command::What::look_after_task: parts_.tasks.look_after(gil, command.id); break;
       case session::Command::What::release: parts_.handles.release(gil, command.id); break;
       case session::Command::What::stop: begin_stop(command.id); break;
     }

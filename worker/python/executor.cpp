@@ -136,6 +136,7 @@ Executor::Outcome Executor::run(const Gil& gil, const port::Frame& frame, Place 
   else
     answer_failure(gil, header.id, request.failure());
   if (in_forked_child()) end_forked_child(gil);  // an encoder forked
+  if (place.kind != Place::Kind::main) stopped_.erase(header.id);  // it may have ended otherwise all the same
   return Outcome::answered;
 }
 

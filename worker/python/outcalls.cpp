@@ -19,19 +19,23 @@ struct MailboxObject {
 MailboxObject* as_mailbox(PyObject* object) { return reinterpret_cast<MailboxObject*>(object); }
 
 void close_box(MailboxObject* self) {
-  if (!*self->box) return;
+  if (!self->box || !*self->box) return;
+  const std::unique_ptr<Mailbox> box = std::move(*self->box);
+  MailboxHome& home = **self->home;
+  home.open.erase(box.get());
+  // What the mailbox stands for in the session is the parent's, and so may be the session's lock.
+  if (in_forked_child()) return;
   std::deque<port::Frame> nested;
-  const auto gather = [&nested](Mailbox& box) {
-    for (auto& mail : box.take())
+  const auto gather = [&nested, &box] {
+    for (auto& mail : box->take())
       if (mail.what == Mailbox::Mail::What::nested) nested.push_back(std::move(mail.frame));
   };
-  gather(**self->box);
-  (*self->home)->session.forget(**self->box, std::move(nested));
+  gather();
+  home.session.forget(*box, std::move(nested));
   nested.clear();
-  gather(**self->box);  // what came before it was forgotten
-  (*self->home)->session.requeue(std::move(nested));
-  (*self->home)->open.erase(self->box->get());
-  self->box->reset();
+  gather();  // what came before it was forgotten
+  home.session.requeue(std::move(nested));
+  if (home.calls) home.calls->left_to_main();
 }
 
 void free_mailbox(PyObject* self) {
@@ -78,12 +82,18 @@ PyObject* mailbox_close(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* mailbox_new(PyTypeObject*, PyObject*, PyObject*) {
+  PyErr_SetString(PyExc_TypeError, "new_mailbox() makes mailboxes");
+  return nullptr;
+}
+
 PyMethodDef mailbox_methods[] = {
     {"fileno", mailbox_fileno, METH_NOARGS, "Readable when there is mail; -1 for the context's own mailbox, which the worker looks into by itself."},
     {"drain", mailbox_drain, METH_NOARGS, "Calls the functions whose answers have come and runs nested requests. On the thread of the loop."},
     {"close", mailbox_close, METH_NOARGS, "Nobody waits here any more: the Erlang jobs are cancelled."},
     {nullptr, nullptr, 0, nullptr}};
 PyType_Slot mailbox_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(free_mailbox)},
+                               {Py_tp_new, reinterpret_cast<void*>(mailbox_new)},
                                {Py_tp_methods, mailbox_methods},
                                {Py_tp_doc, const_cast<char*>("Where the answers for the coroutines of one event loop arrive.")},
                                {0, nullptr}};
@@ -140,6 +150,11 @@ bool Outcalls::on_main() const { return ::pthread_equal(::pthread_self(), main_t
 
 void Outcalls::flush() {
   if (parts_.outbox.flush() == port::Outbox::State::blocked) parts_.nudge();
+}
+
+void Outcalls::left_to_main() {
+  flush();
+  parts_.nudge();
 }
 
 bool Outcalls::build(const Gil& gil, Outgoing& out, PyObject* op, PyObject* args, PyObject* timeout) {
@@ -261,6 +276,10 @@ void Outcalls::run_nested(const Gil& gil, const port::Frame& frame, Executor::Pl
 std::uint64_t Outcalls::start(const Gil& gil, Mailbox& mailbox, PyObject* done, PyObject* op, PyObject* args, PyObject* timeout) {
   Outgoing out(parts_.max_frame);
   if (!build(gil, out, op, args, timeout)) return 0;
+  if (!home_->open.contains(&mailbox)) {  // by what encoded the arguments
+    PyErr_SetString(PyExc_ValueError, "the mailbox is closed");
+    return 0;
+  }
   mailbox.expect(gil, out.id, Ref::share(gil, done));
   parts_.session.send_callback(out.id, out.origin, mailbox, std::move(out.frame));
   // The main loop writes at the end of its turn what coroutines of the context's loop have to say.
@@ -269,6 +288,7 @@ std::uint64_t Outcalls::start(const Gil& gil, Mailbox& mailbox, PyObject* done, 
 }
 
 bool Outcalls::cancel(const Gil& gil, std::uint64_t id) {
+  if (in_forked_child()) return false;
   for (Mailbox* mailbox : home_->open) {
     const Ref done = mailbox->forget(gil, id);
     if (!done) continue;
@@ -280,8 +300,18 @@ bool Outcalls::cancel(const Gil& gil, std::uint64_t id) {
 }
 
 void Outcalls::drain(const Gil& gil, Mailbox& mailbox) {
+  if (in_forked_child()) return;  // what wakes the mailbox is the parent's
   auto mails = mailbox.take();
-  for (auto& mail : mails) hand_out(gil, mailbox, mail);
+  std::deque<port::Frame> left;
+  for (auto& mail : mails) {
+    if (home_->open.contains(&mailbox))
+      hand_out(gil, mailbox, mail);
+    else if (mail.what == Mailbox::Mail::What::nested)  // closed by what the others led to
+      left.push_back(std::move(mail.frame));
+  }
+  if (left.empty()) return;
+  parts_.session.requeue(std::move(left));
+  left_to_main();
 }
 
 void Outcalls::hand_out(const Gil& gil, Mailbox& mailbox, Mailbox::Mail& mail) {

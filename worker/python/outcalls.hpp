@@ -7,7 +7,7 @@
 #include <memory>
 #include <unordered_set>
 
-#include "python/blocked_thread.hpp"
+#include "session/blocked_thread.hpp"
 #include "python/codec.hpp"
 #include "python/current_call.hpp"
 #include "python/executor.hpp"
@@ -68,6 +68,8 @@ class Outcalls {
   std::uint64_t start(const Gil& gil, Mailbox& mailbox, PyObject* done, PyObject* op, PyObject* args, PyObject* timeout);
   bool cancel(const Gil& gil, std::uint64_t id);
   void drain(const Gil& gil, Mailbox& mailbox);
+  /// The session has something for main and for Erlang that this thread gave it.
+  void left_to_main();
   Ref make_mailbox(const Gil& gil, session::Waiter::Where where);
   Ref context_mailbox(const Gil& gil) { return Ref::share(gil, context_object_.get()); }
   Ref context_loop(const Gil& gil) const { return parts_.context_loop(gil); }

@@ -45,7 +45,10 @@ void Session::receive_request(Frame&& frame) {
     if (lineage_.depth_below(parent) > kMaxNesting) return refuse_nesting(id);
     lineage_.request_in(id, parent);
     Waiter* waiter = callback->second.waiter;
-    if (waiter && waiter->is_aside()) return waiter->nested(std::move(frame));
+    if (waiter && waiter->is_aside()) {
+      handed_.emplace(id, false);
+      return waiter->nested(std::move(frame));
+    }
   }
   enqueue(std::move(frame));
 }
@@ -81,9 +84,12 @@ void Session::receive_answer(Frame&& frame) {
 void Session::cancel(std::uint64_t id) {
   if (cancel_queued(id)) return;
   if (const auto task = tasks_.find(id); task != tasks_.end()) return cancel_task(id, task->second);
-  if (!stack_.empty() && stack_.back().id == id) return aim(id, Interrupt::cancel);
+  if (!stack_.empty() && stack_.back().id == id && !step_is_innermost()) return aim(id, Interrupt::cancel);
   if (std::any_of(stack_.begin(), stack_.end(), [id](const Running& r) { return r.id == id; })) return cancel_outer(id);
-  if (elsewhere_.contains(id)) return stop_threads(id);
+  if (const auto runs = elsewhere_.find(id); runs != elsewhere_.end()) {
+    runs->second = !stop_threads(id);
+    return;
+  }
   ended(id, Ended::unknown);  // answered while this frame was in the pipe, or not come yet
 }
 
@@ -91,10 +97,15 @@ bool Session::cancel_queued(std::uint64_t id) {
   const auto queued = std::find_if(queue_.begin(), queue_.end(), [id](const Frame& f) { return f.header.id == id; });
   if (queued != queue_.end()) {
     dequeue(queued);
-  } else if (!lineage_.is_nested(id) || std::none_of(callbacks_.begin(), callbacks_.end(), [id](const auto& entry) {
+  } else if (const auto handed = handed_.find(id); handed == handed_.end()) {
+    return false;
+  } else if (std::any_of(callbacks_.begin(), callbacks_.end(), [id](const auto& entry) {
                return entry.second.waiter && entry.second.waiter->drop(id);
              })) {
-    return false;
+    handed_.erase(handed);
+  } else {
+    handed->second = true;  // its thread has taken it and will ask whether it may begin
+    return true;
   }
   ended(id, Ended::dropped);
   done_with(id);
@@ -103,27 +114,33 @@ bool Session::cancel_queued(std::uint64_t id) {
 
 void Session::cancel_task(std::uint64_t id, Waiter* loop) {
   stop_threads(id);
-  if (loop) return loop->stop(id);
-  command({Command::What::cancel_task, id});
-  if (running() != 0) {
-    // The main thread is in somebody else's call; the task stands still, and cannot even be told before that call is over.
-    ended(id, Ended::deferred);
-  } else {
-    // Should the task be what keeps the main thread busy right now, then the signal finds it: the handler compares it with the current task.
-    blocked_.push_back(id);
-    effects_.signal_main();
+  if (loop) {
+    loop->stop(id);
+    return command({Command::What::look_after_task, id});
   }
+  command({Command::What::cancel_task, id});
+  // Should the task be what keeps the main thread busy right now, then the signal finds it: the handler compares it with the current task.
+  blocked_.push_back(id);
+  if (running() == 0 || step_is_innermost()) return effects_.signal_main();
+  // The main thread is in somebody else's call; the task stands still, and cannot even be told before that call is over.
+  ended(id, Ended::deferred);
+  cancel_waits_on_main(id);
 }
 
 /// A request that waits on main for something nested in it: the callbacks that it waits for go, and what stands above it on main, whether or
 /// not those who asked for it have gone with their jobs. Then it is the innermost and gets its interrupt.
 void Session::cancel_outer(std::uint64_t id) {
   if (!is_aimed_at(id)) aimed_.emplace_back(id, Interrupt::cancel);
-  for (auto& [number, callback] : callbacks_)
-    if (callback.origin == id && callback.waiter && callback.waiter->where() != Waiter::Where::context_loop) cancel_callback(number, callback);
+  cancel_waits_on_main(id);
   for (auto above = stack_.rbegin(); above->id != id; ++above)
     if (!is_aimed_at(above->id)) aimed_.emplace_back(above->id, Interrupt::interrupt);
   effects_.signal_main();
+}
+
+/// What a request on main waits for, itself or in a loop that it runs.
+void Session::cancel_waits_on_main(std::uint64_t origin) {
+  for (auto& [number, callback] : callbacks_)
+    if (callback.origin == origin && callback.waiter && callback.waiter->where() != Waiter::Where::context_loop) cancel_callback(number, callback);
 }
 
 /// Whether the end of `callback` is what lets `request` go on, through whatever stands between them on one and the same thread.
@@ -137,15 +154,32 @@ bool Session::holds(std::uint64_t callback, std::uint64_t request) const {
 }
 
 /// A request is being stopped that stands still on another thread, or waits for one that does. Threads are told; of a loop that runs there for
-/// a nested request, that request's callbacks go.
-void Session::stop_threads(std::uint64_t request) {
+/// a nested request, that request's callbacks go. False: the request itself waits for nothing.
+bool Session::stop_threads(std::uint64_t request) {
+  bool its_own = false;
   for (auto& [number, callback] : callbacks_) {
     if (!holds(number, request)) continue;
     if (callback.waiter->where() == Waiter::Where::thread)
       callback.waiter->stop(callback.origin);
     else if (elsewhere_.contains(callback.origin))
       cancel_callback(number, callback);
+    else
+      continue;
+    its_own = its_own || callback.origin == request;
   }
+  return its_own;
+}
+
+/// Of a request on another thread. False: not a wait of that request itself.
+bool Session::stop_wait(std::uint64_t id, Callback& callback) {
+  if (!callback.waiter) return false;
+  switch (callback.waiter->where()) {
+    case Waiter::Where::thread: callback.waiter->stop(callback.origin); return true;
+    case Waiter::Where::other_loop: cancel_callback(id, callback); return true;  // a loop that it runs: the coroutine is told
+    case Waiter::Where::main:
+    case Waiter::Where::context_loop: return false;  // a task that it has left to the context's loop
+  }
+  return false;
 }
 
 void Session::cancel_callback(std::uint64_t id, Callback& callback) {
@@ -176,11 +210,6 @@ Interrupt Session::take_interrupt(std::uint64_t id) {
   const Interrupt why = found->second;
   aimed_.erase(found);
   return why;
-}
-
-void Session::interrupt_waiting() {
-  const std::lock_guard lock(mutex_);
-  if (!stack_.empty() && is_aimed_at(stack_.back().id)) effects_.signal_main();
 }
 
 void Session::expire() {

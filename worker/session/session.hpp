@@ -32,7 +32,12 @@ class Effects {
 
 /// What only the main thread can do, in the order it was asked for.
 struct Command {
-  enum class What : std::uint8_t { cancel_task, release, stop };
+  enum class What : std::uint8_t {
+    cancel_task,      ///< of the context's loop
+    look_after_task,  ///< of another loop, which may have been closed before the task's end
+    release,
+    stop,
+  };
   What what;
   std::uint64_t id;  ///< request, handle, or grace in ms
 };
@@ -43,7 +48,7 @@ enum class Interrupt : std::uint8_t { none, cancel, interrupt };
 /// What the worker owes its callers and what Erlang owes us: which requests wait, run, are tasks of an event loop; which callbacks are out
 /// and who waits for them; and what cancel, interrupt, ping and status mean for each. No Python and no libuv in here.
 ///
-/// Invariants: a request's id is in exactly one of: a queue (ours, or a waiter's), running (main's stack), elsewhere (another thread runs
+/// Invariants: a request's id is in exactly one of: our queue, handed (to a waiter), running (main's stack), elsewhere (another thread runs
 /// it), tasks, answered; and an answer is given exactly once, when it goes to answered. An interrupt names one request; it is void as soon
 /// as that request has ended. A callback that has a waiter gets exactly one answer; no more than `max_callbacks` are unanswered at a time,
 /// the others wait here for their turn.
@@ -75,8 +80,7 @@ class Session {
   /// The running request has an answer (already in the outbox).
   void finished(std::uint64_t id);
 
-  // Requests on other threads.
-  /// False: its deadline has passed, and it is answered.
+  // Nested requests that a waiter was handed. False: its deadline has passed or it was cancelled, and it is answered.
   bool begin_elsewhere(const port::Frame& frame);
   bool is_elsewhere(std::uint64_t id) const;
   void finished_elsewhere(std::uint64_t id);
@@ -86,6 +90,9 @@ class Session {
   void became_task(std::uint64_t id, Waiter* loop);
   /// Its answer is in the outbox.
   void task_finished(std::uint64_t id);
+  /// Main steps the context's loop, above the request that is returned (0: none): what is running() stands still until step_ends().
+  std::uint64_t step_begins();
+  void step_ends();
 
   // Callbacks.
   std::uint64_t next_callback() { return last_callback_.fetch_add(1, std::memory_order_relaxed) + 1; }
@@ -113,8 +120,6 @@ class Session {
 
   /// For the signal handler on the main thread: whether request `id` is what an interrupt is meant for. Taking it voids it.
   Interrupt take_interrupt(std::uint64_t id);
-  /// Tasks ran above the request that main waits in. An interrupt for it that came meanwhile was not for them.
-  void interrupt_waiting();
   /// The request that main runs, the innermost if there are several; 0: none. Lock-free.
   std::uint64_t running() const { return running_.load(std::memory_order_acquire); }
   /// Threads other than main that wait for an answer right now. Lock-free.
@@ -140,6 +145,8 @@ class Session {
   void enqueue(port::Frame&& frame);
   port::Frame dequeue(std::deque<port::Frame>::iterator at);
   bool refuse_expired(const port::Header& header);
+  bool may_begin(const port::Header& header);
+  bool take_back(std::uint64_t id);
   void run_on_main(const port::Header& header);
   void receive_answer(port::Frame&& frame);
   void send_unsent();
@@ -148,8 +155,12 @@ class Session {
   bool cancel_queued(std::uint64_t id);
   void cancel_task(std::uint64_t id, Waiter* loop);
   void cancel_outer(std::uint64_t id);
+  void cancel_waits_on_main(std::uint64_t origin);
   bool holds(std::uint64_t callback, std::uint64_t request) const;
-  void stop_threads(std::uint64_t request);
+  bool stop_threads(std::uint64_t request);
+  bool stop_wait(std::uint64_t id, Callback& callback);
+  bool step_is_innermost() const { return stepped_above_.load(std::memory_order_relaxed) == running(); }
+  void signal_innermost();
   void interrupt_running(std::uint64_t token);
   void answer_status(std::uint64_t token);
   void command(Command command);
@@ -167,7 +178,8 @@ class Session {
   mutable std::mutex mutex_;
   std::deque<port::Frame> queue_;
   std::vector<Running> stack_;  ///< what main runs, innermost last
-  std::unordered_map<std::uint64_t, std::uint64_t> elsewhere_;  ///< request -> deadline
+  std::unordered_map<std::uint64_t, bool> handed_;     ///< true: cancelled, it must not begin
+  std::unordered_map<std::uint64_t, bool> elsewhere_;  ///< true: cancelled while it waited for nothing; its next wait ends at once
   std::unordered_map<std::uint64_t, Waiter*> tasks_;            ///< null: of the context's loop
   std::vector<Command> commands_;
   std::uint64_t calls_ = 0;
@@ -182,6 +194,8 @@ class Session {
   std::atomic<std::uint64_t> unanswered_{0};  ///< callbacks that have been sent
   std::atomic<std::uint64_t> last_callback_{0};
 
+  static constexpr std::uint64_t kNoStep = ~std::uint64_t{0};
+  std::atomic<std::uint64_t> stepped_above_{kNoStep};  ///< the request above which main steps the context's loop right now
   std::atomic<std::uint64_t> running_{0};
   std::atomic<std::uint64_t> queued_{0};
   std::atomic<std::uint64_t> nested_queued_{0};

@@ -64,8 +64,24 @@ void Session::finished(std::uint64_t id) {
   stack_.pop_back();
   running_.store(stack_.empty() ? 0 : stack_.back().id, std::memory_order_release);
   done_with(id);
-  // It had to wait for the one that has just ended.
-  if (!stack_.empty() && is_aimed_at(stack_.back().id)) effects_.signal_main();
+  signal_innermost();
+}
+
+/// For what had to wait for the one that has just ended.
+void Session::signal_innermost() {
+  if (step_is_innermost() ? !blocked_.empty() : !stack_.empty() && is_aimed_at(stack_.back().id)) effects_.signal_main();
+}
+
+std::uint64_t Session::step_begins() {
+  stepped_above_.store(running(), std::memory_order_seq_cst);
+  return running();
+}
+
+void Session::step_ends() {
+  stepped_above_.store(kNoStep, std::memory_order_seq_cst);
+  if (running() == 0) return;
+  const std::lock_guard lock(mutex_);
+  signal_innermost();
 }
 
 void Session::done_with(std::uint64_t id) {
@@ -73,9 +89,23 @@ void Session::done_with(std::uint64_t id) {
   if (!aimed_.empty()) std::erase_if(aimed_, [id](const auto& one) { return one.first == id; });
 }
 
+/// Forgets that it was handed out. False: it was cancelled meanwhile, and is answered.
+bool Session::take_back(std::uint64_t id) {
+  const auto handed = handed_.find(id);
+  if (handed == handed_.end()) return true;
+  const bool cancelled = handed->second;
+  handed_.erase(handed);
+  if (!cancelled) return true;
+  ended(id, Ended::dropped);
+  done_with(id);
+  return false;
+}
+
+bool Session::may_begin(const port::Header& header) { return take_back(header.id) && !refuse_expired(header); }
+
 bool Session::begin_on_main(const Frame& frame) {
   const std::lock_guard lock(mutex_);
-  if (refuse_expired(frame.header)) return false;
+  if (!may_begin(frame.header)) return false;
   run_on_main(frame.header);
   return true;
 }
@@ -87,9 +117,9 @@ bool Session::is_elsewhere(std::uint64_t id) const {
 
 bool Session::begin_elsewhere(const Frame& frame) {
   const std::lock_guard lock(mutex_);
-  if (refuse_expired(frame.header)) return false;
+  if (!may_begin(frame.header)) return false;
   ++calls_;
-  elsewhere_.emplace(frame.header.id, frame.header.deadline);
+  elsewhere_.emplace(frame.header.id, false);
   return true;
 }
 
@@ -101,16 +131,20 @@ void Session::finished_elsewhere(std::uint64_t id) {
 
 void Session::became_task(std::uint64_t id, Waiter* loop) {
   const std::lock_guard lock(mutex_);
+  bool cancelled = false;
   if (!stack_.empty() && stack_.back().id == id) {
     stack_.pop_back();
     running_.store(stack_.empty() ? 0 : stack_.back().id, std::memory_order_release);
   } else {
-    PYW_CHECK(elsewhere_.erase(id) == 1, "a request became a task that had not begun");
+    const auto runs = elsewhere_.find(id);
+    PYW_CHECK(runs != elsewhere_.end(), "a request became a task that had not begun");
+    cancelled = runs->second;
+    elsewhere_.erase(runs);
   }
   tasks_.emplace(id, loop);
   if (lineage_.is_nested(id)) nested_tasks_.fetch_add(1, std::memory_order_release);
   // Cancelled between its start and now: the interrupt found no Python code to stop, so the task gets it.
-  if (std::erase_if(aimed_, [id](const auto& one) { return one.first == id; }) != 0) {
+  if (std::erase_if(aimed_, [id](const auto& one) { return one.first == id; }) != 0 || cancelled) {
     if (loop)
       loop->stop(id);
     else
@@ -128,9 +162,10 @@ void Session::task_finished(std::uint64_t id) {
 void Session::send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame) {
   const std::lock_guard lock(mutex_);
   lineage_.callback_out(id, origin);
-  callbacks_.emplace(id, Callback{origin, &waiter});
+  Callback& callback = callbacks_.emplace(id, Callback{origin, &waiter}).first->second;
   unsent_.push_back({id, std::move(frame)});
   send_unsent();
+  if (const auto runs = elsewhere_.find(origin); runs != elsewhere_.end() && runs->second && stop_wait(id, callback)) runs->second = false;
 }
 
 void Session::send_unsent() {
@@ -142,6 +177,7 @@ void Session::send_unsent() {
 }
 
 bool Session::abandon(std::uint64_t id) {
+  std::optional<Unsent> never_sent;  // ends behind the lock: ending what it refers to may run Python code, which may come back here
   const std::lock_guard lock(mutex_);
   const auto found = callbacks_.find(id);
   if (found == callbacks_.end()) return false;
@@ -150,6 +186,7 @@ bool Session::abandon(std::uint64_t id) {
     found->second.waiter = nullptr;
     cancel_callback(id, found->second);
   } else {
+    never_sent.emplace(std::move(*waiting));
     unsent_.erase(waiting);
     callbacks_.erase(found);
     lineage_.callback_back(id);
@@ -159,7 +196,8 @@ bool Session::abandon(std::uint64_t id) {
 
 void Session::requeue(std::deque<Frame>&& nested) {
   const std::lock_guard lock(mutex_);
-  for (auto& frame : nested) enqueue(std::move(frame));
+  for (auto& frame : nested)
+    if (take_back(frame.header.id)) enqueue(std::move(frame));
 }
 
 void Session::forget(Waiter& waiter, std::deque<Frame>&& nested) {
@@ -168,9 +206,13 @@ void Session::forget(Waiter& waiter, std::deque<Frame>&& nested) {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, callback] : callbacks_)
       if (callback.waiter == &waiter) out.push_back(id);
-    for (auto& [id, loop] : tasks_)
-      if (loop == &waiter) loop = nullptr;
-    for (auto& frame : nested) enqueue(std::move(frame));
+    for (auto& [id, loop] : tasks_) {
+      if (loop != &waiter) continue;
+      loop = nullptr;
+      command({Command::What::look_after_task, id});
+    }
+    for (auto& frame : nested)
+      if (take_back(frame.header.id)) enqueue(std::move(frame));
   }
   for (const auto id : out) abandon(id);
 }

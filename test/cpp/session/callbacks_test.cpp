@@ -307,16 +307,19 @@ TEST_CASE_FIXTURE(Fixture, "cancel: a request in a loop on main stands above the
 TEST_CASE_FIXTURE(Fixture, "interrupt: one that could not be taken while tasks ran above is signalled again") {
   request(1);
   take();
-  session->interrupt_waiting();
+  CHECK(session->step_begins() == 1);
+  session->step_ends();
   CHECK(effects.signals == 0);
+  session->step_begins();
   cancel(1);
-  CHECK(effects.signals == 1);
   CHECK(session->take_interrupt(7) == Interrupt::none);  // the task that was being stepped
-  session->interrupt_waiting();
-  CHECK(effects.signals == 2);
+  const int before = effects.signals;
+  session->step_ends();
+  CHECK(effects.signals == before + 1);
   CHECK(session->take_interrupt(1) == Interrupt::cancel);
-  session->interrupt_waiting();
-  CHECK(effects.signals == 2);
+  session->step_begins();
+  session->step_ends();
+  CHECK(effects.signals == before + 1);
   session->finished(1);
 }
 

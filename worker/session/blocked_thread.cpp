@@ -1,4 +1,4 @@
-#include "python/blocked_thread.hpp"
+#include "session/blocked_thread.hpp"
 
 #include <chrono>
 

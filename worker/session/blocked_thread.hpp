@@ -44,7 +44,11 @@ class BlockedThread final : public session::Waiter {
   enum class Event : std::uint8_t { answer, nested, stopped, timeout };
   /// Waits until `deadline` (ns of CLOCK_MONOTONIC, 0: none) for something to do. GIL: not held.
   Event wait(std::uint64_t deadline);
-  port::Frame take_answer() { return std::move(*answer_); }
+  /// After done() or Event::answer. Behind the lock, so that whoever saw done() outlives the call that made it true: this may end at once.
+  port::Frame take_answer() {
+    const std::lock_guard lock(mutex_);
+    return std::move(*answer_);
+  }
   std::optional<port::Frame> take_nested();
   /// What nobody will run here any more.
   std::deque<port::Frame> take_all_nested();

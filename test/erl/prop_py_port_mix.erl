@@ -13,6 +13,7 @@
 
 -export([prop_calm/0, prop_calm/1, prop_troubled/0, prop_troubled/1]).
 
+%% Not shrunk: what depends on the schedulers does not fail each time, and a hang costs a minute.
 prop_calm(opts) -> [{numtests, 40}, {max_size, 40}, noshrink].
 
 prop_troubled(opts) -> [{numtests, 80}, {max_size, 40}, noshrink].

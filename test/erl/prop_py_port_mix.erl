@@ -13,6 +13,7 @@
 
 -export([prop_calm/0, prop_calm/1, prop_troubled/0, prop_troubled/1]).
 
+%% Not shrunk: what depends on the schedulers does not fail each time, and a hang costs a minute.
 prop_calm(opts) -> [{numtests, 40}, {max_size, 40}, noshrink].
 
 prop_troubled(opts) -> [{numtests, 80}, {max_size, 40}, noshrink].
@@ -33,13 +34,21 @@ property(Happenings) ->
             fun() -> logger:set_primary_config(level, Level) end
         end,
         proper:forall({integer(1, 2), Happenings}, fun({Contexts, List}) ->
-            Result = py_port_mix:run(Contexts, List),
+            Result = outcome(Contexts, List),
             proper:whenfail(
                 fun() -> io:format("~p~n", [Result]) end,
                 fun() -> proper:aggregate([element(1, H) || H <- List], Result =:= ok) end
             )
         end)
     ).
+
+%% The oldest PropEr that is around cannot report an exception.
+outcome(Contexts, List) ->
+    try
+        py_port_mix:run(Contexts, List)
+    catch
+        Class:Reason:Stack -> {failed, {Class, Reason, Stack}}
+    end.
 
 type({one, List}) -> oneof([type(Shape) || Shape <- List]);
 type({int, From, To}) -> integer(From, To);

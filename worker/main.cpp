@@ -163,6 +163,11 @@ void run_exit_functions(const Gil& gil) {
   if (!atexit || !Ref::steal(PyObject_CallMethod(atexit.get(), "_run_exitfuncs", nullptr))) PyErr_WriteUnraisable(atexit.get());
 }
 
+void flush_streams() {
+  if (PyRun_SimpleString("import sys\nsys.stdout.flush()\nsys.stderr.flush()\n") != 0)
+    std::fprintf(stderr, "py_worker: Python could not flush its streams\n");
+}
+
 /// Everything that lives as long as Python does; ends before the interpreter.
 int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::Inlet& inlet, session::Session& session,
                 port::Outbox& outbox, loop::Sentinel& sentinel, InterruptPoint& interrupts) {
@@ -175,7 +180,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   if (!current) return start_failed(outbox, "python", current.error().message);
   loop::ContextTasks tasks(uv, session);
   Executor executor(gil, {*codec.value(), handles, interrupts, outbox, tasks, current.value(), type_options(config).limits, config.max_frame});
-  tasks.use(executor, [&outbox, &sentinel] {
+  tasks.use(executor, interrupts, [&outbox, &sentinel] {
     if (outbox.flush() == port::Outbox::State::blocked) sentinel.nudge();
   });
   loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, Descriptors::kFramesOut},
@@ -279,7 +284,9 @@ int run_worker() {
           status = start_failed(outbox, "python", "SIGINT's handler cannot be installed");
       }
       // A worker that could not do its work need not be tidy, and a broken one should not try.
-      if (status == 0 && !stop_interpreter()) std::fprintf(stderr, "py_worker: Python could not flush its streams\n");
+      if (status == 0 && session.threads_wait())
+        flush_streams();  // a daemon thread stands in erlang.call: it must never come back, so we keep the GIL until the end
+      else if (status == 0 && !stop_interpreter()) std::fprintf(stderr, "py_worker: Python could not flush its streams\n");
     }
   }
   std::fflush(nullptr);

@@ -15,6 +15,7 @@
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
+    a_call_whose_time_is_up_in_an_import_leaves_the_package_whole/1,
     a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own/1,
     what_cleans_up_at_the_end_can_still_call_erlang/1,
     a_sigint_of_the_users_own_is_a_keyboard_interrupt/1,
@@ -35,6 +36,7 @@ all() ->
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
+        a_call_whose_time_is_up_in_an_import_leaves_the_package_whole,
         a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own,
         what_cleans_up_at_the_end_can_still_call_erlang,
         a_sigint_of_the_users_own_is_a_keyboard_interrupt,
@@ -239,6 +241,20 @@ a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own(_Config) ->
     _ = os:cmd("kill -USR1 " ++ integer_to_list(OsPid)),
     receive {heard, What} -> ?assertEqual(<<"signal">>, What) after 10000 -> ?assert(false) end,
     ok = py_port:unregister_function(hear),
+    ok = py_port:stop_context(Ctx).
+
+%% A package that is broken off while it is imported cannot be imported again: its part is there, and not bound any more.
+a_call_whose_time_is_up_in_an_import_leaves_the_package_whole(Config) ->
+    Dir = filename:join(proplists:get_value(priv_dir, Config), "modules"),
+    File = filename:join([Dir, "two_parts", "__init__.py"]),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(filename:join([Dir, "two_parts", "part.py"]), "__all__ = ['five']\ndef five(): return 5\n"),
+    ok = file:write_file(File, "from .part import *\nimport time\ntime.sleep(0.5)\n__all__ = part.__all__\n"),
+    {ok, Ctx} = py_port:start_context(#{io => null, path => [Dir], kill_after => 20000}),
+    #{os_pid := OsPid} = py_port:info(Ctx),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, two_parts, five, [], #{}, #{timeout => 100})),
+    ?assertEqual({ok, 5}, py_port:call(Ctx, two_parts, five, [])),
+    ?assertMatch(#{os_pid := OsPid, last_stop := #{step := cancelled}}, py_port:info(Ctx)),
     ok = py_port:stop_context(Ctx).
 
 %% Ten coroutines with one deadline, and one of them does not let the loop go on.

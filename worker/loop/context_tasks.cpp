@@ -102,9 +102,7 @@ void ContextTasks::step(const Gil& gil) {
   stepping_ = true;
   stepped_above_ = session_.step_begins();
   const bool ok = static_cast<bool>(Ref::steal(PyObject_CallMethod(loop_object_.get(), "step", nullptr)));
-  stepping_ = false;
   if (in_forked_child()) end_child(gil);
-  session_.step_ends();
   if (!ok) {
     // KeyboardInterrupt and SystemExit of a task are that task's result already, and end nothing else.
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
@@ -117,6 +115,9 @@ void ContextTasks::step(const Gil& gil) {
     arm(PyFloat_AsDouble(delay.get()));
   else
     report_unraisable(loop_object_.get());
+  // Only now may an interrupt hit what waits below: above, it would end up as a failure of the loop, and nobody would be interrupted.
+  stepping_ = false;
+  session_.step_ends();
 }
 
 /// A coroutine forked, and this is the child at the end of the step: the parent's selector is not ours to go on with. If the coroutine has
@@ -153,6 +154,7 @@ void ContextTasks::adopt(const Gil& gil) {
 
 bool ContextTasks::make_loop(const Gil& gil) {
   if (loop_object_) return true;
+  const InterruptPoint::Hold whole(gil, *interrupts_);
   const Ref module = Ref::steal(PyImport_ImportModule("erlang._context_loop"));
   const Ref asyncio = Ref::steal(module ? PyImport_ImportModule("asyncio") : nullptr);
   if (!asyncio) return false;

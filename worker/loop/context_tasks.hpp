@@ -22,7 +22,9 @@ class ContextTasks final : public TaskHost {
 
   /// Before the first request. The executor answers for tasks that ended; `flush` writes the answers of those whose loop is not the context's,
   /// for the main thread may be asleep.
-  void use(Executor& executor, std::function<void()> flush) { executor_ = &executor, flush_ = std::move(flush); }
+  void use(Executor& executor, InterruptPoint& interrupts, std::function<void()> flush) {
+    executor_ = &executor, interrupts_ = &interrupts, flush_ = std::move(flush);
+  }
 
   bool start_task(const Gil& gil, std::uint64_t id, std::uint8_t flags, PyObject* awaitable, session::Waiter* loop) override;
   /// On the thread of the task's loop.
@@ -78,6 +80,7 @@ class ContextTasks final : public TaskHost {
   uv::Loop& uv_;
   session::Session& session_;
   Executor* executor_ = nullptr;
+  InterruptPoint* interrupts_ = nullptr;
   std::function<void()> flush_;
   Ref loop_object_;
   Ref current_task_;  // asyncio.current_task

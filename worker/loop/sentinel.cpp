@@ -19,6 +19,7 @@ constexpr int kTickMs = 1;
 constexpr int kTakenOverTickMs = 5;
 constexpr int kCountMs = 100;   ///< how often we try to say how many lines were dropped
 constexpr std::uint64_t kReserved = 2;  ///< credit for what there is to say at the very end: how much of each stream was dropped
+constexpr std::uint64_t kSignalAgainNs = 50'000'000;
 constexpr int kQuietTicks = 20;  ///< without a call, and the sentinel goes to sleep
 }  // namespace
 
@@ -66,6 +67,10 @@ void Sentinel::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
     const bool watching = look_at_main();
     if (taken_over_ && session_.full()) session_.expire();
+    if (taken_over_ && monotonic_ns() >= signal_at_) {
+      session_.signal_again();
+      signal_at_ = monotonic_ns() + kSignalAgainNs;
+    }
     const bool reading = taken_over_ && !session_.full();
     reading_.store(reading, std::memory_order_seq_cst);
     // What main left behind we write only while main cannot; our own lines always.

@@ -110,6 +110,7 @@ class Sentinel {
   // The sentinel's own:
   std::uint64_t seen_ = 0;
   int quiet_ = 0;
+  std::uint64_t signal_at_ = 0;
   bool taken_over_ = false;
   bool emitted_ = false;  ///< lines of ours may wait in the outbox
 };

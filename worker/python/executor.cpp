@@ -163,7 +163,7 @@ Ref Executor::Run::call(const Gil& gil, etf::Reader& in) {
   if (!expect_tuple(in, 4)) return {};
   const auto target = executor_.targets_.find(gil, in, failure_.bad_request);
   if (!target) return {};
-  const Ref callable = TargetCache::resolve(gil, *target);
+  const Ref callable = TargetCache::resolve(gil, *target, parts_.interrupts);
   if (!callable) return {};
   return invoke(gil, callable.get(), in);
 }

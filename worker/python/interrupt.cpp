@@ -33,6 +33,8 @@ bool InterruptPoint::install(const Gil&) {
 void InterruptPoint::send() { ::pthread_kill(main_thread_, signal()); }
 
 bool InterruptPoint::on_signal(const Gil&) {
+  held_ = holds_ != 0;
+  if (held_) return true;
   std::uint64_t id = session_.running();
   if (innermost_) id = innermost_(innermost_arg_, id);
   const auto why = session_.take_interrupt(id);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <csignal>
 #include <cstdint>
 #include <utility>
@@ -31,12 +33,32 @@ class InterruptPoint {
   /// Whether the pending KeyboardInterrupt is the one that we raised in request `id`, and why. Asking takes the note away.
   session::Interrupt take_fired(const Gil& gil, std::uint64_t id);
 
+  /// As long as one of these lives, interrupts wait: for imports, which leave half of a package behind when they are broken off (asyncio is
+  /// one that cannot be imported again then). On threads other than main, which no interrupt hits, it does nothing.
+  class Hold {
+   public:
+    Hold(const Gil&, InterruptPoint& point) : point_(point), mine_(::pthread_equal(::pthread_self(), point.main_thread_) != 0) {
+      if (mine_) ++point_.holds_;
+    }
+    ~Hold() {
+      if (mine_ && --point_.holds_ == 0 && point_.held_) point_.send();
+    }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    InterruptPoint& point_;
+    const bool mine_;
+  };
+
   /// Called by the handler. False: KeyboardInterrupt is pending.
   bool on_signal(const Gil& gil);
 
  private:
   session::Session& session_;
   pthread_t main_thread_{};
+  int holds_ = 0;
+  bool held_ = false;  ///< a signal came while it was held
   std::uint64_t (*innermost_)(void*, std::uint64_t) = nullptr;
   void* innermost_arg_ = nullptr;
   /// Raised and not yet asked for, newest last: one request may be cleaning up after its interrupt when another above it gets its own.

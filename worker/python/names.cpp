@@ -67,11 +67,15 @@ std::shared_ptr<const Target> TargetCache::find(const Gil& gil, etf::Reader& in,
   return targets_.emplace(std::string(key), std::move(target)).first->second;
 }
 
-Ref TargetCache::resolve(const Gil& gil, const Target& target) {
+Ref TargetCache::resolve(const Gil& gil, const Target& target, InterruptPoint& interrupts) {
   Ref module = Ref::steal(PyImport_GetModule(target.module.get()));
   if (!module || module.get() == Py_None) {
     if (PyErr_Occurred()) return {};
-    module = Ref::steal(PyImport_Import(target.module.get()));
+    {
+      const InterruptPoint::Hold whole(gil, interrupts);
+      module = Ref::steal(PyImport_Import(target.module.get()));
+    }
+    if (module && PyErr_CheckSignals() != 0) return {};
   }
   if (!module) return {};
   return attribute_path(gil, std::move(module), target.path);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "etf/reader.hpp"
+#include "python/interrupt.hpp"
 #include "python/ref.hpp"
 
 namespace pyw {
@@ -35,7 +36,8 @@ class TargetCache {
   /// A share of it, because whoever uses it may run code that comes back here.
   std::shared_ptr<const Target> find(const Gil& gil, etf::Reader& in, std::string& why);
   /// The callable. Empty: an exception is pending (ImportError, AttributeError).
-  static Ref resolve(const Gil& gil, const Target& target);
+  /// An import is not interrupted; an interrupt that came meanwhile is what it ends with.
+  static Ref resolve(const Gil& gil, const Target& target, InterruptPoint& interrupts);
 
  private:
   struct Hash {

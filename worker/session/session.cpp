@@ -73,7 +73,7 @@ void Session::receive_answer(Frame&& frame) {
   const std::uint64_t id = frame.header.id;
   const auto found = callbacks_.find(id);
   if (found == callbacks_.end()) return;  // a job that was killed as it answered: the second word on it
-  Waiter* waiter = found->second.waiter;
+  Waiter* waiter = take_waiter(found->second);
   callbacks_.erase(found);
   lineage_.callback_back(id);
   --unanswered_;
@@ -199,6 +199,11 @@ void Session::aim(std::uint64_t id, Interrupt why) {
 
 bool Session::is_aimed_at(std::uint64_t id) const {
   return std::any_of(aimed_.begin(), aimed_.end(), [id](const auto& one) { return one.first == id; });
+}
+
+void Session::signal_again() {
+  const std::lock_guard lock(mutex_);
+  signal_innermost();
 }
 
 Interrupt Session::take_interrupt(std::uint64_t id) {

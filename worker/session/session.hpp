@@ -109,15 +109,18 @@ class Session {
   std::vector<Command> commands();
   bool has_commands() const { return has_commands_.load(std::memory_order_acquire); }
   bool has_requests() const { return queued_.load(std::memory_order_acquire) != 0; }
-  /// The queue holds as many bytes as it may: reading should pause. Not while callbacks are out: what runs may need an answer that lies
-  /// behind those bytes in the pipe.
+  /// The queue holds as many bytes as it may: reading should pause. Not while a thread or a loop of the user's own waits for a callback: what
+  /// keeps main from the queue may need that answer, which lies behind those bytes in the pipe.
   bool full() const {
-    return queued_bytes_.load(std::memory_order_relaxed) >= options_.max_queued_bytes && unanswered_.load(std::memory_order_relaxed) == 0;
+    return queued_bytes_.load(std::memory_order_relaxed) >= options_.max_queued_bytes && awaited_.load(std::memory_order_relaxed) == 0;
   }
   /// For whoever has paused reading, for then no cancel can be heard: answers what is overdue in the queue, and interrupts what runs if its
   /// deadline has passed.
   void expire();
 
+  /// For who sees that main has not come back for a while: an interrupt that stands is signalled once more, for a signal that comes right
+  /// before a system call is not noticed by it.
+  void signal_again();
   /// For the signal handler on the main thread: whether request `id` is what an interrupt is meant for. Taking it voids it.
   Interrupt take_interrupt(std::uint64_t id);
   /// The request that main runs, the innermost if there are several; 0: none. Lock-free.
@@ -150,6 +153,7 @@ class Session {
   void run_on_main(const port::Header& header);
   void receive_answer(port::Frame&& frame);
   void send_unsent();
+  Waiter* take_waiter(Callback& callback);
   void cancel_callback(std::uint64_t id, Callback& callback);
   void cancel(std::uint64_t id);
   bool cancel_queued(std::uint64_t id);
@@ -191,7 +195,7 @@ class Session {
   Lineage lineage_;
   std::unordered_map<std::uint64_t, Callback> callbacks_;
   std::deque<Unsent> unsent_;
-  std::atomic<std::uint64_t> unanswered_{0};  ///< callbacks that have been sent
+  std::uint64_t unanswered_ = 0;  ///< callbacks that have been sent
   std::atomic<std::uint64_t> last_callback_{0};
 
   static constexpr std::uint64_t kNoStep = ~std::uint64_t{0};
@@ -202,6 +206,7 @@ class Session {
   std::atomic<std::uint64_t> nested_tasks_{0};
   std::atomic<std::uint64_t> queued_bytes_{0};
   std::atomic<std::uint64_t> threads_waiting_{0};
+  std::atomic<std::uint64_t> awaited_{0};  ///< callbacks with a waiter that is not the context's loop
   std::atomic<bool> has_commands_{false};
 };
 

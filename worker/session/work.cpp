@@ -162,10 +162,18 @@ void Session::task_finished(std::uint64_t id) {
 void Session::send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame) {
   const std::lock_guard lock(mutex_);
   lineage_.callback_out(id, origin);
+  if (waiter.where() != Waiter::Where::context_loop) awaited_.fetch_add(1, std::memory_order_relaxed);
   Callback& callback = callbacks_.emplace(id, Callback{origin, &waiter}).first->second;
   unsent_.push_back({id, std::move(frame)});
   send_unsent();
   if (const auto runs = elsewhere_.find(origin); runs != elsewhere_.end() && runs->second && stop_wait(id, callback)) runs->second = false;
+}
+
+/// Nobody waits for it from now on.
+Waiter* Session::take_waiter(Callback& callback) {
+  Waiter* waiter = std::exchange(callback.waiter, nullptr);
+  if (waiter && waiter->where() != Waiter::Where::context_loop) awaited_.fetch_sub(1, std::memory_order_relaxed);
+  return waiter;
 }
 
 void Session::send_unsent() {
@@ -183,11 +191,12 @@ bool Session::abandon(std::uint64_t id) {
   if (found == callbacks_.end()) return false;
   const auto waiting = std::find_if(unsent_.begin(), unsent_.end(), [id](const Unsent& one) { return one.id == id; });
   if (waiting == unsent_.end()) {
-    found->second.waiter = nullptr;
+    take_waiter(found->second);
     cancel_callback(id, found->second);
   } else {
     never_sent.emplace(std::move(*waiting));
     unsent_.erase(waiting);
+    take_waiter(found->second);
     callbacks_.erase(found);
     lineage_.callback_back(id);
   }

@@ -26,6 +26,8 @@
     max_pending :: pos_integer() | '_',
     max_frame :: pos_integer() | '_',
     call_timeout :: timeout() | '_',
+    %% its process and when that began, for whoever must end it in the owner's place
+    launcher :: {non_neg_integer(), non_neg_integer() | unknown} | '_',
     %% what Python may call: everything that is registered, or the rows of a table of this context
     functions = all :: all | ets:tid() | '_',
     %% whom Python may reach

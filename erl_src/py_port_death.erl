@@ -12,7 +12,7 @@
 -include_lib("kernel/include/logger.hrl").
 -include("py_port_wire.hrl").
 
--export([kill/1, dump_and_kill/2, collect/2, last_words/2, start_time/1]).
+-export([kill/1, kill_orphan/1, dump_and_kill/2, collect/2, last_words/2, start_time/1]).
 %% the body of a process of our own
 -export([kill_now/2]).
 -export_type([body/0, remains/0, exit_seen/0]).
@@ -120,6 +120,12 @@ await_kill(Port, Helper, Ref, Timer) ->
 -spec run_killer(body()) -> {pid(), reference()}.
 run_killer(#{launcher := Launcher, start_time := StartTime}) ->
     spawn_monitor(?MODULE, kill_now, [Launcher, StartTime]).
+
+%% @doc Ends a worker whose owner was killed. Does not wait for it.
+-spec kill_orphan({non_neg_integer(), non_neg_integer() | unknown}) -> ok.
+kill_orphan({Launcher, StartTime}) ->
+    _ = spawn(?MODULE, kill_now, [Launcher, StartTime]),
+    ok.
 
 -spec kill_now(non_neg_integer(), non_neg_integer() | unknown) -> no_return().
 kill_now(Launcher, StartTime) ->

@@ -33,7 +33,8 @@ incarnation() ->
 
 %% @doc The row of the calling owner, with tables and counters of its own, which end with it.
 -spec row(py_port_options:options(), py_port_start:started(), non_neg_integer()) -> #ctx{}.
-row(Options, #{port := Port, writer := Writer}, Incarnation) ->
+row(Options, #{port := Port, writer := Writer, body := Body}, Incarnation) ->
+    #{launcher := Launcher, start_time := StartTime} = Body,
     #{max_pending := MaxPending, max_frame := MaxFrame, call_timeout := Timeout} = Options,
     #{send_to := SendTo} = Options,
     Counters = atomics:new(?C_SIZE, [{signed, false}]),
@@ -51,6 +52,7 @@ row(Options, #{port := Port, writer := Writer}, Incarnation) ->
         max_pending = MaxPending,
         max_frame = MaxFrame,
         call_timeout = Timeout,
+        launcher = {Launcher, StartTime},
         functions = functions(maps:get(functions, Options)),
         send_to = SendTo,
         given = given(SendTo)
@@ -134,11 +136,17 @@ handle_cast(_, Monitors) ->
 
 -spec handle_info(term(), monitors()) -> {noreply, monitors()}.
 handle_info({'DOWN', _, process, Pid, _}, Monitors) ->
-    true = ets:delete(?CONTEXTS, Pid),
+    ok = end_worker(ets:take(?CONTEXTS, Pid)),
     ok = end_jobs(Pid),
     {noreply, maps:remove(Pid, Monitors)};
 handle_info(_, Monitors) ->
     {noreply, Monitors}.
+
+%% An owner deletes its row before it ends, unless it was killed. Then its port may wait for a worker
+%% that does not read, and keep the pipes open, and with them worker and suspended callers, for ever.
+-spec end_worker([#ctx{}]) -> ok.
+end_worker([]) -> ok;
+end_worker([#ctx{launcher = Launcher}]) -> py_port_death:kill_orphan(Launcher).
 
 %% Of an owner that was killed. Any other has ended its jobs itself.
 -spec end_jobs(pid()) -> ok.

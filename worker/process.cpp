@@ -13,17 +13,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/signals.hpp"
+
 namespace pyw {
 namespace {
 
 Error os_error(const std::string& what) { return {Errc::os, what + ": " + std::strerror(errno)}; }
-
-void reset_signals() {
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);  // KILL, STOP and the gaps refuse, as they should
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
 
 /// malloc would give every frame of a megabyte back to the system and fault all its pages in again for the next, which costs more than
 /// carrying the frame. The main loop gives memory back when large frames have stopped coming.
@@ -48,7 +43,7 @@ Result<void> become_worker() {
     if (::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) return os_error("O_NONBLOCK");
     ::fcntl(fd, F_SETPIPE_SZ, 1 << 20);  // where the system does not allow it, the pipe is merely slower
   }
-  reset_signals();
+  reset_every_signal();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::setpgid(0, 0);
   keep_large_memory();

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/signals.hpp"
 #include "launcher/stat_line.hpp"
 
 namespace pyw::launcher {
@@ -50,13 +51,6 @@ bool arrange_descriptors(const BlackBox& box, int failure) {
   return arranged;
 }
 
-/// Handlers are undone by the exec, but what was ignored stays ignored unless told otherwise.
-void reset_signals() {
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
 
 [[noreturn]] void become_worker(char* const argv[], const BlackBox& box, int gate, int failure, pid_t launcher) {
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) give_up(failure, "cannot tie to the launcher:", argv[0]);
@@ -65,7 +59,7 @@ void reset_signals() {
   char go;
   if (::read(gate, &go, 1) != 1) ::_exit(kExitNotRun);
   if (!arrange_descriptors(box, failure)) give_up(failure, "cannot arrange the descriptors of", argv[0]);
-  reset_signals();
+  reset_every_signal();  // handlers are undone by the exec, but what was ignored would stay so
   ::execv(argv[0], argv);
   give_up(kFailureFd, "cannot run", argv[0]);
 }

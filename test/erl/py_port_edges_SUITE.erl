@@ -15,6 +15,8 @@
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
+    a_thread_made_by_c_code_calls_erlang/1,
+    an_answer_that_comes_after_the_context_died_reaches_nobody/1,
     a_call_whose_time_is_up_in_an_import_leaves_the_package_whole/1,
     a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own/1,
     what_cleans_up_at_the_end_can_still_call_erlang/1,
@@ -36,6 +38,8 @@ all() ->
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
+        a_thread_made_by_c_code_calls_erlang,
+        an_answer_that_comes_after_the_context_died_reaches_nobody,
         a_call_whose_time_is_up_in_an_import_leaves_the_package_whole,
         a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own,
         what_cleans_up_at_the_end_can_still_call_erlang,
@@ -255,6 +259,46 @@ a_call_whose_time_is_up_in_an_import_leaves_the_package_whole(Config) ->
     ?assertEqual({error, timeout}, py_port:call(Ctx, two_parts, five, [], #{}, #{timeout => 100})),
     ?assertEqual({ok, 5}, py_port:call(Ctx, two_parts, five, [])),
     ?assertMatch(#{os_pid := OsPid, last_stop := #{step := cancelled}}, py_port:info(Ctx)),
+    ok = py_port:stop_context(Ctx).
+
+%% A job whose context dies while it works, and which then answers: nobody is there, and nothing is left of it.
+an_answer_that_comes_after_the_context_died_reaches_nobody(_Config) ->
+    Self = self(),
+    ok = py_port:register_function(last, fun([]) ->
+        #{context := Context} = py_port:caller(),
+        Self ! {job, self()},
+        Monitor = erlang:monitor(process, Context),
+        true = exit(Context, kill),
+        receive {'DOWN', Monitor, process, Context, killed} -> late end
+    end),
+    {ok, Ctx} = py_port:start_context(#{io => null, link => false}),
+    ?assertMatch({error, {worker_down, _}}, py_port:eval(Ctx, "__import__('erlang').call('last')")),
+    Job = receive {job, Pid} -> Pid end,
+    Monitor = erlang:monitor(process, Job),
+    receive {'DOWN', Monitor, process, Job, Why} -> ?assert(lists:member(Why, [normal, killed, noproc])) end,
+    ?assert(py_port_test:wait_until(fun() -> ets:info(py_port_jobs, size) =:= 0 end, 10000)),
+    ok = py_port:unregister_function(last).
+
+%% Threads that Python did not make have no state of Python's before they call in.
+a_thread_made_by_c_code_calls_erlang(_Config) ->
+    ok = py_port:register_function(twice, fun([N]) -> 2 * N end),
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    ok = py_port:exec(
+        Ctx,
+        "import ctypes, erlang\n"
+        "got = []\n"
+        "Start = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)\n"
+        "def begin(_):\n    got.append(erlang.call('twice', 21))\n    return None\n"
+        "begin_c = Start(begin)\n"
+        "lib = ctypes.CDLL(None)\n"
+        "def run():\n"
+        "    thread = ctypes.c_ulong()\n"
+        "    assert lib.pthread_create(ctypes.byref(thread), None, begin_c, None) == 0\n"
+        "    assert lib.pthread_join(thread, None) == 0\n"
+        "    return got\n"
+    ),
+    ?assertEqual({ok, [42]}, py_port:call(Ctx, '__main__', run, [])),
+    ok = py_port:unregister_function(twice),
     ok = py_port:stop_context(Ctx).
 
 %% Ten coroutines with one deadline, and one of them does not let the loop go on.

@@ -183,7 +183,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   tasks.use(executor, interrupts, [&outbox, &sentinel] {
     if (outbox.flush() == port::Outbox::State::blocked) sentinel.nudge();
   });
-  loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, Descriptors::kFramesOut},
+  loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, interrupts, Descriptors::kFramesOut},
                            config.spin_us * 1000);
   auto calls = Outcalls::make(gil, {.session = session,
                                     .outbox = outbox,

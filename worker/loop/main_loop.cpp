@@ -120,7 +120,12 @@ MainWait::End MainLoop::wait(const Gil& gil, std::uint64_t callback, const Block
   auto end = MainWait::End::answered;
   for (;;) {
     parts_.sentinel.busy();
-    serve(gil);
+    {
+      // What is done for others here must not end with the interrupt of whoever waits.
+      const InterruptPoint::Hold others(gil, parts_.interrupts);
+      serve(gil);
+      parts_.outbox.collect();
+    }
     while (!thread.done()) {
       const auto frame = parts_.session.take_below(callback);
       if (!frame) break;
@@ -134,7 +139,6 @@ MainWait::End MainLoop::wait(const Gil& gil, std::uint64_t callback, const Block
     }
     if (in_forked_child()) end_forked_child(gil);  // as in run()
     flush();
-    parts_.outbox.collect();
     parts_.sentinel.idle();
     if (thread.done()) break;
     if (deadline != 0 && monotonic_ns() >= deadline) {

@@ -27,6 +27,7 @@ class MainLoop final : public MainWait {
     Executor& executor;
     Handles& handles;
     ContextTasks& tasks;
+    InterruptPoint& interrupts;
     int frames_out;
   };
   /// The handles are opened here, on the main thread, and closed with this object.

@@ -29,7 +29,7 @@
 %% for py_port_control
 -export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1, refused/3]).
 %% for those who wait in another way: py_port_async, py_port_stream_reader, and py_port_courier
--export([request/5, submit/6, answer/3, own_ref/2]).
+-export([request/5, submit/6, answer/3]).
 -export_type([options/0, ref/0]).
 
 -type options() :: #{

@@ -163,11 +163,6 @@ void run_exit_functions(const Gil& gil) {
   if (!atexit || !Ref::steal(PyObject_CallMethod(atexit.get(), "_run_exitfuncs", nullptr))) PyErr_WriteUnraisable(atexit.get());
 }
 
-void flush_streams() {
-  if (PyRun_SimpleString("import sys\nsys.stdout.flush()\nsys.stderr.flush()\n") != 0)
-    std::fprintf(stderr, "py_worker: Python could not flush its streams\n");
-}
-
 /// Everything that lives as long as Python does; ends before the interpreter.
 int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::Inlet& inlet, session::Session& session,
                 port::Outbox& outbox, loop::Sentinel& sentinel, InterruptPoint& interrupts) {
@@ -284,9 +279,12 @@ int run_worker() {
           status = start_failed(outbox, "python", "SIGINT's handler cannot be installed");
       }
       // A worker that could not do its work need not be tidy, and a broken one should not try.
+      bool flushed = true;
       if (status == 0 && session.threads_wait())
-        flush_streams();  // a daemon thread stands in erlang.call: it must never come back, so we keep the GIL until the end
-      else if (status == 0 && !stop_interpreter()) std::fprintf(stderr, "py_worker: Python could not flush its streams\n");
+        flushed = flush_streams(GilHeld());  // a daemon thread stands in erlang.call: it must never come back, so we keep the GIL until the end
+      else if (status == 0)
+        flushed = stop_interpreter();
+      if (!flushed) std::fprintf(stderr, "py_worker: Python could not flush its streams\n");
     }
   }
   std::fflush(nullptr);

@@ -14,10 +14,11 @@ namespace pyw::loop {
 /// The requests that have become tasks of the context's asyncio loop, and the driving of that loop from libuv: its selector's descriptor
 /// is watched, its next timer is ours, and a step runs when either is due. The loop is made when the first awaitable comes, so a worker
 /// without coroutines never imports asyncio.
-/// Threads: the main thread. GIL: held, but for the uv callbacks, which touch no Python object.
+/// Requests that have become tasks of loops of the user's own are kept here as well, but driven there.
+/// Threads: the main thread, but for loop(), and for start_task() and cancel() of tasks of another loop, which are called on its thread. GIL: held,
+/// but for the uv callbacks, which touch no Python object.
 class ContextTasks final : public TaskHost {
  public:
-  /// Tasks of loops of the user's own are kept here as well, but driven there.
   ContextTasks(uv::Loop& loop, session::Session& session) : uv_(loop), session_(session) {}
 
   /// Before the first request. The executor answers for tasks that ended; `flush` writes the answers of those whose loop is not the context's,
@@ -70,13 +71,12 @@ class ContextTasks final : public TaskHost {
   static PyObject* done(PyObject* self, PyObject* future);
   void ended(const Gil& gil, std::uint64_t id, PyObject* future);
   bool make_loop(const Gil& gil);
-  const pthread_t main_thread_ = ::pthread_self();
   bool watch(const Gil& gil);
   void look_again();
-  std::uint64_t current() const;
   void arm(double delay);
   [[noreturn]] void end_child(const Gil& gil);
 
+  const pthread_t main_thread_ = ::pthread_self();
   uv::Loop& uv_;
   session::Session& session_;
   Executor* executor_ = nullptr;

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdio>
 
+#include "python/interpreter.hpp"
 #include "python/ref.hpp"
 
 namespace pyw {
@@ -29,12 +30,6 @@ void in_child() {
   }
   if (null > 7) ::close(null);
   if (guarded_loop_fd >= 0) ::close(guarded_loop_fd);
-}
-
-void flush_stream(const char* name) {
-  PyObject* stream = PySys_GetObject(name);  // borrowed
-  if (!stream || stream == Py_None) return;
-  if (!Ref::steal(PyObject_CallMethod(stream, "flush", nullptr))) PyErr_Clear();  // nobody is left to tell
 }
 
 int exit_status() {
@@ -61,10 +56,9 @@ void install_fork_guard(int loop_fd) {
 
 bool in_forked_child() { return forked; }
 
-void end_forked_child(const Gil&) {
+void end_forked_child(const Gil& gil) {
   const int status = exit_status();
-  flush_stream("stdout");
-  flush_stream("stderr");
+  flush_streams(gil);  // nobody is left to tell that it failed
   std::fflush(nullptr);
   ::_exit(status);
 }

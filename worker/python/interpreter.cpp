@@ -127,6 +127,17 @@ Result<void> start_interpreter(const InterpreterOptions& options) {
   return finished;
 }
 
+bool flush_streams(const Gil&) {
+  bool done = true;
+  for (const char* name : {"stdout", "stderr"}) {
+    PyObject* stream = PySys_GetObject(name);  // borrowed
+    if (!stream || stream == Py_None || Ref::steal(PyObject_CallMethod(stream, "flush", nullptr))) continue;
+    PyErr_Clear();  // what went wrong is the answer
+    done = false;
+  }
+  return done;
+}
+
 bool stop_interpreter() { return Py_FinalizeEx() == 0; }
 
 int run_like_python(int argc, char** argv, const std::string& package) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "python/gil.hpp"
 
 namespace pyw {
 
@@ -19,6 +20,9 @@ struct InterpreterOptions {
 /// Starts CPython in this process: UTF-8 mode, isolated from ambient PYTHON* unless asked, no argv. The caller (the main thread) then
 /// holds the GIL. Starts nothing lazily: neither asyncio nor logging is imported. Err(python) in words for a person.
 Result<void> start_interpreter(const InterpreterOptions& options);
+
+/// Python's stdout and stderr; C's are the C library's. False: one of them refused.
+bool flush_streams(const Gil&);
 
 /// Runs atexit functions, joins non-daemon threads, flushes. GIL: held, main thread. False: something failed to flush.
 bool stop_interpreter();

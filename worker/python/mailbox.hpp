@@ -46,10 +46,6 @@ class Mailbox final : public session::Waiter {
   void expect(const Gil&, std::uint64_t id, Ref done) { expected_.emplace(id, std::move(done)); }
   /// Hands out what is to be called; empty: nobody waits for it.
   Ref forget(const Gil&, std::uint64_t id);
-  bool expects(const Gil&, std::uint64_t id) const { return expected_.contains(id); }
-  std::size_t expected(const Gil&) const { return expected_.size(); }
-  /// Everybody who waits; they will not be called.
-  std::unordered_map<std::uint64_t, Ref> forget_all(const Gil&) { return std::exchange(expected_, {}); }
 
  private:
   Mailbox(Where where, UniqueFd wake) : Waiter(where), wake_(std::move(wake)) {}

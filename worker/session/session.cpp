@@ -139,6 +139,7 @@ void Session::cancel_outer(std::uint64_t id) {
 
 /// What a request on main waits for, itself or in a loop that it runs.
 void Session::cancel_waits_on_main(std::uint64_t origin) {
+  if (awaited_.load(std::memory_order_relaxed) == 0) return;
   for (auto& [number, callback] : callbacks_)
     if (callback.origin == origin && callback.waiter && callback.waiter->where() != Waiter::Where::context_loop) cancel_callback(number, callback);
 }
@@ -156,6 +157,7 @@ bool Session::holds(std::uint64_t callback, std::uint64_t request) const {
 /// A request is being stopped that stands still on another thread, or waits for one that does. Threads are told; of a loop that runs there for
 /// a nested request, that request's callbacks go. False: the request itself waits for nothing.
 bool Session::stop_threads(std::uint64_t request) {
+  if (awaited_.load(std::memory_order_relaxed) == 0) return false;  // thousands of coroutines may be cancelled at once
   bool its_own = false;
   for (auto& [number, callback] : callbacks_) {
     if (!holds(number, request)) continue;
@@ -168,18 +170,6 @@ bool Session::stop_threads(std::uint64_t request) {
     its_own = its_own || callback.origin == request;
   }
   return its_own;
-}
-
-/// Of a request on another thread. False: not a wait of that request itself.
-bool Session::stop_wait(std::uint64_t id, Callback& callback) {
-  if (!callback.waiter) return false;
-  switch (callback.waiter->where()) {
-    case Waiter::Where::thread: callback.waiter->stop(callback.origin); return true;
-    case Waiter::Where::other_loop: cancel_callback(id, callback); return true;  // a loop that it runs: the coroutine is told
-    case Waiter::Where::main:
-    case Waiter::Where::context_loop: return false;  // a task that it has left to the context's loop
-  }
-  return false;
 }
 
 void Session::cancel_callback(std::uint64_t id, Callback& callback) {

@@ -162,7 +162,6 @@ class Session {
   void cancel_waits_on_main(std::uint64_t origin);
   bool holds(std::uint64_t callback, std::uint64_t request) const;
   bool stop_threads(std::uint64_t request);
-  bool stop_wait(std::uint64_t id, Callback& callback);
   bool step_is_innermost() const { return stepped_above_.load(std::memory_order_relaxed) == running(); }
   void signal_innermost();
   void interrupt_running(std::uint64_t token);

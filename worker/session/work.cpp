@@ -163,10 +163,10 @@ void Session::send_callback(std::uint64_t id, std::uint64_t origin, Waiter& wait
   const std::lock_guard lock(mutex_);
   lineage_.callback_out(id, origin);
   if (waiter.where() != Waiter::Where::context_loop) awaited_.fetch_add(1, std::memory_order_relaxed);
-  Callback& callback = callbacks_.emplace(id, Callback{origin, &waiter}).first->second;
+  callbacks_.emplace(id, Callback{origin, &waiter});
   unsent_.push_back({id, std::move(frame)});
   send_unsent();
-  if (const auto runs = elsewhere_.find(origin); runs != elsewhere_.end() && runs->second && stop_wait(id, callback)) runs->second = false;
+  if (const auto runs = elsewhere_.find(origin); runs != elsewhere_.end() && runs->second) runs->second = !stop_threads(origin);
 }
 
 /// Nobody waits for it from now on.

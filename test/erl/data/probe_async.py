@@ -39,7 +39,7 @@ def what_was_seen():
 
 
 def block(seconds):
-    time.sleep(seconds)
+    time.sleep(seconds)  # sleep-ok: a call that blocks is the subject
     return threading.current_thread() is not threading.main_thread()
 
 

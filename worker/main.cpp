@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "aio/module.hpp"
 #include "base/clock.hpp"
 #include "loop/main_loop.hpp"
 #include "process.hpp"
@@ -299,6 +300,7 @@ int run_worker() {
 }  // namespace pyw
 
 int main(int argc, char** argv) {
+  if (PyImport_AppendInittab("_erlang_loop", &PyInit__erlang_loop) != 0) return pyw::kExitStart;
   if (argc >= 2 && std::strcmp(argv[1], "--python") == 0)
     return pyw::run_like_python(argc - 1, argv + 1, pyw::package_beside_program());
   if (argc > 1) {

@@ -58,7 +58,7 @@ foreach(python ${candidates})
   list(APPEND found_versions ${version})
   message(STATUS "py_port: worker for CPython ${version}: ${executable}")
 
-  file(GLOB python_sources CONFIGURE_DEPENDS worker/python/*.cpp worker/uv/*.cpp worker/loop/*.cpp)
+  file(GLOB python_sources CONFIGURE_DEPENDS worker/python/*.cpp worker/uv/*.cpp worker/aio/*.cpp worker/loop/*.cpp)
   set(target py_worker-${version})
   add_executable(${target} worker/main.cpp worker/process.cpp ${python_sources})
   target_include_directories(${target} SYSTEM PRIVATE ${include} ${PYW_UV_INCLUDE})

@@ -36,7 +36,7 @@ def lines(root: str, file: str) -> List[str]:
         return source.read().splitlines()
 
 
-# What a room of worker/ may include besides itself. base <- etf <- port <- session <- python <- loop <- main, uv beside etf;
+# What a room of worker/ may include besides itself. base <- etf <- port <- session <- python <- aio <- loop <- main, uv beside etf;
 # session is pure (no uv), and the launcher stays tiny.
 ROOMS = {
     "base": set(),
@@ -45,13 +45,14 @@ ROOMS = {
     "port": {"base", "etf", "uv"},
     "session": {"base", "etf", "port"},
     "python": {"base", "etf", "uv", "port", "session"},
-    "loop": {"base", "etf", "uv", "port", "session", "python"},
+    "aio": {"base", "uv", "python"},
+    "loop": {"base", "etf", "uv", "port", "session", "python", "aio"},
     "launcher": {"base"},
 }
 # Whose headers may come from outside: Python.h not below python/, uv.h not outside uv/, loop/ and what drives them.
 FOREIGN = {
-    "Python.h": {"python", "loop", ""},
-    "uv.h": {"uv", "loop", "python", ""},
+    "Python.h": {"python", "aio", "loop", ""},
+    "uv.h": {"uv", "aio", "loop", "python", ""},
     "ei.h": {"etf"},
     "nlohmann/json.hpp": {""},
 }

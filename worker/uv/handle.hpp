@@ -34,7 +34,16 @@ Result<Handle<H>> open(const char* what, void* owner, Init init) {
 class Loop {
  public:
   Loop() { PYW_CHECK(uv_loop_init(&loop_) == 0, "uv_loop_init"); }
+  /// For loops that users make, as many as they like. Err(os): descriptors are used up.
+  static Result<std::unique_ptr<Loop>> make() {
+    std::unique_ptr<Loop> made(new Loop(Raw{}));
+    const int rc = uv_loop_init(&made->loop_);
+    if (rc == 0) return made;
+    made->open_ = false;
+    return Error{Errc::os, std::string("uv_loop_init: ") + uv_strerror(rc)};
+  }
   ~Loop() {
+    if (!open_) return;
     uv_walk(&loop_, [](uv_handle_t* handle, void*) {
       if (!uv_is_closing(handle)) uv_close(handle, nullptr);
     }, nullptr);
@@ -45,7 +54,11 @@ class Loop {
   uv_loop_t* get() { return &loop_; }
 
  private:
+  struct Raw {};
+  explicit Loop(Raw) {}
+
   uv_loop_t loop_;
+  bool open_ = true;
 };
 
 }  // namespace pyw::uv

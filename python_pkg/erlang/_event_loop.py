@@ -1,0 +1,80 @@
+"""The asyncio loop of py_port: ``erlang.ErlangEventLoop``.
+
+The native half, ``_erlang_loop.Loop`` (worker/aio), is what is hot: callbacks, timers, descriptors, the turns of the loop, and the transports. The
+rest is asyncio's own, which is the same for every loop; what is here connects the two. So each version of Python gets the asyncio that it
+came with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+import weakref
+from asyncio import base_events, events
+from typing import Any, Optional
+
+from _erlang_loop import Loop
+
+__all__ = ["ErlangEventLoop", "new_event_loop"]
+
+
+class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
+    """An asyncio event loop in C++ on libuv.
+
+    Use it as any loop: ``erlang.run(main())``, ``asyncio.Runner(loop_factory=erlang.new_event_loop)``. One thread at a time may run it, and only
+    ``call_soon_threadsafe`` may be called from others. Raises ``OSError`` when the process has no descriptors left.
+    """
+
+    def __init__(self) -> None:
+        base_events.BaseEventLoop.__init__(self)
+        self._open(None)
+        # For what is asyncio's own.
+        self._transports: Any = weakref.WeakValueDictionary()
+        self._signal_handlers: dict[int, Any] = {}
+        self._unix_server_sockets: dict[Any, Any] = {}
+
+    def run_forever(self) -> None:
+        """Runs until :meth:`stop` is called."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        try:
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+            events._set_running_loop(self)
+            self._run()
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def close(self) -> None:
+        """Drops what is queued and closes everything of the loop. It must not be running."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        if not sys.is_finalizing():
+            for number in list(self._signal_handlers):
+                self.remove_signal_handler(number)
+        self._close()
+        self._executor_shutdown_called = True
+        executor, self._default_executor = self._default_executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+    def set_debug(self, enabled: bool) -> None:
+        """Debug mode: checks threads, keeps tracebacks of who scheduled what, and logs callbacks that take long."""
+        self._debug = enabled
+        if self.is_running():
+            self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
+
+
+def new_event_loop() -> ErlangEventLoop:
+    """A new loop, as a factory for ``asyncio.Runner`` and for servers that ask for one."""
+    return ErlangEventLoop()

@@ -1,0 +1,53 @@
+"""What the native half of the event loop asks Python for: reports of failures, and what debug mode shows."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import format_helpers
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+if TYPE_CHECKING:
+    import traceback
+
+__all__ = ["callback_failed", "callback_was_slow", "extract_stack", "report"]
+
+
+def extract_stack() -> "traceback.StackSummary":
+    """Where the code that called into the loop stands."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+def callback_failed(
+    loop: asyncio.AbstractEventLoop, handle: asyncio.Handle, callback: Callable[..., object], args: tuple[object, ...], exception: BaseException
+) -> None:
+    """A callback of the loop raised: tells the loop's exception handler as asyncio does."""
+    named = format_helpers._format_callback_source(callback, args, **_debug(loop))
+    context: dict[str, Any] = {"message": f"Exception in callback {named}", "exception": exception, "handle": handle}
+    traceback = handle._source_traceback  # type: ignore[attr-defined]
+    if traceback:
+        context["source_traceback"] = traceback
+    loop.call_exception_handler(context)
+
+
+def callback_was_slow(handle: asyncio.Handle, seconds: float) -> None:
+    from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
+
+    logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+
+
+def report(loop: asyncio.AbstractEventLoop, message: str, exception: Optional[BaseException], more: Optional[dict[str, Any]]) -> None:
+    """A failure without a caller, of a transport for instance."""
+    context: dict[str, Any] = {"message": message, **(more or {})}
+    if exception is not None:
+        context["exception"] = exception
+    loop.call_exception_handler(context)
+
+
+def _debug(loop: asyncio.AbstractEventLoop) -> dict[str, bool]:
+    # What a callback's arguments look like is shown in debug mode only, since the versions that can tell the difference.
+    return {"debug": loop.get_debug()} if _TELLS_DEBUG else {}
+
+
+_TELLS_DEBUG = "debug" in format_helpers._format_callback_source.__kwdefaults__ if format_helpers._format_callback_source.__kwdefaults__ else False

@@ -1,0 +1,58 @@
+#include "aio/fd_watch.hpp"
+
+#include <cerrno>
+
+namespace pyw::aio {
+
+FdWatch::~FdWatch() {
+  watcher_.close();
+  drop(reader_);
+  drop(writer_);
+}
+
+void FdWatch::drop(HandleObject* handle) {
+  if (!handle) return;
+  handle->cancelled = true;
+  handle->clear();
+  Py_DECREF(handle);
+}
+
+bool FdWatch::add(const Gil&, int event, HandleObject* handle) {
+  handle->repeats = true;
+  if (auto watched = watcher_.watch(fd_, watcher_.events() | event); !watched) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    drop(handle);
+    return false;
+  }
+  drop(std::exchange(of(event), handle));
+  return true;
+}
+
+bool FdWatch::remove(const Gil&, int event) {
+  if (!of(event)) return false;
+  (void)watcher_.watch(fd_, watcher_.events() & ~event).ok();  // less than before: nothing that could fail
+  drop(std::exchange(of(event), nullptr));
+  return true;
+}
+
+bool FdWatch::told(void* owner, int events) {
+  auto* self = static_cast<FdWatch*>(owner);
+  const auto push = [self](HandleObject* handle) {
+    if (!handle) return;
+    Py_INCREF(handle);
+    self->loop_.push(handle);
+  };
+  if (events & Watcher::kReadable) push(self->reader_);
+  if (events & Watcher::kWritable) push(self->writer_);
+  return true;
+}
+
+int FdWatch::traverse(visitproc visit, void* arg) const {
+  for (HandleObject* handle : {reader_, writer_}) {
+    if (!handle) continue;
+    if (const int stop = visit_held(handle, visit, arg)) return stop;
+  }
+  return 0;
+}
+
+}  // namespace pyw::aio

@@ -1,0 +1,211 @@
+#include "aio/loop.hpp"
+
+#include "aio/fd_watch.hpp"
+#include "base/clock.hpp"
+
+namespace pyw::aio {
+namespace {
+
+/// Work goes on for so long before the reactor is asked again. A look costs about half a microsecond.
+constexpr std::uint64_t kLookEveryNs = 10'000;
+
+/// Whether another thread of Python exists, which may want the GIL while we only look and do not wait.
+bool others_exist() {
+  PyThreadState* first = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+  return first && PyThreadState_Next(first);
+}
+
+}  // namespace
+
+std::uint64_t Loop::monotonic_ns_now() { return monotonic_ns(); }
+
+Loop::Loop(const Gil& gil, State& state, LoopObject* object) : state_(state), object_(object), task_factory_(Ref::share(gil, Py_None)) {}
+
+Loop::~Loop() {
+  const GilHeld gil;
+  close(gil);
+}
+
+bool Loop::open(const Gil&, uv_loop_t* lent) {
+  auto made = lent ? Reactor::borrow(lent) : Reactor::make();
+  if (!made) {
+    PyErr_SetString(PyExc_OSError, made.error().message.c_str());
+    return false;
+  }
+  reactor_ = made.take();
+  lent_ = lent != nullptr;
+  return true;
+}
+
+void Loop::close(const Gil&) {
+  closed_ = true;
+  // What is dropped here may run Python code, which may come back to us: each container is consistent before anything is dropped.
+  while (!ready_.empty()) Py_DECREF(ready_.pop().object);
+  while (!timers_.empty()) {
+    HandleObject* timer = timers_.take_any();
+    timer->scheduled = false;
+    Py_DECREF(timer);
+  }
+  auto fds = std::exchange(fds_, {});
+  fds.clear();
+  std::vector<HandleObject*> incoming;
+  {
+    const std::lock_guard lock(incoming_mutex_);
+    incoming.swap(incoming_);
+    has_incoming_.store(false);
+  }
+  for (HandleObject* handle : incoming) Py_DECREF(handle);
+  const auto last = std::move(reactor_);
+}
+
+void Loop::push_threadsafe(HandleObject* handle) {
+  {
+    const std::lock_guard lock(incoming_mutex_);
+    incoming_.push_back(handle);
+  }
+  has_incoming_.store(true);
+  if (asleep_.load() || lent_) reactor_->wake();
+}
+
+void Loop::add_timer(HandleObject* timer) {
+  // Rounded up, in more digits than a double has: a timer must never be early, not even by one of them.
+  const long double ns = static_cast<long double>(timer->when) * 1e9L;
+  std::uint64_t due = 0;
+  if (ns >= 9e18L)
+    due = Reactor::kNever - 1;
+  else if (ns > 0) {
+    due = static_cast<std::uint64_t>(ns);
+    if (static_cast<long double>(due) < ns) ++due;
+  }
+  timer->scheduled = true;
+  timers_.add(due, timer);
+}
+
+void Loop::remove_timer(HandleObject* timer) {
+  timers_.remove(timer);
+  timer->scheduled = false;
+  Py_DECREF(timer);
+}
+
+void Loop::take_incoming() {
+  if (!has_incoming_.load(std::memory_order_acquire)) return;
+  std::vector<HandleObject*> incoming;
+  {
+    const std::lock_guard lock(incoming_mutex_);
+    incoming.swap(incoming_);
+    has_incoming_.store(false);
+  }
+  for (HandleObject* handle : incoming) push(handle);
+}
+
+void Loop::take_due() {
+  if (timers_.empty()) return;
+  const std::uint64_t now = monotonic_ns();
+  while (!timers_.empty() && timers_.next_due() <= now) {
+    HandleObject* timer = timers_.take();
+    timer->scheduled = false;
+    push(timer);
+  }
+}
+
+void Loop::wait(const Gil& gil) {
+  const std::uint64_t moment = next_moment();
+  if (moment != Reactor::kNever && moment <= monotonic_ns()) return reactor_->poll();
+  asleep_.store(true);
+  if (has_incoming_.load()) {
+    reactor_->poll();
+  } else {
+    const GilRelease released(gil);
+    reactor_->wait(moment);
+  }
+  asleep_.store(false);
+}
+
+void Loop::look(const Gil& gil, bool may_wait) {
+  if (ready_.empty() && may_wait && !stopping_ && !has_incoming_.load(std::memory_order_acquire)) {
+    wait(gil);
+    looked_ = monotonic_ns();
+    return;
+  }
+  const std::uint64_t now = monotonic_ns();
+  if (!ready_.empty() && !stopping_ && now - looked_ < kLookEveryNs) return;
+  looked_ = now;
+  if (others_exist()) {
+    const GilRelease offered(gil);
+    reactor_->poll();
+  } else {
+    reactor_->poll();
+  }
+}
+
+bool Loop::run_ready(const Gil& gil) {
+  for (std::size_t n = ready_.size(); n > 0 && !ready_.empty(); --n) {
+    const Entry entry = ready_.pop();
+    const bool goes_on = entry.chore ? entry.chore(gil, entry.object) : run_handle(gil, reinterpret_cast<HandleObject*>(entry.object));
+    Py_DECREF(entry.object);
+    if (!goes_on) return false;
+  }
+  return true;
+}
+
+bool Loop::step(const Gil& gil) {
+  if (reactor_->has_events() && !reactor_->dispatch()) return false;
+  take_due();
+  take_incoming();
+  return run_ready(gil);
+}
+
+bool Loop::due() const {
+  return !ready_.empty() || has_incoming_.load(std::memory_order_acquire) || reactor_->has_events() ||
+         (!timers_.empty() && timers_.next_due() <= monotonic_ns());
+}
+
+bool Loop::turn(const Gil& gil, bool may_wait) {
+  look(gil, may_wait);
+  // Signal handlers of Python: their byte has ended our wait, and nothing else would run them while callbacks are C functions.
+  if (PyErr_CheckSignals() != 0) return false;
+  return step(gil);
+}
+
+bool Loop::run(const Gil& gil) {
+  for (;;) {
+    if (!turn(gil, true)) return false;
+    if (stopping_) return true;
+  }
+}
+
+void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject* more) {
+  Ref saved = Ref::steal(compat::take_raised());
+  const Ref known = Ref::steal(
+      PyObject_CallMethod(state_.helpers.get(), "report", "OsOO", object(), message, exception ? exception : Py_None, more ? more : Py_None));
+  if (!known) PyErr_WriteUnraisable(object());
+  if (saved) compat::restore_raised(saved.release());
+}
+
+bool Loop::check_no_transport(const Gil&, int fd) const {
+  const auto found = transports_.find(fd);
+  if (found == transports_.end()) return true;
+  PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, found->second);
+  return false;
+}
+
+char* Loop::scratch() {
+  if (!scratch_) scratch_ = std::make_unique_for_overwrite<char[]>(kScratch);
+  return scratch_.get();
+}
+
+int Loop::traverse(visitproc visit, void* arg) const {
+  if (const int stop = task_factory_.traverse(visit, arg)) return stop;
+  auto& self = const_cast<Loop&>(*this);  // looking only; the containers have no const access
+  for (std::size_t i = 0; i < self.ready_.size(); ++i) {
+    const Entry& entry = self.ready_.at(i);
+    const int stop = entry.chore ? visit(entry.object, arg) : visit_held(reinterpret_cast<HandleObject*>(entry.object), visit, arg);
+    if (stop) return stop;
+  }
+  if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
+  for (const auto& [fd, watch] : fds_)
+    if (const int stop = watch->traverse(visit, arg)) return stop;
+  return 0;
+}
+
+}  // namespace pyw::aio

@@ -1,0 +1,158 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "aio/handle.hpp"
+#include "aio/reactor.hpp"
+#include "aio/ring.hpp"
+#include "aio/timer_heap.hpp"
+
+namespace pyw::aio {
+
+/// Something of ours that is to be done in the loop's next turn, in line with the callbacks. `owner` is kept alive until then. False: an
+/// exception is pending that ends the loop's run.
+using Chore = bool (*)(const Gil& gil, PyObject* owner);
+
+/// One asyncio loop: the queue of what is ready, the timers, and the turns in which they run. The Python type `_erlang_loop.Loop` is around
+/// it; what of asyncio's interface is not hot is in Python (erlang/_event_loop.py).
+///
+/// A turn: what the reactor found ready is told to its watchers, timers that are due are put into the queue, and what is in the queue at that moment
+/// is run. The reactor is not asked in each turn while there is work: a look at it costs as much as several callbacks.
+/// Threads: one at a time, that which runs the loop; call_threadsafe() and wake() any. GIL: held, released while waiting.
+class Loop {
+ public:
+  Loop(const Gil& gil, State& state, LoopObject* object);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  /// With a uv loop of its own, or on that of the worker's main thread, which then calls step() and arm(). False: OSError is pending.
+  bool open(const Gil& gil, uv_loop_t* lent);
+  bool is_open() const { return reactor_ != nullptr; }
+  /// Drops what is queued, closes the reactor.
+  void close(const Gil& gil);
+  bool closed() const { return closed_; }
+
+  State& state() { return state_; }
+  /// The Python object, borrowed.
+  PyObject* object() const { return reinterpret_cast<PyObject*>(object_); }
+  Reactor& reactor() { return *reactor_; }
+
+  /// Takes the reference.
+  void push(HandleObject* handle) { ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)}); }
+  /// Shares `owner`.
+  void soon(const Gil&, Chore chore, PyObject* owner) {
+    Py_INCREF(owner);
+    ready_.push({chore, owner});
+  }
+  /// Any thread. Takes the reference.
+  void push_threadsafe(HandleObject* handle);
+  /// Takes the reference.
+  void add_timer(HandleObject* timer);
+  void remove_timer(HandleObject* timer);
+
+  static double now() { return static_cast<double>(monotonic_ns_now()) / 1e9; }
+  static std::uint64_t monotonic_ns_now();
+
+  /// Turns until stop() or an exception that ends the run. False: it is pending.
+  bool run(const Gil& gil);
+  /// One turn; waits for something to do if there is nothing and `may_wait`.
+  bool turn(const Gil& gil, bool may_wait);
+  void stop() { stopping_ = true; }
+  void set_stopping(bool on) { stopping_ = on; }
+  bool stopping() const { return stopping_; }
+
+  /// For the worker's main thread, on a loop whose uv loop it runs: a turn without looking at the reactor.
+  bool step(const Gil& gil);
+  /// Whether step() has something to do now.
+  bool due() const;
+  /// When step() will next have something to do if nothing happens; Reactor::kNever.
+  std::uint64_t next_moment() const { return timers_.empty() ? Reactor::kNever : timers_.next_due(); }
+
+  bool debug() const { return debug_; }
+  void set_debug(bool on) { debug_ = on; }
+  double slow_callback_duration() const { return slow_; }
+  void set_slow_callback_duration(double seconds) { slow_ = seconds; }
+  /// The thread that runs the loop; 0 when none does.
+  unsigned long thread() const { return thread_; }
+  void set_thread(unsigned long ident) { thread_ = ident; }
+
+  /// None: asyncio.Task. Borrowed.
+  PyObject* task_factory() const { return task_factory_.get(); }
+  void set_task_factory(Ref factory) { task_factory_ = std::move(factory); }
+
+  /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
+  void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
+  void unclaim(int fd) { transports_.erase(fd); }
+  /// False: RuntimeError is pending, which names the transport.
+  bool check_no_transport(const Gil& gil, int fd) const;
+
+  /// loop.call_exception_handler({"message": message, "exception": exception, **more}); `more` is a dict or null. Takes nothing; what goes
+  /// wrong in it is printed. The pending exception is not touched.
+  void report(const Gil& gil, const char* message, PyObject* exception, PyObject* more);
+
+  /// Descriptors by number that Python code watches (add_reader, add_writer, sock_*).
+  std::unordered_map<int, std::unique_ptr<class FdWatch>>& fds() { return fds_; }
+
+  std::size_t ready_count() const { return ready_.size(); }
+  std::size_t timer_count() const { return timers_.size(); }
+  int traverse(visitproc visit, void* arg) const;
+
+  /// For reads: what is received is put here first and then into an object of its size. Made when first needed.
+  static constexpr std::size_t kScratch = 256u << 10;
+  char* scratch();
+
+ private:
+  struct Entry {
+    Chore chore;  ///< null: object is a HandleObject
+    PyObject* object;
+  };
+  void look(const Gil& gil, bool may_wait);
+  void wait(const Gil& gil);
+  void take_incoming();
+  void take_due();
+  bool run_ready(const Gil& gil);
+
+  State& state_;
+  LoopObject* object_;
+  std::unique_ptr<Reactor> reactor_;
+  Ring<Entry> ready_;
+  TimerHeap<HandleObject*> timers_;
+  std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
+  std::unordered_map<int, PyObject*> transports_;
+  std::unique_ptr<char[]> scratch_;
+  Ref task_factory_;
+
+  std::mutex incoming_mutex_;
+  std::vector<HandleObject*> incoming_;
+  std::atomic<bool> has_incoming_{false};
+  std::atomic<bool> asleep_{false};
+
+  std::uint64_t looked_ = 0;  ///< when the reactor was last asked
+  unsigned long thread_ = 0;
+  double slow_ = 0.1;
+  bool lent_ = false;
+  bool stopping_ = false;
+  bool closed_ = false;
+  bool debug_ = false;
+};
+
+/// The Python object around a Loop. Classes in Python derive from its type.
+struct LoopObject {
+  PyObject_HEAD
+  Loop loop;
+};
+
+/// The Loop of an object whose type derives from `_erlang_loop.Loop`.
+inline Loop& loop_of(PyObject* object) { return reinterpret_cast<LoopObject*>(object)->loop; }
+
+bool make_loop_type(const Gil& gil, State& state, PyObject* module);
+
+}  // namespace pyw::aio

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <uv.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "uv/handle.hpp"
+
+namespace pyw::aio {
+
+class Watcher;
+
+/// What an asyncio loop needs of libuv: waiting until a descriptor is ready, a moment has come or somebody called. libuv's callbacks only
+/// note which watchers are ready; dispatch() tells them, after the wait, when the caller holds the GIL again. So nothing of Python runs inside
+/// uv_run, and whoever drives a uv loop of their own (the worker's main loop) can lend it: its waits then note our events as well.
+///
+/// Moments are right to the microsecond: the next one is a timerfd on libuv's poll, because libuv's own timers count milliseconds.
+/// Threads: one, but for wake(). GIL: not needed, but for what dispatch() calls. In a forked child nothing here touches what is shared
+/// with the parent: an epoll set that both have would be changed for both.
+class Reactor {
+ public:
+  static constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+  /// With a uv loop of its own. Err(os): descriptors are used up.
+  static Result<std::unique_ptr<Reactor>> make();
+  /// On a loop that its owner runs; it must outlive the reactor.
+  static Result<std::unique_ptr<Reactor>> borrow(uv_loop_t* loop);
+  ~Reactor();
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  /// Until something is ready, wake() was called, or `moment` has come (monotonic nanoseconds).
+  void wait(std::uint64_t moment);
+  /// Looks what is ready and does not wait.
+  void poll();
+  /// For who runs the uv loop: its next wait ends at this moment.
+  void arm(std::uint64_t moment);
+
+  /// The armed moment has come since the last arm() or wait().
+  bool moment_came() const { return fired_; }
+
+  /// Any thread. The wait at hand, or the next one, ends.
+  void wake() { uv_async_send(wake_.get()); }
+
+  bool has_events() const { return !ready_.empty(); }
+  /// Tells each watcher that is ready. False when one of them said so, which ends it; the others stay ready.
+  bool dispatch();
+
+  /// While nothing is dispatched for long, a descriptor that stays ready must not keep a lent loop from sleeping: an event that is noted now
+  /// stops its watcher until it has been dispatched.
+  void hold(bool on) { holding_ = on; }
+
+  uv_loop_t* uv() const { return loop_; }
+  /// We are in a child of the process that made this.
+  bool is_foreign() const;
+
+ private:
+  friend class Watcher;
+  Reactor();
+  Result<void> open();
+  void note(Watcher& watcher, int events);
+  void forget(Watcher& watcher);
+
+  std::unique_ptr<uv::Loop> own_;
+  uv_loop_t* loop_ = nullptr;
+  uv::Handle<uv_async_t> wake_;
+  UniqueFd timer_fd_;
+  uv::Handle<uv_poll_t> timer_;
+  std::uint64_t armed_ = kNever;
+  bool fired_ = false;
+  std::vector<Watcher*> ready_;  ///< null: has gone since
+  bool holding_ = false;
+  const int generation_;
+};
+
+/// One descriptor that somebody wants to be told of. The descriptor stays its owner's, who ends the watcher before closing it.
+/// Threads: the reactor's.
+class Watcher {
+ public:
+  static constexpr int kReadable = UV_READABLE;
+  static constexpr int kWritable = UV_WRITABLE;
+
+  /// Called by dispatch() with what is ready (an error or a hang-up counts as everything that was asked for). False: an exception is
+  /// pending that is to end the dispatching. It may end the watcher.
+  using Told = bool (*)(void* owner, int events);
+
+  Watcher(Reactor& reactor, void* owner, Told told) : reactor_(reactor), owner_(owner), told_(told) {}
+  ~Watcher() { close(); }
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+
+  /// Watches for these events and no others from now on; 0 for none. Err(os), with the errno of it in errno: no such descriptor, or one that
+  /// is always ready, such as a regular file.
+  Result<void> watch(int fd, int events);
+  /// Lets go of the descriptor.
+  void close();
+
+  int events() const { return events_; }
+
+ private:
+  friend class Reactor;
+  void resume();
+
+  Reactor& reactor_;
+  void* owner_;
+  Told told_;
+  uv::Handle<uv_poll_t> poll_;
+  int events_ = 0;   ///< asked for
+  int ready_ = 0;    ///< noted and not yet told
+  bool held_ = false;
+};
+
+}  // namespace pyw::aio

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <array>
+
+#include "python/ref.hpp"
+
+namespace pyw::aio {
+
+struct HandleObject;
+
+/// What the module `_erlang_loop` owns: its types, what it calls of asyncio, and names that are looked up often. One per module, so
+/// nothing here is global. GIL: needed to make, use and end it.
+struct State {
+  /// Types of ours. Each but `loop` derives from asyncio's class of that kind.
+  Ref handle, timer_handle, loop, stream, datagram;
+
+  /// Of asyncio, and our own Python half.
+  Ref future, task, base_loop, transport_socket, buffered_protocol, helpers;
+
+  /// Interned names.
+  Ref s_loop, s_context, s_done, s_set_result, s_set_exception, s_connection_made, s_connection_lost, s_data_received, s_eof_received, s_get_buffer,
+      s_buffer_updated, s_pause_writing, s_resume_writing, s_datagram_received, s_error_received, s_close, s_attach, s_detach;
+  /// Tuples of keyword names for vectorcalls.
+  Ref kw_loop, kw_context;
+  Ref empty;  ///< b""
+
+  /// Handles that have been used, kept for the next ones.
+  static constexpr std::size_t kFree = 512;
+  std::array<HandleObject*, kFree> free_handles;
+  std::size_t free_count = 0;
+
+  ~State();
+  /// Imports asyncio, makes the types and adds them to `module`. False: an exception is pending.
+  bool make(const Gil& gil, PyObject* module);
+  int traverse(visitproc visit, void* arg) const;
+};
+
+/// A class that `from` defines. Empty: an exception is pending.
+Ref attribute(const Gil& gil, const char* module, const char* name);
+
+/// The state behind an instance of exactly one of our types (not of a class that Python derived from one).
+inline State& state_of_type(PyTypeObject* type) { return **static_cast<State**>(PyType_GetModuleState(type)); }
+
+}  // namespace pyw::aio

@@ -55,7 +55,10 @@ void Loop::close(const Gil&) {
     has_incoming_.store(false);
   }
   for (HandleObject* handle : incoming) Py_DECREF(handle);
-  const auto last = std::move(reactor_);
+  const auto last = std::move(reactor_);  // cuts off the watchers of transports that are still open
+  const auto transports = std::exchange(transports_, {});
+  for (const auto& [fd, claim] : transports)
+    if (claim.held) Py_DECREF(claim.transport);
 }
 
 void Loop::push_threadsafe(HandleObject* handle) {
@@ -149,6 +152,7 @@ bool Loop::run_ready(const Gil& gil) {
 }
 
 bool Loop::step(const Gil& gil) {
+  ++turns_;
   if (reactor_->has_events() && !reactor_->dispatch()) return false;
   take_due();
   take_incoming();
@@ -182,10 +186,38 @@ void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject
   if (saved) compat::restore_raised(saved.release());
 }
 
+bool Loop::soon(const Gil&, Chore chore, PyObject* owner) {
+  if (closed_) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return false;
+  }
+  Py_INCREF(owner);
+  ready_.push({chore, owner});
+  return true;
+}
+
+void Loop::hold(int fd, bool on) {
+  const auto found = transports_.find(fd);
+  if (found == transports_.end() || found->second.held == on) return;
+  found->second.held = on;
+  if (on)
+    Py_INCREF(found->second.transport);
+  else
+    Py_DECREF(found->second.transport);
+}
+
+void Loop::unclaim(int fd) {
+  const auto found = transports_.find(fd);
+  if (found == transports_.end()) return;
+  const Claim claim = found->second;
+  transports_.erase(found);
+  if (claim.held) Py_DECREF(claim.transport);
+}
+
 bool Loop::check_no_transport(const Gil&, int fd) const {
   const auto found = transports_.find(fd);
   if (found == transports_.end()) return true;
-  PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, found->second);
+  PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, found->second.transport);
   return false;
 }
 
@@ -203,6 +235,8 @@ int Loop::traverse(visitproc visit, void* arg) const {
     if (stop) return stop;
   }
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
+  for (const auto& [fd, claim] : transports_)
+    if (const int stop = claim.held ? visit(claim.transport, arg) : 0) return stop;
   for (const auto& [fd, watch] : fds_)
     if (const int stop = watch->traverse(visit, arg)) return stop;
   return 0;

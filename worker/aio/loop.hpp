@@ -47,16 +47,16 @@ class Loop {
 
   /// Takes the reference.
   void push(HandleObject* handle) { ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)}); }
-  /// Shares `owner`.
-  void soon(const Gil&, Chore chore, PyObject* owner) {
-    Py_INCREF(owner);
-    ready_.push({chore, owner});
-  }
+  /// Shares `owner`. False: the loop is closed, RuntimeError is pending.
+  bool soon(const Gil&, Chore chore, PyObject* owner);
   /// Any thread. Takes the reference.
   void push_threadsafe(HandleObject* handle);
   /// Takes the reference.
   void add_timer(HandleObject* timer);
   void remove_timer(HandleObject* timer);
+
+  /// The number of the turn at hand.
+  std::uint64_t turns() const { return turns_; }
 
   static double now() { return static_cast<double>(monotonic_ns_now()) / 1e9; }
   static std::uint64_t monotonic_ns_now();
@@ -88,9 +88,11 @@ class Loop {
   PyObject* task_factory() const { return task_factory_.get(); }
   void set_task_factory(Ref factory) { task_factory_ = std::move(factory); }
 
-  /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
-  void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
-  void unclaim(int fd) { transports_.erase(fd); }
+  /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here ...
+  void claim(int fd, PyObject* transport) { transports_[fd] = {transport, false}; }
+  /// ... unless it is held, which keeps a transport alive that waits for something.
+  void hold(int fd, bool on);
+  void unclaim(int fd);
   /// False: RuntimeError is pending, which names the transport.
   bool check_no_transport(const Gil& gil, int fd) const;
 
@@ -126,7 +128,11 @@ class Loop {
   Ring<Entry> ready_;
   TimerHeap<HandleObject*> timers_;
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
-  std::unordered_map<int, PyObject*> transports_;
+  struct Claim {
+    PyObject* transport;
+    bool held;
+  };
+  std::unordered_map<int, Claim> transports_;
   std::unique_ptr<char[]> scratch_;
   Ref task_factory_;
 
@@ -135,6 +141,7 @@ class Loop {
   std::atomic<bool> has_incoming_{false};
   std::atomic<bool> asleep_{false};
 
+  std::uint64_t turns_ = 0;
   std::uint64_t looked_ = 0;  ///< when the reactor was last asked
   unsigned long thread_ = 0;
   double slow_ = 0.1;

@@ -39,6 +39,14 @@ Result<void> Reactor::open() {
 }
 
 Reactor::~Reactor() {
+  while (watchers_) {
+    Watcher* watcher = watchers_;
+    watcher->close();
+    watchers_ = watcher->after_;
+    watcher->before_ = watcher->after_ = nullptr;
+    watcher->reactor_ = nullptr;
+    if (watchers_) watchers_->before_ = nullptr;
+  }
   if (!is_foreign()) return;
   // What libuv would close it would first take out of the epoll set, which is the parent's, too. Its memory goes with the process.
   (void)wake_.release();
@@ -116,13 +124,29 @@ bool Reactor::dispatch() {
   return ok;
 }
 
+Watcher::Watcher(Reactor& reactor, void* owner, Told told) : reactor_(&reactor), after_(reactor.watchers_), owner_(owner), told_(told) {
+  if (after_) after_->before_ = this;
+  reactor.watchers_ = this;
+}
+
+Watcher::~Watcher() {
+  close();
+  if (!reactor_) return;
+  (before_ ? before_->after_ : reactor_->watchers_) = after_;
+  if (after_) after_->before_ = before_;
+}
+
 Result<void> Watcher::watch(int fd, int events) {
   if (events_ == events) return {};
-  if (reactor_.is_foreign()) return {};
+  if (!reactor_) {
+    errno = EBADF;
+    return Error{Errc::os, "the event loop is closed"};
+  }
+  if (reactor_->is_foreign()) return {};
   if (!poll_) {
     if (events == 0) return {};
     auto opened = uv::open<uv_poll_t>("watching a descriptor", this, [&](uv_poll_t* h) {
-      const int rc = uv_poll_init(reactor_.loop_, h, fd);
+      const int rc = uv_poll_init(reactor_->loop_, h, fd);
       errno = rc < 0 ? -rc : 0;
       return rc;
     });
@@ -134,7 +158,7 @@ Result<void> Watcher::watch(int fd, int events) {
   held_ = false;
   if (events == 0) {
     uv_poll_stop(poll_.get());
-    reactor_.forget(*this);
+    reactor_->forget(*this);
     return {};
   }
   resume();
@@ -148,17 +172,18 @@ void Watcher::resume() {
     auto* self = static_cast<Watcher*>(handle->data);
     if (!self) return;
     // libuv stops a handle whose descriptor has an error. To us that is an event like others: the next system call on it says what it is.
-    self->reactor_.note(*self, status < 0 ? self->events_ : events);
-    if (self->reactor_.holding_ && status == 0) uv_poll_stop(handle);
-    if (self->reactor_.holding_ || status < 0) self->held_ = true;
+    self->reactor_->note(*self, status < 0 ? self->events_ : events);
+    if (self->reactor_->holding_ && status == 0) uv_poll_stop(handle);
+    if (self->reactor_->holding_ || status < 0) self->held_ = true;
   });
 }
 
 void Watcher::close() {
-  reactor_.forget(*this);
+  if (!reactor_) return;
+  reactor_->forget(*this);
   events_ = 0;
   if (!poll_) return;
-  if (reactor_.is_foreign())
+  if (reactor_->is_foreign())
     (void)poll_.release();
   else
     poll_.reset();

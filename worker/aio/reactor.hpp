@@ -73,11 +73,13 @@ class Reactor {
   std::uint64_t armed_ = kNever;
   bool fired_ = false;
   std::vector<Watcher*> ready_;  ///< null: has gone since
+  Watcher* watchers_ = nullptr;  ///< all there are, as a list: they are cut off when we end
   bool holding_ = false;
   const int generation_;
 };
 
-/// One descriptor that somebody wants to be told of. The descriptor stays its owner's, who ends the watcher before closing it.
+/// One descriptor that somebody wants to be told of. The descriptor stays its owner's, who ends the watcher before closing it. A watcher may outlive
+/// its reactor; nothing comes of it then.
 /// Threads: the reactor's.
 class Watcher {
  public:
@@ -88,8 +90,8 @@ class Watcher {
   /// pending that is to end the dispatching. It may end the watcher.
   using Told = bool (*)(void* owner, int events);
 
-  Watcher(Reactor& reactor, void* owner, Told told) : reactor_(reactor), owner_(owner), told_(told) {}
-  ~Watcher() { close(); }
+  Watcher(Reactor& reactor, void* owner, Told told);
+  ~Watcher();
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
@@ -105,7 +107,9 @@ class Watcher {
   friend class Reactor;
   void resume();
 
-  Reactor& reactor_;
+  Reactor* reactor_;  ///< null: it has ended
+  Watcher* before_ = nullptr;
+  Watcher* after_ = nullptr;
   void* owner_;
   Told told_;
   uv::Handle<uv_poll_t> poll_;

@@ -8,14 +8,14 @@ came with.
 from __future__ import annotations
 
 import asyncio
-import signal
+import socket
 import sys
 import threading
 import weakref
 from asyncio import base_events, events
 from typing import Any, Optional
 
-from _erlang_loop import Loop
+from _erlang_loop import Loop, StreamTransport
 
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
@@ -67,6 +67,22 @@ class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+
+    def _make_socket_transport(
+        self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None
+    ) -> StreamTransport:
+        return StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Optional[int]) -> int:
+        resume = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if resume:
+                transp.resume_reading()
 
     def set_debug(self, enabled: bool) -> None:
         """Debug mode: checks threads, keeps tracebacks of who scheduled what, and logs callbacks that take long."""

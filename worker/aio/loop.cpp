@@ -55,7 +55,7 @@ void Loop::close(const Gil&) {
     has_incoming_.store(false);
   }
   for (HandleObject* handle : incoming) Py_DECREF(handle);
-  const auto last = std::move(reactor_);  // cuts off the watchers of transports that are still open
+  reactor_.reset();  // cuts off the watchers of transports that are still open
   const auto transports = std::exchange(transports_, {});
   for (const auto& [fd, claim] : transports)
     if (claim.held) Py_DECREF(claim.transport);
@@ -67,7 +67,7 @@ void Loop::push_threadsafe(HandleObject* handle) {
     incoming_.push_back(handle);
   }
   has_incoming_.store(true);
-  if (asleep_.load() || lent_) reactor_->wake();
+  if (asleep_.load() || lent_) reactor_->wake();  // who runs a lent loop may be asleep at any time
 }
 
 void Loop::add_timer(HandleObject* timer) {
@@ -90,15 +90,14 @@ void Loop::remove_timer(HandleObject* timer) {
   Py_DECREF(timer);
 }
 
-void Loop::take_incoming() {
-  if (!has_incoming_.load(std::memory_order_acquire)) return;
+void Loop::fetch_incoming() {
   std::vector<HandleObject*> incoming;
   {
     const std::lock_guard lock(incoming_mutex_);
     incoming.swap(incoming_);
     has_incoming_.store(false);
   }
-  for (HandleObject* handle : incoming) push(handle);
+  for (HandleObject* handle : incoming) ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)});
 }
 
 void Loop::take_due() {

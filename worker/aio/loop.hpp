@@ -46,7 +46,10 @@ class Loop {
   Reactor& reactor() { return *reactor_; }
 
   /// Takes the reference.
-  void push(HandleObject* handle) { ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)}); }
+  void push(HandleObject* handle) {
+    take_incoming();  // what other threads queued before this has its turn before this
+    ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)});
+  }
   /// Shares `owner`. False: the loop is closed, RuntimeError is pending.
   bool soon(const Gil&, Chore chore, PyObject* owner);
   /// Any thread. Takes the reference.
@@ -118,7 +121,10 @@ class Loop {
   };
   void look(const Gil& gil, bool may_wait);
   void wait(const Gil& gil);
-  void take_incoming();
+  void take_incoming() {
+    if (has_incoming_.load(std::memory_order_acquire)) [[unlikely]] fetch_incoming();
+  }
+  void fetch_incoming();
   void take_due();
   bool run_ready(const Gil& gil);
 

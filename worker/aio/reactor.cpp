@@ -1,5 +1,6 @@
 #include "aio/reactor.hpp"
 
+#include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -33,6 +34,10 @@ Result<void> Reactor::open() {
   auto wake = uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop_, h, [](uv_async_t*) {}); });
   if (!wake) return wake.error();
   wake_ = wake.take();
+  auto prepare = uv::open<uv_prepare_t>("uv_prepare", this, [&](uv_prepare_t* h) { return uv_prepare_init(loop_, h); });
+  if (!prepare) return prepare.error();
+  before_poll_ = prepare.take();
+  uv_unref(reinterpret_cast<uv_handle_t*>(before_poll_.get()));
   timer_fd_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer_fd_) return Error{Errc::os, std::string("timerfd_create: ") + std::strerror(errno)};
   return {};
@@ -51,6 +56,7 @@ Reactor::~Reactor() {
   // What libuv would close it would first take out of the epoll set, which is the parent's, too. Its memory goes with the process.
   (void)wake_.release();
   (void)timer_.release();
+  (void)before_poll_.release();
   if (!own_) return;
   ::close(uv_backend_fd(loop_));
   (void)own_.release();
@@ -93,12 +99,29 @@ void Reactor::wait(std::uint64_t moment) {
 
 void Reactor::poll() { uv_run(loop_, UV_RUN_NOWAIT); }
 
+/// libuv registers a descriptor right before it waits, and aborts the process when the kernel refuses it then. Somebody may have closed the
+/// descriptor since it was to be watched, and the number may be another file's by now; so we ask first. What is refused is not watched.
+void Reactor::prove_new() {
+  uv_prepare_stop(before_poll_.get());
+  for (Watcher* watcher : std::exchange(new_, {})) {
+    if (!watcher) continue;
+    watcher->is_new_ = false;
+    epoll_event event{};
+    event.events = EPOLLERR;
+    event.data.fd = watcher->fd_;  // as libuv sets it, which turns this registration into its own
+    if (::epoll_ctl(uv_backend_fd(loop_), EPOLL_CTL_ADD, watcher->fd_, &event) != 0 && errno != EEXIST) uv_poll_stop(watcher->poll_.get());
+  }
+}
+
 void Reactor::note(Watcher& watcher, int events) {
   if (watcher.ready_ == 0) ready_.push_back(&watcher);
   watcher.ready_ |= events;
 }
 
 void Reactor::forget(Watcher& watcher) {
+  if (std::exchange(watcher.is_new_, false))
+    for (auto& slot : new_)
+      if (slot == &watcher) slot = nullptr;
   if (watcher.ready_ == 0) return;
   watcher.ready_ = 0;
   for (auto& slot : ready_)
@@ -152,6 +175,7 @@ Result<void> Watcher::watch(int fd, int events) {
     });
     if (!opened) return opened.error();
     poll_ = opened.take();
+    fd_ = fd;
   }
   events_ = events;
   ready_ &= events;
@@ -168,6 +192,13 @@ Result<void> Watcher::watch(int fd, int events) {
 void Watcher::resume() {
   held_ = false;
   if (events_ == 0 || !poll_) return;
+  if (!std::exchange(is_new_, true)) {
+    if (reactor_->new_.empty())
+      uv_prepare_start(reactor_->before_poll_.get(), [](uv_prepare_t* handle) {
+        if (handle->data) static_cast<Reactor*>(handle->data)->prove_new();
+      });
+    reactor_->new_.push_back(this);
+  }
   uv_poll_start(poll_.get(), events_, [](uv_poll_t* handle, int status, int events) {
     auto* self = static_cast<Watcher*>(handle->data);
     if (!self) return;

@@ -63,11 +63,14 @@ class Reactor {
   Reactor();
   Result<void> open();
   void note(Watcher& watcher, int events);
+  void prove_new();
   void forget(Watcher& watcher);
 
   std::unique_ptr<uv::Loop> own_;
   uv_loop_t* loop_ = nullptr;
   uv::Handle<uv_async_t> wake_;
+  uv::Handle<uv_prepare_t> before_poll_;
+  std::vector<Watcher*> new_;    ///< libuv has not shown them to the kernel yet; null: has gone since
   UniqueFd timer_fd_;
   uv::Handle<uv_poll_t> timer_;
   std::uint64_t armed_ = kNever;
@@ -115,7 +118,9 @@ class Watcher {
   uv::Handle<uv_poll_t> poll_;
   int events_ = 0;   ///< asked for
   int ready_ = 0;    ///< noted and not yet told
+  int fd_ = -1;
   bool held_ = false;
+  bool is_new_ = false;
 };
 
 }  // namespace pyw::aio

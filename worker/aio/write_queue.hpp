@@ -30,6 +30,10 @@ class WriteQueue {
     const Ref copy = PyByteArray_Check(data) ? Ref::steal(PyBytes_FromObject(data)) : Ref();
     if (PyByteArray_Check(data) && !copy) return false;
     if (PyObject_GetBuffer(copy ? copy.get() : data, &chunk.view, PyBUF_SIMPLE) != 0) return false;
+    if (static_cast<std::size_t>(chunk.view.len) == skip) {
+      PyBuffer_Release(&chunk.view);
+      return true;
+    }
     chunk.offset = skip;
     size_ += static_cast<std::size_t>(chunk.view.len) - skip;
     chunks_.push_back(chunk);

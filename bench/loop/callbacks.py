@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import threading
-from typing import List
 
 from measure import Row, in_batches
 
@@ -17,7 +16,7 @@ def nothing(*_: object) -> None:
     pass
 
 
-def done(future: "asyncio.Future[None]") -> None:
+def done(future: asyncio.Future[None]) -> None:
     future.set_result(None)
 
 
@@ -185,7 +184,7 @@ async def signals() -> int:
     return count
 
 
-ROWS: List[Row] = [
+ROWS: list[Row] = [
     Row("call_soon_burst", "call_soon, 10,000 callbacks at once", in_batches(burst)),
     Row("call_soon_args", "the same with three arguments", in_batches(burst_args)),
     Row("call_soon_cancel", "call_soon and cancel before they run", in_batches(cancelled)),

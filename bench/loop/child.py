@@ -12,12 +12,12 @@ import json
 import os
 import sys
 import traceback
-from typing import Any, Dict, List
+from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 
-def answer(site: str, loop: str, rest: List[str]) -> Dict[str, Any]:
+def answer(site: str, loop: str, rest: list[str]) -> dict[str, Any]:
     if site:
         sys.path.append(site)
     import loops

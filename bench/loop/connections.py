@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import List
 
 from echo import Echo, at, streams, with_protocol, with_sockets
 from loops import NewLoop
-from measure import Figures, Load, Row, batches, finish
+from measure import Figures, Load, Measure, Row, batches, finish
 
 KIB = 1024
 
@@ -35,7 +34,7 @@ def serve_in_thread(listener: socket.socket) -> None:
                 connection.sendall(data)
 
 
-def opening(how: str) -> "object":
+def opening(how: str) -> Measure:
     """The loop is the client: connect, send, receive, close. The server is a thread that uses no loop."""
 
     def measure(new_loop: NewLoop, seconds: float) -> Figures:
@@ -76,7 +75,7 @@ def opening(how: str) -> "object":
     return measure
 
 
-ROWS: List[Row] = [
+ROWS: list[Row] = [
     Row("accept", "accept a connection and close it, protocol, 8 at a time",
         at("tcp", with_protocol(Refuse), Load("accept", 0, 8))),
     Row("accept_sock", "the same with sock_accept", at("tcp", with_sockets(shut), Load("accept", 0, 8))),

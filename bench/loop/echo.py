@@ -7,10 +7,11 @@ import os
 import socket
 import ssl
 import tempfile
-from typing import Any, Awaitable, Callable, List, Set
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Callable
 
 from loops import NewLoop
-from measure import Figures, Load, Row, drive, under_load
+from measure import Figures, Load, Measure, Row, client_path, drive, under_load
 
 KIB = 1024
 CERTIFICATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "localhost.pem")  # self-signed, checked in
@@ -65,9 +66,10 @@ class BufferedSink(asyncio.BufferedProtocol):
 
 
 class Source(asyncio.Protocol):
-    """Writes as long as the transport takes it."""
+    """Writes as long as the transport takes it, and lets the loop run after each MiB: a fast client might never fill the transport."""
 
-    data = b"x" * (64 * KIB)
+    def __init__(self, size: int) -> None:
+        self.data = b"x" * size
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -75,8 +77,12 @@ class Source(asyncio.Protocol):
         self.more()
 
     def more(self) -> None:
-        while not self.paused:
+        for _ in range(KIB * KIB // len(self.data)):
+            if self.paused:
+                return
             self.transport.write(self.data)  # type: ignore[attr-defined]
+        if not self.paused:
+            asyncio.get_running_loop().call_soon(self.more)
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -90,17 +96,17 @@ class Source(asyncio.Protocol):
 
 
 def with_protocol(protocol: Callable[[], asyncio.BaseProtocol]) -> Server:
-    async def serve(sock: socket.socket, tls: "ssl.SSLContext | None") -> None:
+    async def serve(sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
         if sock.family == socket.AF_UNIX:
-            keep(await loop.create_unix_server(protocol, sock=sock, ssl=tls))  # type: ignore[arg-type]
+            keep(await loop.create_unix_server(protocol, sock=sock, ssl=tls))
         else:
-            keep(await loop.create_server(protocol, sock=sock, ssl=tls, backlog=1024))  # type: ignore[arg-type]
+            keep(await loop.create_server(protocol, sock=sock, ssl=tls, backlog=1024))
 
     return serve
 
 
-async def streams(sock: socket.socket, tls: "ssl.SSLContext | None") -> None:
+async def streams(sock: socket.socket, tls: ssl.SSLContext | None) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(ROOM):
             writer.write(data)
@@ -110,7 +116,7 @@ async def streams(sock: socket.socket, tls: "ssl.SSLContext | None") -> None:
     await start_streams(sock, tls, serve)
 
 
-async def lines(sock: socket.socket, tls: "ssl.SSLContext | None") -> None:
+async def lines(sock: socket.socket, tls: ssl.SSLContext | None) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.readline():
             writer.write(data)
@@ -120,7 +126,7 @@ async def lines(sock: socket.socket, tls: "ssl.SSLContext | None") -> None:
     await start_streams(sock, tls, serve)
 
 
-async def start_streams(sock: socket.socket, tls: "ssl.SSLContext | None", serve: Callable[..., Awaitable[None]]) -> None:
+async def start_streams(sock: socket.socket, tls: ssl.SSLContext | None, serve: Callable[..., Awaitable[None]]) -> None:
     if sock.family == socket.AF_UNIX:
         keep(await asyncio.start_unix_server(serve, sock=sock, ssl=tls, limit=ROOM))
     else:
@@ -142,8 +148,8 @@ async def echo_with_recv_into(sock: socket.socket) -> None:
     sock.close()
 
 
-def with_sockets(echo: Callable[[socket.socket], Awaitable[None]]) -> Server:
-    async def serve(sock: socket.socket, tls: "ssl.SSLContext | None") -> None:
+def with_sockets(echo: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> Server:
+    async def serve(sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
         sock.listen(1024)
         sock.setblocking(False)
@@ -154,14 +160,14 @@ def with_sockets(echo: Callable[[socket.socket], Awaitable[None]]) -> Server:
                 connection.setblocking(False)
                 if connection.family == socket.AF_INET:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                keep(loop.create_task(echo(connection)))  # type: ignore[arg-type]
+                keep(loop.create_task(echo(connection)))
 
         keep(loop.create_task(accept()))
 
     return serve
 
 
-kept: Set[object] = set()
+kept: set[object] = set()
 
 
 def keep(thing: object) -> None:
@@ -175,12 +181,12 @@ def server_context() -> ssl.SSLContext:
     return context
 
 
-def at(kind: str, server: Server, load: Load) -> Callable[[NewLoop, float], Figures]:
+def at(kind: str, server: Server, load: Load) -> Measure:
     """The server on a socket of that kind, under that load."""
 
     async def serve() -> str:
         if kind == "unix":
-            path = os.path.join(tempfile.mkdtemp(prefix="loop-bench-"), "socket")
+            path = tempfile.mktemp(dir=os.path.dirname(client_path()))  # run.py's folder, which it removes
             sock = socket.socket(socket.AF_UNIX)
             sock.bind(path)
             await server(sock, None)
@@ -193,7 +199,7 @@ def at(kind: str, server: Server, load: Load) -> Callable[[NewLoop, float], Figu
     return under_load(serve, load)
 
 
-def udp(size: int, connections: int) -> Callable[[NewLoop, float], Figures]:
+def udp(size: int, connections: int) -> Measure:
     async def serve() -> str:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
@@ -203,7 +209,7 @@ def udp(size: int, connections: int) -> Callable[[NewLoop, float], Figures]:
     return under_load(serve, Load("echo", size, connections))
 
 
-def socketpairs(size: int, connections: int) -> Callable[[NewLoop, float], Figures]:
+def socketpairs(size: int, connections: int) -> Measure:
     """sock_* on socket pairs, whose other ends the client inherits."""
 
     def measure(new_loop: NewLoop, seconds: float) -> Figures:
@@ -212,14 +218,14 @@ def socketpairs(size: int, connections: int) -> Callable[[NewLoop, float], Figur
         pairs = [socket.socketpair() for _ in range(connections)]
         for ours, _ in pairs:
             ours.setblocking(False)
-            keep(loop.create_task(echo_with_recv(ours)))  # type: ignore[arg-type]
+            keep(loop.create_task(echo_with_recv(ours)))
         fds = [theirs.fileno() for _, theirs in pairs]
         return drive(loop, "fd:" + ",".join(map(str, fds)), Load("echo", size, connections), seconds, fds)
 
     return measure
 
 
-def echo_rows() -> List[Row]:
+def echo_rows() -> list[Row]:
     flavours = [("protocol", with_protocol(Echo)), ("buffered", with_protocol(BufferedEcho)), ("streams", streams),
                 ("sock", with_sockets(echo_with_recv))]
     rows = [Row(f"tcp_{name}_{size}k", f"TCP echo of {size} KiB, {name}, 10 connections",
@@ -242,7 +248,7 @@ def echo_rows() -> List[Row]:
     return rows
 
 
-def other_rows() -> List[Row]:
+def other_rows() -> list[Row]:
     rows = [Row(f"tls_{name}_{size}k", f"TLS echo of {size} KiB, {name}, 10 connections",
                 at("tls", server, Load("echo", size * KIB, 10)))
             for name, server in (("protocol", with_protocol(Echo)), ("streams", streams)) for size in (1, 100)]
@@ -256,13 +262,15 @@ def other_rows() -> List[Row]:
     return rows
 
 
-ROWS: List[Row] = [
+ROWS: list[Row] = [
     *echo_rows(),
     Row("bulk_receive", "1 MiB into the server, protocol, 2 connections",
         at("tcp", with_protocol(Sink), Load("send", 256 * KIB, 2))),
     Row("bulk_receive_buffered", "1 MiB into the server, buffered protocol, 2 connections",
         at("tcp", with_protocol(BufferedSink), Load("send", 256 * KIB, 2))),
     Row("bulk_send", "1 MiB out of the server in writes of 64 KiB, 2 connections",
-        at("tcp", with_protocol(Source), Load("receive", 0, 2))),
+        at("tcp", with_protocol(lambda: Source(64 * KIB)), Load("receive", 0, 2))),
+    Row("bulk_send_small", "1 MiB out of the server in writes of 1 KiB, 2 connections",
+        at("tcp", with_protocol(lambda: Source(KIB)), Load("receive", 0, 2))),
     *other_rows(),
 ]

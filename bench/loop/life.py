@@ -7,17 +7,17 @@ import os
 import socket
 import threading
 import time
-from typing import Callable, List
+from typing import Callable
 
 from loops import NewLoop
-from measure import Figures, NotHere, Row, in_batches
+from measure import Figures, Measure, NotHere, Row, in_batches
 
 
 async def nothing() -> None:
     pass
 
 
-def repeated(once: Callable[[NewLoop], None]) -> Callable[[NewLoop, float], Figures]:
+def repeated(once: Callable[[NewLoop], None]) -> Measure:
     """Not on a loop, but with new loops: one call after the other for so long."""
 
     def measure(new_loop: NewLoop, seconds: float) -> Figures:
@@ -77,13 +77,13 @@ def idle(new_loop: NewLoop, seconds: float) -> Figures:
     def count(length: float) -> None:
         own = threading.get_native_id()
         time.sleep(0.3)  # what was still going on has ended
-        before, cpu = switches(own), time.process_time()
+        before, cpu = switches(own), time.process_time() - time.thread_time()
         time.sleep(length)
+        counted["cpu_us"] = max(0.0, time.process_time() - time.thread_time() - cpu) / length * 1e6
         counted["wakeups_per_s"] = (switches(own) - before) / length
-        counted["cpu_us"] = (time.process_time() - cpu) / length * 1e6
         loop.call_soon_threadsafe(loop.stop)
 
-    async def prepare() -> List[object]:
+    async def prepare() -> list[object]:
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         server = await loop.create_server(asyncio.Protocol, sock=listener)
@@ -100,7 +100,7 @@ def idle(new_loop: NewLoop, seconds: float) -> Figures:
     return counted
 
 
-def resolving(host: str) -> Callable[[NewLoop, float], Figures]:
+def resolving(host: str) -> Measure:
     async def batch() -> int:
         loop = asyncio.get_running_loop()
         for _ in range(50):
@@ -110,7 +110,7 @@ def resolving(host: str) -> Callable[[NewLoop, float], Figures]:
     return in_batches(batch)
 
 
-ROWS: List[Row] = [
+ROWS: list[Row] = [
     Row("loop_create", "a new loop, and close it", repeated(create_close)),
     Row("loop_run_once", "a new loop, one coroutine that ends at once, and close it", repeated(create_run_close)),
     Row("loop_runner", "asyncio.Runner: what asyncio.run does", repeated(runner)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from importlib import metadata
 from typing import Callable
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -25,7 +26,8 @@ def factory(name: str) -> NewLoop:
             import uvloop
         except ImportError as error:
             raise LoopMissing(f"{error} (--site DIR names a folder that has it)") from None
-        return uvloop.new_event_loop
+        new: NewLoop = uvloop.new_event_loop
+        return new
     if name == "erlang":
         try:
             import erlang
@@ -33,7 +35,8 @@ def factory(name: str) -> NewLoop:
             raise LoopMissing(f"{error} (it exists inside a worker: --worker PATH)") from None
         if not hasattr(erlang, "new_event_loop"):
             raise LoopMissing("this worker has no erlang.new_event_loop")
-        return erlang.new_event_loop
+        new = erlang.new_event_loop
+        return new
     raise LoopMissing(f"there is no loop of the name {name!r}")
 
 
@@ -41,7 +44,5 @@ def version(name: str) -> str:
     """The version of what provides the loop, for the record; makes one loop, so that a broken one shows here."""
     factory(name)().close()
     if name == "uvloop":
-        import uvloop
-
-        return str(uvloop.__version__)
+        return metadata.version("uvloop")
     return platform.python_version() if name == "asyncio" else "as built"

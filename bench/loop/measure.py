@@ -12,12 +12,14 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Awaitable, Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable
 
 from loops import NewLoop
 
-Figures = Dict[str, float]
+Figures = dict[str, float]
+Measure = Callable[[NewLoop, float], Figures]  # for about so many seconds, on a loop of its own
 
 #: How figures are called in the table. Rates are better when higher, everything else when lower.
 UNITS = {
@@ -43,8 +45,8 @@ class Row:
 
     name: str
     question: str
-    measure: Callable[[NewLoop, float], Figures]
-    gates: Tuple[str, ...] = ("cpu_us",)
+    measure: Measure
+    gates: tuple[str, ...] = ("cpu_us",)
 
 
 class NotHere(Exception):
@@ -75,7 +77,7 @@ async def batches(batch: Callable[[], Awaitable[int]], seconds: float) -> Figure
     return {"cpu_us": cpu / operations * 1e6, "wall_us": (now - start) / operations * 1e6}
 
 
-def in_batches(batch: Callable[[], Awaitable[int]]) -> Callable[[NewLoop, float], Figures]:
+def in_batches(batch: Callable[[], Awaitable[int]]) -> Measure:
     """The measure of a row whose batch needs nothing but the running loop."""
 
     def measure(new_loop: NewLoop, seconds: float) -> Figures:
@@ -108,16 +110,15 @@ def client_path() -> str:
     return path
 
 
-def under_load(serve: Serve, load: Load, pass_fds: Sequence[int] = ()) -> Callable[[NewLoop, float], Figures]:
+def under_load(serve: Serve, load: Load, pass_fds: Sequence[int] = ()) -> Measure:
     """The measure of a row that is a server: it runs on the loop in this process, the load comes from another."""
 
     def measure(new_loop: NewLoop, seconds: float) -> Figures:
         loop = new_loop()
         asyncio.set_event_loop(loop)
         target = loop.run_until_complete(serve())
-        figures = drive(loop, target, load, seconds, pass_fds)
-        # Connections are still open and tasks still wait for them; the process ends now, and they with it.
-        return figures
+        # Afterwards connections are still open and tasks still wait for them; the process ends, and they with it.
+        return drive(loop, target, load, seconds, pass_fds)
 
     return measure
 
@@ -126,7 +127,7 @@ def drive(loop: asyncio.AbstractEventLoop, target: str, load: Load, seconds: flo
     """Runs the loop while echo_client works; a thread waits for the client, so that the loop has nothing else to do."""
     command = [client_path(), load.mode, target, str(load.size), str(load.connections), str(min(0.2, seconds / 2)),
                str(seconds), str(os.getpid())]
-    result: Optional[subprocess.CompletedProcess[str]] = None
+    result: subprocess.CompletedProcess[str] | None = None
 
     def wait() -> None:
         nonlocal result
@@ -144,7 +145,7 @@ def drive(loop: asyncio.AbstractEventLoop, target: str, load: Load, seconds: flo
     return figures_of(json.loads(result.stdout))
 
 
-def figures_of(report: Dict[str, float]) -> Figures:
+def figures_of(report: dict[str, float]) -> Figures:
     """echo_client's report as figures per request."""
     requests, took = report["requests"], report["seconds"]
     if requests <= 0:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from html import escape
-from typing import List
 
 from report import Ratio, geometric_mean
 
 LABELS, HALF, BAR, GAP, TOP = 210, 260, 8, 6, 76
+EDGE = 30  # room for the number of a bar that was cut
 MARKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 BETTER = ("#1a7f5a", "#7cc4a4")
 WORSE = ("#b5352c", "#e2a19b")
 
 
 def place(ratio: float) -> float:
-    return LABELS + HALF + HALF * max(-1.0, min(1.0, math.log10(ratio)))
+    return LABELS + EDGE + HALF + HALF * max(-1.0, min(1.0, math.log10(ratio)))
 
 
 def bar(ratio: float, y: float, shade: int) -> str:
@@ -30,16 +30,16 @@ def bar(ratio: float, y: float, shade: int) -> str:
             f'<text x="{at:.1f}" y="{y + BAR - 0.5:.1f}" text-anchor="{anchor}" font-size="8">{ratio:.2f}</text>')
 
 
-def svg(rows: List[Ratio], title: str) -> str:
+def svg(rows: list[Ratio], title: str) -> str:
     """Every row with one bar for each loop that it is compared with, and the geometric means at the end."""
-    others: List[str] = []
+    others: list[str] = []
     for row in rows:
         others += [other for other in row.against if other not in others]
     others.sort(reverse=True)  # uvloop first, in the full colour
     means = {other: geometric_mean([row.against[other] for row in rows if other in row.against]) for other in others}
     rows = [row for row in rows if row.against] + ([Ratio("geometric mean", means)] if means else [])
     step = BAR * max(1, len(others)) + GAP
-    height, width = TOP + step * len(rows) + 20, LABELS + 2 * HALF + 40
+    height, width = TOP + step * len(rows) + 20, LABELS + 2 * (HALF + EDGE) + 10
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
              f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>',
              f'<text x="10" y="18" font-size="8">{escape(title)}</text>',
@@ -52,6 +52,6 @@ def svg(rows: List[Ratio], title: str) -> str:
     for number, row in enumerate(rows):
         y = TOP + step * number
         weight = ' font-weight="bold"' if row.label == "geometric mean" else ""
-        parts.append(f'<text x="{LABELS - 8}" y="{y + step / 2:.1f}" text-anchor="end"{weight}>{escape(row.label)}</text>')
+        parts.append(f'<text x="{LABELS - 8}" y="{y + (step - GAP) / 2 + 4:.1f}" text-anchor="end"{weight}>{escape(row.label)}</text>')
         parts += [bar(row.against[other], y + BAR * shade, shade) for shade, other in enumerate(others) if other in row.against]
     return "\n".join([*parts, "</svg>", ""])

@@ -9,10 +9,11 @@ import asyncio
 import resource
 import subprocess
 import time
-from typing import Awaitable, Callable, List
+from collections.abc import Awaitable
+from typing import Callable
 
 from loops import NewLoop
-from measure import Figures, Row, finish
+from measure import Figures, Measure, Row, finish, in_batches
 
 
 def cpu_with_children() -> float:
@@ -36,7 +37,30 @@ async def output() -> None:
         raise RuntimeError(f"/bin/echo wrote {out!r}")
 
 
-def spawning(once: Callable[[], Awaitable[None]], at_a_time: int) -> Callable[[NewLoop, float], Figures]:
+async def through_cat() -> int:
+    """16 MiB into a process and back out of it, in pieces of 64 KiB."""
+    process = await asyncio.create_subprocess_exec("/bin/cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    into, out = process.stdin, process.stdout
+    assert into and out
+    piece, count, received = b"x" * 65_536, 256, 0
+
+    async def write() -> None:
+        for _ in range(count):
+            into.write(piece)
+            await into.drain()
+        into.close()
+
+    writer = asyncio.ensure_future(write())
+    while data := await out.read(1 << 18):
+        received += len(data)
+    await writer
+    await process.wait()
+    if received != count * len(piece):
+        raise RuntimeError(f"{received} bytes came back")
+    return 16
+
+
+def spawning(once: Callable[[], Awaitable[None]], at_a_time: int) -> Measure:
     def measure(new_loop: NewLoop, seconds: float) -> Figures:
         loop = new_loop()
         asyncio.set_event_loop(loop)
@@ -58,8 +82,9 @@ def spawning(once: Callable[[], Awaitable[None]], at_a_time: int) -> Callable[[N
     return measure
 
 
-ROWS: List[Row] = [
+ROWS: list[Row] = [
     Row("spawn", "create_subprocess_exec('/bin/true') and wait, one after the other", spawning(true, 1)),
     Row("spawn_8", "the same, 8 at a time", spawning(true, 8)),
     Row("spawn_output", "create_subprocess_exec('/bin/echo') and communicate", spawning(output, 1)),
+    Row("pipe_cat", "1 MiB through the pipes of a running /bin/cat, streams (CPU time without cat's)", in_batches(through_cat)),
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Dict
-
 import callbacks
 import connections
 import echo
@@ -13,7 +11,7 @@ import tasks
 import timers
 from measure import Row
 
-ALL: Dict[str, Row] = {
+ALL: dict[str, Row] = {
     row.name: row
     for group in (callbacks, tasks, timers, echo, connections, processes, life)
     for row in group.ROWS

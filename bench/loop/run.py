@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -37,9 +37,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--worker", default=own_worker(), metavar="PATH",
                         help="the py_worker that runs the measurements, of all loops (the one that runs this, if it is one)")
     parser.add_argument("--plain", action="store_true", help="asyncio and uvloop in the plain interpreter, not in the worker")
+    parser.add_argument("--malloc", choices=("worker", "default"), default="worker",
+                        help="keep freed memory, as a worker that serves Erlang does (README.md), or glibc's defaults")
     parser.add_argument("--site", metavar="DIR", help="where uvloop is (build/uvloop-X.Y if it exists)")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
     parser.add_argument("--plot", metavar="FILE", help="write an SVG of the ratios")
+    parser.add_argument("--verbose", action="store_true", help="what a failing measurement wrote to stderr")
     parser.add_argument("--list", action="store_true", help="print the rows and what they ask, and end")
     given = parser.parse_args()
     given.rounds = given.rounds or (3 if given.quick else 5)
@@ -50,13 +53,13 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def own_worker() -> Optional[str]:
+def own_worker() -> str | None:
     """The program that runs this, if it is a worker: it behaves like python, and sys.executable names the real one."""
     program = os.readlink("/proc/self/exe")
     return program if os.path.basename(program).startswith("py_worker") else None
 
 
-def chosen(only: str, skip: str) -> List[str]:
+def chosen(only: str, skip: str) -> list[str]:
     wanted, unwanted = (tuple(filter(None, text.split(","))) for text in (only, skip))
     names = [name for name in rows.ALL if (not wanted or name.startswith(wanted)) and not (unwanted and name.startswith(unwanted))]
     if not names:
@@ -78,29 +81,32 @@ def compile_client(folder: str) -> str:
     return ""
 
 
+#: What a worker sets for itself when it serves Erlang. Without it glibc gives the buffer of a large read back to the system each time
+#: or not, depending on what else happens to lie on the heap, and the same loop costs 14 or 50 us a request from one process to the next.
+WORKER_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+
+
 class Bench:
     """Starts the children; knows with which program, and how long to wait."""
 
     def __init__(self, given: argparse.Namespace, client: str) -> None:
         self.given = given
-        self.environment = {**os.environ, "LOOP_BENCH_CLIENT": client}
+        self.environment = {**os.environ, "LOOP_BENCH_CLIENT": client, **(WORKER_MALLOC if given.malloc == "worker" else {})}
 
-    def command(self, loop: str) -> List[str]:
+    def command(self, loop: str) -> list[str]:
         if self.given.worker and not (self.given.plain and loop != "erlang"):
             return [os.path.abspath(self.given.worker), "--python"]
         return [sys.executable]
 
-    def child(self, loop: str, *rest: str) -> Dict[str, Any]:
+    def child(self, loop: str, *rest: str) -> dict[str, Any]:
         command = [*self.command(loop), os.path.join(HERE, "child.py"), self.given.site, loop, *rest]
         try:
             done = subprocess.run(command, capture_output=True, text=True, env=self.environment,
-                                  timeout=60 + 20 * self.given.seconds)
+                                  timeout=20 + 20 * self.given.seconds)
         except subprocess.TimeoutExpired:
             return {"error": "did not end in time"}
         try:
-            result = json.loads(done.stdout.splitlines()[-1])
-            if not isinstance(result, dict):
-                raise ValueError(result)
+            result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         except (IndexError, ValueError):
             result = {"error": f"ended with status {done.returncode}"}
         if "error" in result:
@@ -108,7 +114,7 @@ class Bench:
         return result
 
 
-def present(bench: Bench, loops: List[str]) -> Dict[str, str]:
+def present(bench: Bench, loops: list[str]) -> dict[str, str]:
     """The versions of the loops that exist here; says why another is left out."""
     found = {}
     for loop in loops:
@@ -120,7 +126,7 @@ def present(bench: Bench, loops: List[str]) -> Dict[str, str]:
     return found
 
 
-def measure(bench: Bench, names: List[str], loops: List[str]) -> List[report.Result]:
+def measure(bench: Bench, names: list[str], loops: list[str]) -> list[report.Result]:
     """All rounds. Rows are inside rounds, so that a busy minute of the machine touches all rows a little, not one wholly."""
     results = [report.Result(rows.ALL[name], {loop: [] for loop in loops}) for name in names]
     failed = set()
@@ -136,6 +142,8 @@ def measure(bench: Bench, names: List[str], loops: List[str]) -> List[report.Res
                 else:
                     failed.add((result.row.name, loop))
                     result.failures[loop] = got
+                    if bench.given.verbose:
+                        print(f"{result.row.name}, {loop}: {got.get('stderr', got)}")
             if sys.stderr.isatty():
                 print(f"\rround {number + 1} of {bench.given.rounds}: {result.row.name:<30}", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
@@ -153,7 +161,7 @@ def commit() -> str:
         return ""
 
 
-def machine() -> Dict[str, Any]:
+def machine() -> dict[str, Any]:
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
         model = next((line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "load_at_start": os.getloadavg()[0]}
@@ -173,7 +181,7 @@ def main() -> None:
             sys.exit("there is no loop to measure")
         about = {
             "commit": commit(), "machine": machine(), "python": platform.python_version(), "loops": versions,
-            "host": "py_worker" if given.worker else "python", "plain": given.plain, "rounds": given.rounds,
+            "host": "py_worker" if given.worker else "python", "plain": given.plain, "malloc": given.malloc, "rounds": given.rounds,
             "seconds": given.seconds, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         print(report.headline(about), flush=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Coroutine, List
+from collections.abc import Coroutine
+from typing import Any, Callable
 
 from measure import Row, in_batches
 
@@ -54,7 +55,7 @@ async def futures() -> int:
 
 async def queue() -> int:
     """Two tasks and a queue of one place: each item is a change of task."""
-    items: "asyncio.Queue[int]" = asyncio.Queue(1)
+    items: asyncio.Queue[int] = asyncio.Queue(1)
     count = 2_000
 
     async def produce() -> None:
@@ -76,7 +77,7 @@ async def timeouts() -> int:
     return count
 
 
-ROWS: List[Row] = [
+ROWS: list[Row] = [
     Row("task_switch_1", "await sleep(0) in one task", in_batches(switching(1))),
     Row("task_switch_100", "await sleep(0) in 100 tasks", in_batches(switching(100))),
     Row("task_switch_2000", "await sleep(0) in 2,000 tasks", in_batches(switching(2_000))),

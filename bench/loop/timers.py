@@ -7,10 +7,9 @@ import random
 import statistics
 import time
 from functools import partial
-from typing import Callable, List
 
 from loops import NewLoop
-from measure import Figures, Row, in_batches
+from measure import Figures, Measure, Row, in_batches
 
 COUNT = 5_000
 
@@ -53,7 +52,7 @@ async def spread() -> int:
     base = loop.time() + 0.02
     deadlines = [base + number * 2e-6 for number in range(10_000)]
     random.Random(1).shuffle(deadlines)
-    fired: List[float] = []
+    fired: list[float] = []
     for deadline in deadlines:
         loop.call_at(deadline, fired.append, deadline)
     loop.call_at(base + 0.021, last.set_result, None)
@@ -69,12 +68,12 @@ async def sleeps() -> int:
     return 1_000
 
 
-def among(pending: int) -> Callable[[NewLoop, float], Figures]:
+def among(pending: int) -> Measure:
     """Set and cancel one timer while so many others are pending, at random distances."""
 
     def measure(new_loop: NewLoop, seconds: float) -> Figures:
         chance = random.Random(1)
-        others: List[asyncio.TimerHandle] = []
+        others: list[asyncio.TimerHandle] = []
 
         async def batch() -> int:
             loop = asyncio.get_running_loop()
@@ -103,7 +102,7 @@ def million(new_loop: NewLoop, seconds: float) -> Figures:
     count = 1_000_000 if seconds >= 0.4 else 100_000
     chance = random.Random(1)
     delays = [3_600 + chance.random() * 1_000 for _ in range(count)]
-    handles: List[asyncio.TimerHandle] = [None] * count  # type: ignore[list-item]  # so that the list is not counted
+    handles: list[asyncio.TimerHandle] = [None] * count  # type: ignore[list-item]  # so that the list is not counted
 
     async def run() -> Figures:
         before, start, cpu = resident(), time.perf_counter(), time.process_time()
@@ -127,13 +126,16 @@ def accuracy(delay: float, new_loop: NewLoop, seconds: float) -> Figures:
     """
     loop = new_loop()
     count = max(20, min(1_000, int(seconds / max(delay, 0.0005))))
-    late: List[float] = []
+    late: list[float] = []
+
+    def fire_with_time(future: asyncio.Future[float]) -> None:
+        future.set_result(time.monotonic())
 
     async def run() -> None:
         for _ in range(count):
-            fired = loop.create_future()
+            fired: asyncio.Future[float] = loop.create_future()
             due = time.monotonic() + delay
-            loop.call_later(delay, lambda: fired.set_result(time.monotonic()))
+            loop.call_later(delay, fire_with_time, fired)
             late.append((await fired) - due)
 
     loop.run_until_complete(run())
@@ -147,7 +149,7 @@ def accuracy(delay: float, new_loop: NewLoop, seconds: float) -> Figures:
     }
 
 
-ROWS: List[Row] = [
+ROWS: list[Row] = [
     Row("timer_fire", "call_later(0.001), 5,000 timers, until all fired", in_batches(fire)),
     Row("timer_cancel", "call_later and cancel", in_batches(cancel)),
     Row("timer_among_10k", "call_later and cancel while 10,000 others wait", among(10_000)),

@@ -141,8 +141,10 @@ def accuracy(delay: float, new_loop: NewLoop, seconds: float) -> Figures:
     loop.run_until_complete(run())
     loop.close()
     late.sort()
+    # A loop most of whose timers fire early is not compared: it would win by being wrong.
+    off = {"off_us": statistics.median(abs(one) for one in late) * 1e6} if late[count // 2] >= -1e-6 else {}
     return {
-        "off_us": statistics.median(abs(one) for one in late) * 1e6,
+        **off,
         "late_p50_us": late[count // 2] * 1e6,
         "late_p99_us": late[count * 99 // 100] * 1e6,
         "early_percent": sum(one < -1e-6 for one in late) / count * 100,

@@ -34,10 +34,10 @@ def svg(rows: list[Ratio], title: str) -> str:
     """Every row with one bar for each loop that it is compared with, and the geometric means at the end."""
     others: list[str] = []
     for row in rows:
-        others += [other for other in row.against if other not in others]
+        others += [other for other in row.against if other not in others and other != "before"]
     others.sort(reverse=True)  # uvloop first, in the full colour
     means = {other: geometric_mean([row.against[other] for row in rows if other in row.against]) for other in others}
-    rows = [row for row in rows if row.against] + ([Ratio("geometric mean", means)] if means else [])
+    rows = [row for row in rows if any(other in row.against for other in others)] + ([Ratio("geometric mean", means)] if means else [])
     step = BAR * max(1, len(others)) + GAP
     height, width = TOP + step * len(rows) + 20, LABELS + 2 * (HALF + EDGE) + 10
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '

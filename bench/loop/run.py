@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--loops", default="asyncio,uvloop,erlang", help="which, in this order; the last is ours")
     parser.add_argument("--worker", default=own_worker(), metavar="PATH",
                         help="the py_worker that runs the measurements, of all loops (the one that runs this, if it is one)")
+    parser.add_argument("--before", metavar="PATH", help="another worker, whose loop is measured beside ours as 'before'")
     parser.add_argument("--plain", action="store_true", help="asyncio and uvloop in the plain interpreter, not in the worker")
     parser.add_argument("--malloc", choices=("worker", "default"), default="worker",
                         help="keep freed memory, as a worker that serves Erlang does (README.md), or glibc's defaults")
@@ -47,7 +49,7 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     given.rounds = given.rounds or (3 if given.quick else 5)
     given.seconds = given.seconds or (0.15 if given.quick else 0.5)
-    given.loops = given.loops.split(",")
+    given.loops = (["before"] if given.before else []) + given.loops.split(",")
     if given.site is None:
         given.site = os.path.join(ROOT, "build", f"uvloop-{sys.version_info[0]}.{sys.version_info[1]}")
     return given
@@ -81,6 +83,17 @@ def compile_client(folder: str) -> str:
     return ""
 
 
+def copy_worker(worker: str | None, folder: str) -> str | None:
+    """The worker and the Python modules beside it, copied: a run measures what was there when it began, whatever is built meanwhile."""
+    if not worker:
+        return None
+    os.mkdir(folder)
+    modules = os.path.join(os.path.dirname(worker), "python")
+    if os.path.isdir(modules):
+        shutil.copytree(modules, os.path.join(folder, "python"))
+    return shutil.copy(worker, folder)
+
+
 #: What a worker sets for itself when it serves Erlang. Without it glibc gives the buffer of a large read back to the system each time
 #: or not, depending on what else happens to lie on the heap, and the same loop costs 14 or 50 us a request from one process to the next.
 WORKER_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
@@ -89,17 +102,22 @@ WORKER_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD
 class Bench:
     """Starts the children; knows with which program, and how long to wait."""
 
-    def __init__(self, given: argparse.Namespace, client: str) -> None:
+    def __init__(self, given: argparse.Namespace, client: str, worker: str | None, before: str | None) -> None:
         self.given = given
+        self.worker = worker
+        self.before = before
         self.environment = {**os.environ, "LOOP_BENCH_CLIENT": client, **(WORKER_MALLOC if given.malloc == "worker" else {})}
 
     def command(self, loop: str) -> list[str]:
-        if self.given.worker and not (self.given.plain and loop != "erlang"):
-            return [os.path.abspath(self.given.worker), "--python"]
+        if self.before and loop == "before":
+            return [self.before, "--python"]
+        if self.worker and not (self.given.plain and loop != "erlang"):
+            return [self.worker, "--python"]
         return [sys.executable]
 
     def child(self, loop: str, *rest: str) -> dict[str, Any]:
-        command = [*self.command(loop), os.path.join(HERE, "child.py"), self.given.site, loop, *rest]
+        name = "erlang" if loop == "before" else loop
+        command = [*self.command(loop), os.path.join(HERE, "child.py"), self.given.site, name, *rest]
         try:
             done = subprocess.run(command, capture_output=True, text=True, env=self.environment,
                                   timeout=20 + 20 * self.given.seconds)
@@ -175,7 +193,8 @@ def main() -> None:
         return
     names = chosen(given.only, given.skip)
     with tempfile.TemporaryDirectory(prefix="loop-bench-") as folder:
-        bench = Bench(given, compile_client(folder))
+        bench = Bench(given, compile_client(folder), copy_worker(given.worker, os.path.join(folder, "now")),
+                      copy_worker(given.before, os.path.join(folder, "before")))
         versions = present(bench, given.loops)
         if not versions:
             sys.exit("there is no loop to measure")

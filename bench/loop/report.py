@@ -98,7 +98,8 @@ def table(results: list[Result], loops: list[str]) -> str:
         figures = result.figures() or list(result.row.gates)
         for number, figure in enumerate(figures):
             gate = figure in result.row.gates
-            cells = ["failed" if gate and "skipped" not in result.failures.get(loop, {"skipped": ""}) else short(result.median(loop, figure)) for loop in loops]
+            broken = {loop for loop, got in result.failures.items() if gate and "skipped" not in got}
+            cells = ["failed" if loop in broken else short(result.median(loop, figure)) for loop in loops]
             line = [result.row.name if number == 0 else "", UNITS[figure], *cells,
                     f"{max(result.spread(loop, figure) for loop in loops):.0%}"]
             if gate:

@@ -241,6 +241,14 @@ PyObject* remove_callback(PyObject* self, PyObject* of) {
   return PyBool_FromLong(removed);
 }
 
+/// Raises RuntimeError where a transport owns the descriptor.
+PyObject* ensure_no_transport(PyObject* self, PyObject* of) {
+  const GilHeld gil;
+  const int fd = descriptor(of);
+  if (fd < 0 || !loop_of(self).check_no_transport(gil, fd)) return nullptr;
+  Py_RETURN_NONE;
+}
+
 // Attributes ------------------------------------------------------------------------------------------------------------
 
 PyObject* is_closed(PyObject* self, PyObject*) { return PyBool_FromLong(loop_of(self).closed()); }
@@ -367,6 +375,7 @@ PyMethodDef methods[] = {
     {"_remove_reader", remove_callback<Watcher::kReadable, false>, METH_O, nullptr},
     {"remove_writer", remove_callback<Watcher::kWritable, true>, METH_O, "remove_writer($self, fd, /)\n--\n\nTrue if there was one."},
     {"_remove_writer", remove_callback<Watcher::kWritable, false>, METH_O, nullptr},
+    {"_ensure_fd_no_transport", ensure_no_transport, METH_O, nullptr},
     {"_open", open_loop, METH_O, nullptr},
     {"_close", close_loop, METH_NOARGS, nullptr},
     {"_run", run_loop, METH_NOARGS, nullptr},

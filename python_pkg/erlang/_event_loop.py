@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 import threading
 import weakref
 from asyncio import base_events, events
 from typing import Any, Optional
 
-from _erlang_loop import Loop
+from _erlang_loop import DatagramTransport, Loop
+
+_DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
@@ -67,6 +70,13 @@ class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: asyncio.DatagramProtocol, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> asyncio.DatagramTransport:
+        if sock.family not in _DATAGRAM_FAMILIES:  # of packets, CAN, Bluetooth ...: asyncio's, which leaves addresses to the socket
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return DatagramTransport(self, sock, protocol, address, waiter, dict(extra or {}), sock.family)
 
     def set_debug(self, enabled: bool) -> None:
         """Debug mode: checks threads, keeps tracebacks of who scheduled what, and logs callbacks that take long."""

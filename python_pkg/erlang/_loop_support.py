@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 if TYPE_CHECKING:
     import traceback
 
-__all__ = ["callback_failed", "callback_was_slow", "extract_stack", "report"]
+__all__ = ["callback_failed", "callback_was_slow", "extract_stack", "report", "sending_was_too_late", "transport_failed"]
 
 
 def extract_stack() -> "traceback.StackSummary":
@@ -43,6 +43,15 @@ def report(loop: asyncio.AbstractEventLoop, message: str, exception: Optional[Ba
     if exception is not None:
         context["exception"] = exception
     loop.call_exception_handler(context)
+
+
+def sending_was_too_late() -> None:
+    logger.warning("socket.send() raised exception.")
+
+
+def transport_failed(transport: asyncio.BaseTransport, message: str, exception: BaseException) -> None:
+    """What debug mode tells of a failure that connection_lost gets anyway."""
+    logger.debug("%r: %s", transport, message, exc_info=exception)
 
 
 def _debug(loop: asyncio.AbstractEventLoop) -> dict[str, bool]:

@@ -37,7 +37,7 @@ bool Loop::open(const Gil&, uv_loop_t* lent) {
   return true;
 }
 
-void Loop::close(const Gil&) {
+void Loop::close(const Gil& gil) {
   closed_ = true;
   // What is dropped here may run Python code, which may come back to us: each container is consistent before anything is dropped.
   while (!ready_.empty()) Py_DECREF(ready_.pop().object);
@@ -46,6 +46,9 @@ void Loop::close(const Gil&) {
     timer->scheduled = false;
     Py_DECREF(timer);
   }
+  const auto held = std::exchange(held_, {});
+  for (const auto& [transport, closing] : held) closing(gil, transport);
+  for (const auto& each : held) Py_DECREF(each.first);
   auto fds = std::exchange(fds_, {});
   fds.clear();
   std::vector<HandleObject*> incoming;
@@ -182,6 +185,14 @@ void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject
   if (saved) compat::restore_raised(saved.release());
 }
 
+void Loop::hold(const Gil&, PyObject* transport, void (*closing)(const Gil&, PyObject*)) {
+  if (held_.emplace(transport, closing).second) Py_INCREF(transport);
+}
+
+void Loop::let_go(PyObject* transport) {
+  if (held_.erase(transport) > 0) Py_DECREF(transport);
+}
+
 bool Loop::check_no_transport(const Gil&, int fd) const {
   const auto found = transports_.find(fd);
   if (found == transports_.end()) return true;
@@ -203,6 +214,8 @@ int Loop::traverse(visitproc visit, void* arg) const {
     if (stop) return stop;
   }
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
+  for (const auto& each : held_)
+    if (const int stop = visit(each.first, arg)) return stop;
   for (const auto& [fd, watch] : fds_)
     if (const int stop = watch->traverse(visit, arg)) return stop;
   return 0;

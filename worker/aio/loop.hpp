@@ -91,6 +91,9 @@ class Loop {
   /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
   void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
   void unclaim(int fd) { transports_.erase(fd); }
+  /// Keeps the transport alive until let_go(), or until the loop is closed, which calls `closing` first: its watchers end before the reactor.
+  void hold(const Gil& gil, PyObject* transport, void (*closing)(const Gil& gil, PyObject* transport));
+  void let_go(PyObject* transport);
   /// False: RuntimeError is pending, which names the transport.
   bool check_no_transport(const Gil& gil, int fd) const;
 
@@ -127,6 +130,7 @@ class Loop {
   TimerHeap<HandleObject*> timers_;
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
   std::unordered_map<int, PyObject*> transports_;
+  std::unordered_map<PyObject*, void (*)(const Gil&, PyObject*)> held_;  ///< owned, and what to call at the end
   std::unique_ptr<char[]> scratch_;
   Ref task_factory_;
 

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "aio/receive_room.hpp"
 #include "python/ref.hpp"
 
 namespace pyw::aio {
@@ -28,6 +29,8 @@ struct State {
   static constexpr std::size_t kFree = 512;
   std::array<HandleObject*, kFree> free_handles;
   std::size_t free_count = 0;
+
+  ReceiveRoom receive_room;
 
   ~State();
   /// Imports asyncio, makes the types and adds them to `module`. False: an exception is pending.

@@ -1,6 +1,7 @@
 #include "aio/loop.hpp"
 
 #include "aio/fd_watch.hpp"
+#include "aio/sock_waits.hpp"
 #include "base/clock.hpp"
 
 namespace pyw::aio {
@@ -49,6 +50,7 @@ void Loop::close(const Gil& gil) {
   const auto held = std::exchange(held_, {});
   for (const auto& [transport, closing] : held) closing(gil, transport);
   for (const auto& each : held) Py_DECREF(each.first);
+  sock_waits_.reset();
   auto fds = std::exchange(fds_, {});
   fds.clear();
   std::vector<HandleObject*> incoming;
@@ -200,6 +202,16 @@ bool Loop::check_no_transport(const Gil&, int fd) const {
   return false;
 }
 
+SockWaits* Loop::make_sock_waits(const Gil& gil) {
+  if (sock_waits_) return sock_waits_.get();
+  if (closed_ || !reactor_) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return nullptr;
+  }
+  sock_waits_ = SockWaits::make(gil, *this);
+  return sock_waits_.get();
+}
+
 char* Loop::scratch() {
   if (!scratch_) scratch_ = std::make_unique_for_overwrite<char[]>(kScratch);
   return scratch_.get();
@@ -214,6 +226,8 @@ int Loop::traverse(visitproc visit, void* arg) const {
     if (stop) return stop;
   }
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
+  if (sock_waits_)
+    if (const int stop = sock_waits_->traverse(visit, arg)) return stop;
   for (const auto& each : held_)
     if (const int stop = visit(each.first, arg)) return stop;
   for (const auto& [fd, watch] : fds_)

@@ -16,6 +16,8 @@
 
 namespace pyw::aio {
 
+class SockWaits;
+
 /// Something of ours that is to be done in the loop's next turn, in line with the callbacks. `owner` is kept alive until then. False: an
 /// exception is pending that ends the loop's run.
 using Chore = bool (*)(const Gil& gil, PyObject* owner);
@@ -104,6 +106,11 @@ class Loop {
   /// Descriptors by number that Python code watches (add_reader, add_writer, sock_*).
   std::unordered_map<int, std::unique_ptr<class FdWatch>>& fds() { return fds_; }
 
+  /// Calls of sock_recv and its like that wait; null as long as none has waited.
+  SockWaits* sock_waits() { return sock_waits_.get(); }
+  /// The same, made if need be. Null: an exception is pending.
+  SockWaits* make_sock_waits(const Gil& gil);
+
   std::size_t ready_count() const { return ready_.size(); }
   std::size_t timer_count() const { return timers_.size(); }
   int traverse(visitproc visit, void* arg) const;
@@ -129,6 +136,7 @@ class Loop {
   Ring<Entry> ready_;
   TimerHeap<HandleObject*> timers_;
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
+  std::unique_ptr<SockWaits> sock_waits_;
   std::unordered_map<int, PyObject*> transports_;
   std::unordered_map<PyObject*, void (*)(const Gil&, PyObject*)> held_;  ///< owned, and what to call at the end
   std::unique_ptr<char[]> scratch_;

@@ -15,9 +15,11 @@ import weakref
 from asyncio import base_events, events
 from typing import Any, Optional
 
-from _erlang_loop import Loop, StreamTransport
+from _erlang_loop import DatagramTransport, Loop, StreamTransport
 
 __all__ = ["ErlangEventLoop", "new_event_loop"]
+
+_DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
@@ -83,6 +85,22 @@ class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
             transp._reset_empty_waiter()
             if resume:
                 transp.resume_reading()
+
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: asyncio.DatagramProtocol, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> asyncio.DatagramTransport:
+        if sock.family not in _DATAGRAM_FAMILIES:  # of packets, CAN, Bluetooth ...: asyncio's, which leaves addresses to the socket
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return DatagramTransport(self, sock, protocol, address, waiter, dict(extra or {}), sock.family)
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connects a non-blocking socket; the address of an IP socket may have a name that is to be resolved."""
+        if type(sock) is not socket.socket or (self._debug and sock.gettimeout() != 0):
+            return await super().sock_connect(sock, address)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            found = await self._ensure_resolved(address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
+            address = found[0][4]
+        await self._sock_connect_to(sock, address)
 
     def set_debug(self, enabled: bool) -> None:
         """Debug mode: checks threads, keeps tracebacks of who scheduled what, and logs callbacks that take long."""

@@ -21,8 +21,9 @@ __all__ = [
     "describe_socket",
     "detach",
     "extract_stack",
-    "lost_write",
     "report",
+    "sending_was_too_late",
+    "transport_failed",
     "unclosed",
 ]
 
@@ -88,16 +89,21 @@ def detach(server: Any, transport: asyncio.Transport) -> None:
     server._detach(transport) if _KNOWS_TRANSPORTS else server._detach()
 
 
-def lost_write() -> None:
-    logger.warning("socket.send() raised exception.")
-
-
 def unclosed(transport: asyncio.Transport, sock: socket.socket, server: Any) -> None:
     """A transport that nobody has any more and nobody has closed."""
     warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport)
     sock.close()
     if server is not None:
         detach(server, transport)
+
+
+def sending_was_too_late() -> None:
+    logger.warning("socket.send() raised exception.")
+
+
+def transport_failed(transport: asyncio.BaseTransport, message: str, exception: BaseException) -> None:
+    """What debug mode tells of a failure that connection_lost gets anyway."""
+    logger.debug("%r: %s", transport, message, exc_info=exception)
 
 
 def _debug(loop: asyncio.AbstractEventLoop) -> dict[str, bool]:

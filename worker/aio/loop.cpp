@@ -1,6 +1,7 @@
 #include "aio/loop.hpp"
 
 #include "aio/fd_watch.hpp"
+#include "aio/sock_waits.hpp"
 #include "base/clock.hpp"
 
 namespace pyw::aio {
@@ -46,6 +47,7 @@ void Loop::close(const Gil&) {
     timer->scheduled = false;
     Py_DECREF(timer);
   }
+  sock_waits_.reset();
   auto fds = std::exchange(fds_, {});
   fds.clear();
   std::vector<HandleObject*> incoming;
@@ -56,9 +58,9 @@ void Loop::close(const Gil&) {
   }
   for (HandleObject* handle : incoming) Py_DECREF(handle);
   reactor_.reset();  // cuts off the watchers of transports that are still open
-  const auto transports = std::exchange(transports_, {});
-  for (const auto& [fd, claim] : transports)
-    if (claim.held) Py_DECREF(claim.transport);
+  transports_.clear();
+  const auto held = std::exchange(held_, {});
+  for (PyObject* transport : held) Py_DECREF(transport);
 }
 
 void Loop::push_threadsafe(HandleObject* handle) {
@@ -195,29 +197,29 @@ bool Loop::soon(const Gil&, Chore chore, PyObject* owner) {
   return true;
 }
 
-void Loop::hold(int fd, bool on) {
-  const auto found = transports_.find(fd);
-  if (found == transports_.end() || found->second.held == on) return;
-  found->second.held = on;
-  if (on)
-    Py_INCREF(found->second.transport);
-  else
-    Py_DECREF(found->second.transport);
+void Loop::hold(const Gil&, PyObject* transport) {
+  if (held_.insert(transport).second) Py_INCREF(transport);
 }
 
-void Loop::unclaim(int fd) {
-  const auto found = transports_.find(fd);
-  if (found == transports_.end()) return;
-  const Claim claim = found->second;
-  transports_.erase(found);
-  if (claim.held) Py_DECREF(claim.transport);
+void Loop::let_go(PyObject* transport) {
+  if (held_.erase(transport) > 0) Py_DECREF(transport);
 }
 
 bool Loop::check_no_transport(const Gil&, int fd) const {
   const auto found = transports_.find(fd);
   if (found == transports_.end()) return true;
-  PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, found->second.transport);
+  PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, found->second);
   return false;
+}
+
+SockWaits* Loop::make_sock_waits(const Gil& gil) {
+  if (sock_waits_) return sock_waits_.get();
+  if (closed_ || !reactor_) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return nullptr;
+  }
+  sock_waits_ = SockWaits::make(gil, *this);
+  return sock_waits_.get();
 }
 
 char* Loop::scratch() {
@@ -234,8 +236,10 @@ int Loop::traverse(visitproc visit, void* arg) const {
     if (stop) return stop;
   }
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
-  for (const auto& [fd, claim] : transports_)
-    if (const int stop = claim.held ? visit(claim.transport, arg) : 0) return stop;
+  if (sock_waits_)
+    if (const int stop = sock_waits_->traverse(visit, arg)) return stop;
+  for (PyObject* transport : held_)
+    if (const int stop = visit(transport, arg)) return stop;
   for (const auto& [fd, watch] : fds_)
     if (const int stop = watch->traverse(visit, arg)) return stop;
   return 0;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "aio/handle.hpp"
@@ -15,6 +16,8 @@
 #include "aio/timer_heap.hpp"
 
 namespace pyw::aio {
+
+class SockWaits;
 
 /// Something of ours that is to be done in the loop's next turn, in line with the callbacks. `owner` is kept alive until then. False: an
 /// exception is pending that ends the loop's run.
@@ -91,11 +94,12 @@ class Loop {
   PyObject* task_factory() const { return task_factory_.get(); }
   void set_task_factory(Ref factory) { task_factory_ = std::move(factory); }
 
-  /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here ...
-  void claim(int fd, PyObject* transport) { transports_[fd] = {transport, false}; }
-  /// ... unless it is held, which keeps a transport alive that waits for something.
-  void hold(int fd, bool on);
-  void unclaim(int fd);
+  /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
+  void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
+  void unclaim(int fd) { transports_.erase(fd); }
+  /// Keeps a transport alive that waits for something, until let_go() or the end of the loop.
+  void hold(const Gil& gil, PyObject* transport);
+  void let_go(PyObject* transport);
   /// False: RuntimeError is pending, which names the transport.
   bool check_no_transport(const Gil& gil, int fd) const;
 
@@ -105,6 +109,11 @@ class Loop {
 
   /// Descriptors by number that Python code watches (add_reader, add_writer, sock_*).
   std::unordered_map<int, std::unique_ptr<class FdWatch>>& fds() { return fds_; }
+
+  /// Calls of sock_recv and its like that wait; null as long as none has waited.
+  SockWaits* sock_waits() { return sock_waits_.get(); }
+  /// The same, made if need be. Null: an exception is pending.
+  SockWaits* make_sock_waits(const Gil& gil);
 
   std::size_t ready_count() const { return ready_.size(); }
   std::size_t timer_count() const { return timers_.size(); }
@@ -134,11 +143,9 @@ class Loop {
   Ring<Entry> ready_;
   TimerHeap<HandleObject*> timers_;
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
-  struct Claim {
-    PyObject* transport;
-    bool held;
-  };
-  std::unordered_map<int, Claim> transports_;
+  std::unique_ptr<SockWaits> sock_waits_;
+  std::unordered_map<int, PyObject*> transports_;
+  std::unordered_set<PyObject*> held_;  ///< owned
   std::unique_ptr<char[]> scratch_;
   Ref task_factory_;
 

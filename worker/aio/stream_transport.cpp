@@ -90,7 +90,10 @@ bool StreamTransport::watch(const Gil& gil) {
     PyErr_SetFromErrno(PyExc_OSError);
     return fatal_pending(gil, "Fatal error: the socket cannot be watched");
   }
-  loop_->hold(fd_, events != 0);
+  if (events != 0)
+    loop_->hold(gil, self());
+  else
+    loop_->let_go(self());
   return true;
 }
 
@@ -206,7 +209,7 @@ bool StreamTransport::may_write(const Gil&, const char* method) {
     return false;
   }
   if (lost_count_ == 0) return true;
-  if (lost_count_++ >= kLoggedLostWrites && !Ref::steal(PyObject_CallMethod(loop_->state().helpers.get(), "lost_write", nullptr))) return false;
+  if (lost_count_++ >= kLoggedLostWrites && !Ref::steal(PyObject_CallMethod(loop_->state().helpers.get(), "sending_was_too_late", nullptr))) return false;
   return false;
 }
 
@@ -371,7 +374,7 @@ bool StreamTransport::lose(const Gil& gil, PyObject* exception) {
   watcher_.close();
   why_lost_ = Ref::share(gil, exception);
   const bool queued = loop_->soon(gil, lost, self());
-  loop_->hold(fd_, false);
+  loop_->let_go(self());
   return queued;
 }
 
@@ -425,6 +428,8 @@ void StreamTransport::lend(const Gil& gil) {
   lent_ = true;
   watcher_.close();
   loop_->unclaim(fd_);
+  const Ref alive = Ref::share(gil, self());
+  loop_->let_go(self());
   settle_empty_waiter(gil, nullptr);
 }
 

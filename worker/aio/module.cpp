@@ -2,6 +2,8 @@
 
 #include <memory>
 
+#include "aio/spawn_functions.hpp"
+
 namespace pyw::aio {
 namespace {
 
@@ -83,7 +85,7 @@ bool State::make(const Gil& gil, PyObject* module) {
          take(transport_socket, "asyncio.trsock", "TransportSocket") && take(buffered_protocol, "asyncio", "BufferedProtocol") &&
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
-         make_handle_types(gil, *this, module);
+         make_handle_types(gil, *this, module) && add_spawn_functions(gil, module);
 }
 
 int State::traverse(visitproc visit, void* arg) const {

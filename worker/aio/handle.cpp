@@ -168,9 +168,8 @@ Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* ba
   return bases ? Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get())) : Ref();
 }
 
-bool report_failure(const Gil& gil, HandleObject* handle, PyObject* callback, PyObject* args) {
+bool report_failure(const Gil& gil, Loop& loop, HandleObject* handle, PyObject* callback, PyObject* args) {
   if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return false;
-  Loop& loop = handle->loop->loop;
   const Ref exception = Ref::steal(compat::take_raised());
   const Ref known = Ref::steal(PyObject_CallMethod(loop.state().helpers.get(), "callback_failed", "OOOOO", loop.object(), handle, callback,
                                                    args ? args : Py_None, exception.get()));
@@ -185,7 +184,8 @@ bool report_failure(const Gil& gil, HandleObject* handle, PyObject* callback, Py
 bool run_kept(const Gil& gil, HandleObject* handle) {
   const Ref callback = Ref::share(gil, handle->callback), context = Ref::share(gil, handle->context);
   const Ref args = Ref::steal(handle->arguments());
-  Loop& loop = handle->loop->loop;
+  const Ref held_loop = Ref::share(gil, reinterpret_cast<PyObject*>(handle->loop));  // the callback may cancel this very handle
+  Loop& loop = loop_of(held_loop.get());
   const bool timed = loop.debug();
   const double began = timed ? Loop::now() : 0;
   bool ok = args && PyContext_Enter(context.get()) == 0;
@@ -193,7 +193,7 @@ bool run_kept(const Gil& gil, HandleObject* handle) {
     ok = static_cast<bool>(Ref::steal(PyObject_CallObject(callback.get(), args.get())));
     PyContext_Exit(context.get());  // keeps a pending exception
   }
-  bool goes_on = ok || report_failure(gil, handle, callback.get(), args.get());
+  bool goes_on = ok || report_failure(gil, loop, handle, callback.get(), args.get());
   if (goes_on && timed && Loop::now() - began >= loop.slow_callback_duration() &&
       !Ref::steal(PyObject_CallMethod(loop.state().helpers.get(), "callback_was_slow", "Od", handle, Loop::now() - began)))
     PyErr_WriteUnraisable(loop.object());
@@ -288,6 +288,7 @@ bool run_handle(const Gil& gil, HandleObject* handle) {
   // The callback may cancel or drop this very handle: it holds nothing from here on.
   PyObject* const callback = std::exchange(handle->callback, nullptr);
   PyObject* const context = std::exchange(handle->context, nullptr);
+  LoopObject* const loop = handle->loop;  // runs us, so it lives
   PyObject* held[4] = {nullptr, handle->args[0], handle->args[1], handle->args[2]};
   handle->args[0] = handle->args[1] = handle->args[2] = nullptr;
   const std::size_t nargs = handle->nargs;
@@ -304,7 +305,7 @@ bool run_handle(const Gil& gil, HandleObject* handle) {
   if (!ok) [[unlikely]] {
     for (std::uint32_t i = 0; i < 3; ++i) handle->args[i] = std::exchange(held[i + 1], nullptr);
     const Ref args = Ref::steal(handle->arguments());
-    ok = report_failure(gil, handle, callback, args.get());
+    ok = report_failure(gil, loop->loop, handle, callback, args.get());
     for (PyObject*& argument : handle->args) Py_CLEAR(argument);
   }
   Py_XDECREF(held[1]);

@@ -16,9 +16,7 @@ namespace {
 bool can_be_watched(int epoll, uv_handle_t* handle) {
   int fd = -1;
   epoll_event nothing{};
-  if (uv_fileno(handle, &fd) != 0 || ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &nothing) != 0) return false;
-  ::epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &nothing);
-  return true;
+  return uv_fileno(handle, &fd) == 0 && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &nothing) == 0;
 }
 
 }  // namespace
@@ -74,15 +72,20 @@ bool Reactor::is_foreign() const { return generation_ != fork_generation(); }
 bool Reactor::renew() {
   if (!is_foreign()) return true;
   if (!own_ || (runs_ && !::pthread_equal(runner_, ::pthread_self()))) return false;
+  {
+    // The code that forked may have closed descriptors since; libuv aborts when it cannot watch one again. Stopping these says nothing to the parent's
+    // epoll set: what is under the number here is not what the parent watches.
+    UniqueFd probe(::epoll_create1(EPOLL_CLOEXEC));
+    int fd = probe.get();
+    if (!probe) return false;
+    uv_walk(loop_, [](uv_handle_t* handle, void* epoll) {
+      if (handle->type == UV_POLL && uv_is_active(handle) && !can_be_watched(*static_cast<int*>(epoll), handle))
+        uv_poll_stop(reinterpret_cast<uv_poll_t*>(handle));
+    }, &fd);
+  }
   // Setting a timerfd that both have would set the parent's. The new one gets the number under which libuv knows it.
   UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer || ::dup3(timer.get(), timer_fd_.get(), O_CLOEXEC) < 0 || uv_loop_fork(loop_) != 0) return false;
-  int epoll = uv_backend_fd(loop_);
-  // The code that forked may have closed descriptors since; libuv aborts when it cannot watch one again.
-  uv_walk(loop_, [](uv_handle_t* handle, void* epoll) {
-    if (handle->type != UV_POLL || !uv_is_active(handle) || can_be_watched(*static_cast<int*>(epoll), handle)) return;
-    uv_poll_stop(reinterpret_cast<uv_poll_t*>(handle));
-  }, &epoll);
   armed_ = kNever;
   fired_ = false;
   generation_ = fork_generation();

@@ -17,17 +17,22 @@ from typing import Any, Optional
 
 from _erlang_loop import DatagramTransport, Loop, StreamTransport
 
+from ._signals import SignalHandlers, Wakeup
+from ._subprocesses import Subprocesses
+
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An asyncio event loop in C++ on libuv.
 
     Use it as any loop: ``erlang.run(main())``, ``asyncio.Runner(loop_factory=erlang.new_event_loop)``. One thread at a time may run it, and only
     ``call_soon_threadsafe`` may be called from others. Raises ``OSError`` when the process has no descriptors left.
     """
+
+    _watches_signals = False
 
     def __init__(self) -> None:
         base_events.BaseEventLoop.__init__(self)
@@ -47,7 +52,11 @@ class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
             self._thread_id = threading.get_ident()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             events._set_running_loop(self)
-            self._run()
+            signals = Wakeup.enter(self)
+            try:
+                self._run()
+            finally:
+                Wakeup.leave(signals)
         finally:
             self._stopping = False
             self._thread_id = None
@@ -61,14 +70,14 @@ class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        if not sys.is_finalizing():
-            for number in list(self._signal_handlers):
-                self.remove_signal_handler(number)
         self._close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+        if not sys.is_finalizing():
+            for number in list(self._signal_handlers):
+                self.remove_signal_handler(number)  # type: ignore[arg-type]
 
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None

@@ -168,7 +168,6 @@ Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* ba
   return bases ? Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get())) : Ref();
 }
 
-/// The handle may have been cleared by its own callback.
 bool report_failure(const Gil& gil, Loop& loop, HandleObject* handle, PyObject* callback, PyObject* args) {
   if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return false;
   const Ref exception = Ref::steal(compat::take_raised());
@@ -185,8 +184,8 @@ bool report_failure(const Gil& gil, Loop& loop, HandleObject* handle, PyObject* 
 bool run_kept(const Gil& gil, HandleObject* handle) {
   const Ref callback = Ref::share(gil, handle->callback), context = Ref::share(gil, handle->context);
   const Ref args = Ref::steal(handle->arguments());
-  const Ref alive = Ref::share(gil, reinterpret_cast<PyObject*>(handle->loop));
-  Loop& loop = loop_of(alive.get());
+  const Ref held_loop = Ref::share(gil, reinterpret_cast<PyObject*>(handle->loop));  // the callback may cancel this very handle
+  Loop& loop = loop_of(held_loop.get());
   const bool timed = loop.debug();
   const double began = timed ? Loop::now() : 0;
   bool ok = args && PyContext_Enter(context.get()) == 0;

@@ -166,6 +166,10 @@ bool Loop::due() const {
 }
 
 bool Loop::turn(const Gil& gil, bool may_wait) {
+  if (reactor_->is_foreign() && !reactor_->renew()) [[unlikely]] {
+    PyErr_SetString(PyExc_RuntimeError, "this event loop belongs to the parent process; make a new one in a forked child");
+    return false;
+  }
   look(gil, may_wait);
   // Signal handlers of Python: their byte has ended our wait, and nothing else would run them while callbacks are C functions.
   if (PyErr_CheckSignals() != 0) return false;
@@ -173,10 +177,12 @@ bool Loop::turn(const Gil& gil, bool may_wait) {
 }
 
 bool Loop::run(const Gil& gil) {
-  for (;;) {
-    if (!turn(gil, true)) return false;
-    if (stopping_) return true;
+  reactor_->begin_run();
+  bool ok;
+  while ((ok = turn(gil, true)) && !stopping_) {
   }
+  if (reactor_) reactor_->end_run();
+  return ok;
 }
 
 void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject* more) {

@@ -1,11 +1,11 @@
 #include "aio/module.hpp"
 
-#include "aio/stream_transport.hpp"
-
 #include <memory>
 
+#include "aio/stream_transport.hpp"
 #include "aio/datagram.hpp"
 #include "aio/sock_call.hpp"
+#include "aio/spawn_functions.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -91,7 +91,7 @@ bool State::make(const Gil& gil, PyObject* module) {
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
          make_handle_types(gil, *this, module) && make_stream_type(gil, *this, module) && make_datagram_type(gil, *this, module) &&
-         make_sock_call_type(gil, *this, module);
+         make_sock_call_type(gil, *this, module) && add_spawn_functions(gil, module);
 }
 
 int State::traverse(visitproc visit, void* arg) const {

@@ -1,5 +1,6 @@
 #include "aio/reactor.hpp"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -10,6 +11,15 @@
 #include "base/fork_generation.hpp"
 
 namespace pyw::aio {
+namespace {
+
+bool can_be_watched(int epoll, uv_handle_t* handle) {
+  int fd = -1;
+  epoll_event nothing{};
+  return uv_fileno(handle, &fd) == 0 && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &nothing) == 0;
+}
+
+}  // namespace
 
 Reactor::Reactor() : generation_(fork_generation()) {}
 
@@ -63,6 +73,29 @@ Reactor::~Reactor() {
 }
 
 bool Reactor::is_foreign() const { return generation_ != fork_generation(); }
+
+bool Reactor::renew() {
+  if (!is_foreign()) return true;
+  if (!own_ || (runs_ && !::pthread_equal(runner_, ::pthread_self()))) return false;
+  {
+    // The code that forked may have closed descriptors since; libuv aborts when it cannot watch one again. Stopping these says nothing to the parent's
+    // epoll set: what is under the number here is not what the parent watches.
+    UniqueFd probe(::epoll_create1(EPOLL_CLOEXEC));
+    int fd = probe.get();
+    if (!probe) return false;
+    uv_walk(loop_, [](uv_handle_t* handle, void* epoll) {
+      if (handle->type == UV_POLL && uv_is_active(handle) && !can_be_watched(*static_cast<int*>(epoll), handle))
+        uv_poll_stop(reinterpret_cast<uv_poll_t*>(handle));
+    }, &fd);
+  }
+  // Setting a timerfd that both have would set the parent's. The new one gets the number under which libuv knows it.
+  UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer || ::dup3(timer.get(), timer_fd_.get(), O_CLOEXEC) < 0 || uv_loop_fork(loop_) != 0) return false;
+  armed_ = kNever;
+  fired_ = false;
+  generation_ = fork_generation();
+  return true;
+}
 
 void Reactor::arm(std::uint64_t moment) {
   const bool disarm = moment == kNever && armed_ != kNever;
@@ -165,7 +198,7 @@ Result<void> Watcher::watch(int fd, int events) {
     errno = EBADF;
     return Error{Errc::os, "the event loop is closed"};
   }
-  if (reactor_->is_foreign()) return {};
+  if (reactor_->is_foreign() && !reactor_->renew()) return {};
   if (!poll_) {
     if (events == 0) return {};
     auto opened = uv::open<uv_poll_t>("watching a descriptor", this, [&](uv_poll_t* h) {

@@ -17,10 +17,12 @@ from typing import Any, Optional
 
 from _erlang_loop import Loop
 
+from erlang._tls import TlsMethods
+
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
 
-class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class ErlangEventLoop(Loop, TlsMethods, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An asyncio event loop in C++ on libuv.
 
     Use it as any loop: ``erlang.run(main())``, ``asyncio.Runner(loop_factory=erlang.new_event_loop)``. One thread at a time may run it, and only

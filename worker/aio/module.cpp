@@ -83,13 +83,13 @@ bool State::make(const Gil& gil, PyObject* module) {
          take(transport_socket, "asyncio.trsock", "TransportSocket") && take(buffered_protocol, "asyncio", "BufferedProtocol") &&
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
-         make_handle_types(gil, *this, module);
+         make_handle_types(gil, *this, module) && tls.make(gil, module);
 }
 
 int State::traverse(visitproc visit, void* arg) const {
   for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &future, &task, &base_loop, &transport_socket, &buffered_protocol, &helpers})
     if (const int stop = each->traverse(visit, arg)) return stop;
-  return 0;
+  return tls.traverse(visit, arg);
 }
 
 }  // namespace pyw::aio

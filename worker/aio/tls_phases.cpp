@@ -198,6 +198,7 @@ bool Tls::do_shutdown(const Gil& gil) {
 
 bool Tls::shutdown_complete(const Gil& gil, Ref failure) {
   cancel(shutdown_timer_);
+  said_goodbye_ = true;
   if (failure) return fatal(gil, failure.get(), "Fatal error on transport");
   if (transport_) loop().soon(gil, close_chore, self());
   return true;

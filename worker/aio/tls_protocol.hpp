@@ -77,6 +77,8 @@ class Tls {
   PyObject* extra() const { return extra_.get(); }
   PyObject* waiter() const { return waiter_.get(); }
   Phase phase() const { return phase_; }
+  /// Nothing will be sent or received any more.
+  bool is_over() const { return phase_ == Phase::kUnwrapped || said_goodbye_; }
   static const char* name_of(Phase phase);
   TlsState& state() { return state_; }
 
@@ -169,6 +171,7 @@ class Tls {
   bool app_writing_paused_ = false;
   bool reading_stopped_ = false;
   bool eof_ = false;
+  bool said_goodbye_ = false;
   bool shared_buffer_ = false;
 };
 

@@ -8,7 +8,8 @@ namespace pyw::aio {
 namespace {
 
 TlsTransportObject* as_transport(PyObject* self) { return reinterpret_cast<TlsTransportObject*>(self); }
-Tls& tls_of(PyObject* self) { return as_transport(self)->protocol->tls; }
+/// Null when the connection is over and close() was called once more: there is nothing to be said about it any more.
+Tls* tls_of(PyObject* self) { return as_transport(self)->protocol ? &as_transport(self)->protocol->tls : nullptr; }
 
 PyObject* none_if(bool ok) {
   if (!ok) return nullptr;
@@ -31,12 +32,14 @@ PyObject* write(PyObject* self, PyObject* data) {
   }
   const Py_ssize_t size = PyBytes_Check(data) ? PyBytes_GET_SIZE(data) : PyObject_Size(data);
   if (size < 0) return nullptr;
-  return none_if(size == 0 || tls_of(self).write(gil, data));
+  Tls* tls = tls_of(self);
+  return none_if(size == 0 || !tls || tls->write(gil, data));
 }
 
 PyObject* writelines(PyObject* self, PyObject* list) {
   const GilHeld gil;
-  return none_if(tls_of(self).write_all(gil, list));
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->write_all(gil, list));
 }
 
 PyObject* write_eof(PyObject*, PyObject*) {
@@ -48,7 +51,8 @@ PyObject* can_write_eof(PyObject*, PyObject*) { Py_RETURN_FALSE; }
 
 PyObject* append_held(PyObject* self, PyObject* data) {
   const GilHeld gil;
-  return none_if(tls_of(self).hold(gil, data));
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->hold(gil, data));
 }
 
 // Life ------------------------------------------------------------------------------------------------------------------
@@ -57,40 +61,49 @@ PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(as_tran
 
 PyObject* close(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (as_transport(self)->closed) Py_RETURN_NONE;
-  as_transport(self)->closed = true;
-  return none_if(tls_of(self).start_shutdown(gil));
+  Tls* tls = tls_of(self);
+  if (!as_transport(self)->closed) {
+    as_transport(self)->closed = true;
+    return none_if(!tls || tls->start_shutdown(gil));
+  }
+  // Protocols often keep their transport: without this, ssl's objects would live as long.
+  if (tls && tls->is_over()) Py_CLEAR(as_transport(self)->protocol);
+  Py_RETURN_NONE;
 }
 
 PyObject* force_close(PyObject* self, PyObject* exception) {
   const GilHeld gil;
   as_transport(self)->closed = true;
-  return none_if(tls_of(self).abort(gil, exception));
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->abort(gil, exception));
 }
 
 PyObject* abort(PyObject* self, PyObject*) { return force_close(self, Py_None); }
 
 // Flow control ----------------------------------------------------------------------------------------------------------
 
-PyObject* is_reading(PyObject* self, PyObject*) { return PyBool_FromLong(!tls_of(self).app_reading_paused()); }
+PyObject* is_reading(PyObject* self, PyObject*) {
+  const Tls* tls = tls_of(self);
+  return PyBool_FromLong(tls && !tls->app_reading_paused());
+}
 
 PyObject* pause_reading(PyObject* self, PyObject*) {
-  tls_of(self).pause_reading();
+  if (Tls* tls = tls_of(self)) tls->pause_reading();
   Py_RETURN_NONE;
 }
 
 PyObject* resume_reading(PyObject* self, PyObject*) {
   const GilHeld gil;
-  tls_of(self).resume_reading(gil);
+  if (Tls* tls = tls_of(self)) tls->resume_reading(gil);
   Py_RETURN_NONE;
 }
 
 /// `high` and `low` of a call, with asyncio's defaults for what is missing: so many KiB, and a quarter.
-bool limits(PyObject* self, PyObject* args, PyObject* kwargs, const char* kind, std::size_t& high, std::size_t& low) {
+bool limits(Tls& tls, PyObject* args, PyObject* kwargs, const char* kind, std::size_t& high, std::size_t& low) {
   static const char* names[] = {"high", "low", nullptr};
   PyObject *given_high = Py_None, *given_low = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO", const_cast<char**>(names), &given_high, &given_low)) return false;
-  const Ref both = Ref::steal(PyObject_CallMethod(tls_of(self).state().support.get(), "limits", "sOO", kind, given_high, given_low));
+  const Ref both = Ref::steal(PyObject_CallMethod(tls.state().support.get(), "limits", "sOO", kind, given_high, given_low));
   Py_ssize_t numbers[2];
   if (!both || !PyArg_ParseTuple(both.get(), "nn", &numbers[0], &numbers[1])) return false;
   high = static_cast<std::size_t>(numbers[0]);
@@ -101,34 +114,40 @@ bool limits(PyObject* self, PyObject* args, PyObject* kwargs, const char* kind, 
 PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
   std::size_t high, low;
-  return none_if(limits(self, args, kwargs, "write", high, low) && tls_of(self).set_write_limits(gil, high, low));
+  Tls* tls = tls_of(self);
+  return none_if(!tls || (limits(*tls, args, kwargs, "write", high, low) && tls->set_write_limits(gil, high, low)));
 }
 
 PyObject* set_read_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
   std::size_t high, low;
-  return none_if(limits(self, args, kwargs, "read", high, low) && tls_of(self).set_read_limits(gil, high, low));
+  Tls* tls = tls_of(self);
+  return none_if(!tls || (limits(*tls, args, kwargs, "read", high, low) && tls->set_read_limits(gil, high, low)));
 }
 
 PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  const auto [high, low] = tls_of(self).write_limits();
+  const Tls* tls = tls_of(self);
+  const auto [high, low] = tls ? tls->write_limits() : std::pair<std::size_t, std::size_t>(0, 0);
   return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
 }
 
 PyObject* get_read_buffer_limits(PyObject* self, PyObject*) {
-  const auto [high, low] = tls_of(self).read_limits();
+  const Tls* tls = tls_of(self);
+  const auto [high, low] = tls ? tls->read_limits() : std::pair<std::size_t, std::size_t>(0, 0);
   return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
 }
 
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) {
   const GilHeld gil;
-  std::size_t size;
-  return tls_of(self).write_size(gil, size) ? PyLong_FromSize_t(size) : nullptr;
+  std::size_t size = 0;
+  Tls* tls = tls_of(self);
+  return !tls || tls->write_size(gil, size) ? PyLong_FromSize_t(size) : nullptr;
 }
 
 PyObject* get_read_buffer_size(PyObject* self, PyObject*) {
-  std::size_t size;
-  return tls_of(self).read_size(size) ? PyLong_FromSize_t(size) : nullptr;
+  std::size_t size = 0;
+  Tls* tls = tls_of(self);
+  return !tls || tls->read_size(size) ? PyLong_FromSize_t(size) : nullptr;
 }
 
 // What it knows ---------------------------------------------------------------------------------------------------------
@@ -138,21 +157,32 @@ PyObject* get_extra_info(PyObject* self, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"name", "default", nullptr};
   PyObject *name, *missing = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", const_cast<char**>(names), &name, &missing)) return nullptr;
-  return tls_of(self).extra_info(gil, name, missing);
+  Tls* tls = tls_of(self);
+  return tls ? tls->extra_info(gil, name, missing) : shared(missing);
 }
 
-PyObject* get_protocol(PyObject* self, PyObject*) { return shared(tls_of(self).app_protocol()); }
+PyObject* get_protocol(PyObject* self, PyObject*) {
+  const Tls* tls = tls_of(self);
+  return shared(tls ? tls->app_protocol() : nullptr);
+}
 
 PyObject* set_protocol(PyObject* self, PyObject* protocol) {
   const GilHeld gil;
-  return none_if(tls_of(self).set_app_protocol(gil, protocol));
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->set_app_protocol(gil, protocol));
 }
 
 PyObject* get_ssl_protocol(PyObject* self, void*) { return shared(reinterpret_cast<PyObject*>(as_transport(self)->protocol)); }
-PyObject* get_loop(PyObject* self, void*) { return shared(tls_of(self).loop_object()); }
+PyObject* get_loop(PyObject* self, void*) {
+  const Tls* tls = tls_of(self);
+  return shared(tls ? tls->loop_object() : nullptr);
+}
 PyObject* get_closed(PyObject* self, void*) { return PyBool_FromLong(as_transport(self)->closed); }
-PyObject* get_protocol_paused(PyObject* self, void*) { return PyBool_FromLong(tls_of(self).app_writing_paused()); }
-PyObject* get_sendfile(PyObject* self, void*) { return shared(tls_of(self).state().fallback.get()); }
+PyObject* get_protocol_paused(PyObject* self, void*) {
+  const Tls* tls = tls_of(self);
+  return PyBool_FromLong(tls && tls->app_writing_paused());
+}
+PyObject* get_sendfile(PyObject* self, void*) { return shared(state_of_type(Py_TYPE(self)).tls.fallback.get()); }
 PyObject* get_start_tls(PyObject*, void*) { Py_RETURN_TRUE; }
 
 // The object ------------------------------------------------------------------------------------------------------------
@@ -177,9 +207,9 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   return 0;
 }
 
-/// The protocol stays: every method needs it. A cycle through it is broken there.
 int clear(PyObject* self) {
   Py_CLEAR(as_transport(self)->dict);
+  Py_CLEAR(as_transport(self)->protocol);
   return 0;
 }
 
@@ -189,7 +219,6 @@ void dealloc(PyObject* self) {
   PyObject_GC_UnTrack(self);
   if (as_transport(self)->weakrefs) PyObject_ClearWeakRefs(self);
   clear(self);
-  Py_CLEAR(as_transport(self)->protocol);
   type->tp_free(self);
   Py_DECREF(type);
 }

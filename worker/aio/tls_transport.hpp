@@ -12,7 +12,7 @@ struct TlsTransportObject {
   PyObject* of_base[8];
   PyObject* dict;
   PyObject* weakrefs;
-  TlsObject* protocol;  ///< owned
+  TlsObject* protocol;  ///< owned; null: over
   bool closed;
 };
 

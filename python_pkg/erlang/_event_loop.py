@@ -20,12 +20,14 @@ from _erlang_loop import DatagramTransport, Loop, StreamTransport
 from ._signals import SignalHandlers, Wakeup
 from ._subprocesses import Subprocesses
 
+from erlang._tls import TlsMethods
+
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An asyncio event loop in C++ on libuv.
 
     Use it as any loop: ``erlang.run(main())``, ``asyncio.Runner(loop_factory=erlang.new_event_loop)``. One thread at a time may run it, and only

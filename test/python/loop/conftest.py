@@ -6,7 +6,8 @@ exists, else `asyncio:new_event_loop`. So an expectation can be checked against 
     python -m pytest test/python/loop                                                     stock asyncio
     py_worker-3.X --python test/pytest_in_worker.py SITE_PACKAGES -q test/python/loop     ours
 
-The marker `ours_only` is for what stock asyncio does not promise; `needs_python(3, 11)` for what came with a version.
+Markers: `ours_only(why)` is for what stock asyncio does not promise, `stock_fails(why, since=(3, 12))` for what it promises and
+does not keep in the versions from `since` to before `until`, `needs_python(3, 11)` for what came with a version.
 
 Every test pays its bill (loop_bill.py): once it has passed, its loops are closed, and no descriptor, thread, child process,
 warning, unraisable exception or unexpected line of asyncio's logger may be left. A test that hangs is interrupted after
@@ -15,6 +16,7 @@ TEST_BOUND seconds; if even that does not help, the process ends with the stacks
 
 import asyncio
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -33,6 +35,7 @@ class Hangs(BaseException):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "ours_only(why): stock asyncio does not promise this")
+    config.addinivalue_line("markers", "stock_fails(why, since=(3, 0), until=(4, 0)): a defect of stock asyncio")
     config.addinivalue_line("markers", "needs_python(major, minor): only from this version on")
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
@@ -51,6 +54,10 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("ours_only") and not IS_OURS:
             item.add_marker(pytest.mark.skip(reason="stock asyncio does not promise this"))
+        for marker in item.iter_markers("stock_fails"):
+            since, until = marker.kwargs.get("since", (3, 0)), marker.kwargs.get("until", (4, 0))
+            if not IS_OURS and since <= sys.version_info < until:
+                item.add_marker(pytest.mark.skip(reason="stock asyncio: " + marker.args[0]))
         for marker in item.iter_markers("needs_python"):
             if sys.version_info < marker.args:
                 item.add_marker(pytest.mark.skip(reason="needs Python " + ".".join(map(str, marker.args))))
@@ -60,6 +67,9 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     """Before any fixture: what is here now is not the test's."""
     warm_up()
+    if getattr(sys, "last_traceback", None) is not None:
+        sys.last_value = sys.last_traceback = sys.last_exc = None  # of a test that failed; it holds on to everything
+        gc.collect()
     item.bill = Bill()
 
 

@@ -110,8 +110,8 @@ class Bill:
         self.loops.clear()
 
     def add_up(self):
-        for _ in range(3):  # what a finalizer lets go of is collected by the next round
-            gc.collect()
+        while gc.collect():  # what a finalizer lets go of is collected by the next round
+            pass
         owe = self.debts.append
         if not until(lambda: not self._new_threads()):
             owe(f"threads: {self._new_threads()}")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import importlib
 import os
 import socket
@@ -49,6 +50,8 @@ def warm_up():
     loop.close()
     if sys.version_info < (3, 12):
         asyncio.set_event_loop(None)
+    gc.collect()
+    gc.freeze()  # the collections of each test look at what came after this only, which makes them fast
 
 
 # ------------------------------------------------------------------------------------------------------------ waiting
@@ -294,7 +297,7 @@ async def closed(*protocols):
         await soon(protocol.lost)
 
 
-# -------------------------------------------------------------------------------------------------------- collecting
+# --------------------------------------------------------------------------------------------------------- exceptions
 
 
 class HandlerCalls(list):

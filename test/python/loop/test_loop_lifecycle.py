@@ -5,7 +5,7 @@ import sys
 import threading
 
 import pytest
-from loop_support import IS_OURS, new_event_loop, turns
+from loop_support import new_event_loop, turns
 
 
 async def answer():
@@ -155,7 +155,7 @@ def test_a_running_loop_cannot_be_closed(loop, run):
     assert not loop.is_closed()
 
 
-@pytest.mark.skipif(not IS_OURS and sys.version_info[:2] == (3, 13), reason="CPython 3.13.0 forgets here that it runs")
+@pytest.mark.stock_fails("3.13.0 forgets here that it runs", since=(3, 13))
 def test_a_running_loop_cannot_be_run_again(loop, run):
     async def main():
         coroutine = answer()

@@ -49,6 +49,7 @@ def until(settled, bound=BOUND):
 class Bill:
     def __init__(self):
         self.loops, self.debts = [], []
+        self.to_close = []  # what fixtures made, closed after the loops and before the bill is added up
         self._fds, self._children, self._threads = open_fds(), children(), set(threading.enumerate())
         self._logged, self._warned, self._unraisable = [], [], []
         self._expected_logs = []
@@ -108,6 +109,9 @@ class Bill:
             warnings.simplefilter("ignore")  # policies are deprecated from 3.14 on
             asyncio.set_event_loop(None)
         self.loops.clear()
+        for thing in self.to_close:
+            thing.close()
+        self.to_close.clear()
 
     def add_up(self):
         while gc.collect():  # what a finalizer lets go of is collected by the next round

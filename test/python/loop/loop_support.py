@@ -252,7 +252,7 @@ def stuffed(sock):
     return count
 
 
-def small_buffers(*socks, size=8192):
+def small_buffers(*socks, size=65536):
     for sock in socks:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

@@ -55,6 +55,7 @@ def test_a_paused_transport_reads_nothing(run):
     run(main())
 
 
+@pytest.mark.stock_fails("a pause inside connection_made is lost", until=(3, 11))
 def test_pausing_before_the_first_round_holds_everything_back(run):
     class Pauses(Recorder):
         def connection_made(self, transport):

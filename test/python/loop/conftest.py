@@ -93,14 +93,15 @@ class interrupted_after:
         faulthandler.dump_traceback_later(self.seconds + 30, exit=True, file=self.stderr)
         if self.may_use_signals:
             self.before = signal.signal(signal.SIGALRM, self.interrupt)
-            signal.alarm(self.seconds)
+            # Again every second: a loop may take the exception for one of a callback and report it only.
+            signal.setitimer(signal.ITIMER_REAL, self.seconds, 1)
 
     def interrupt(self, *_):
         raise Hangs(f"not finished after {self.seconds} s")
 
     def __exit__(self, *_):
         if self.may_use_signals:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self.before)
         faulthandler.cancel_dump_traceback_later()
 

@@ -165,7 +165,7 @@ def test_objects_with_fileno_are_descriptors(loop, run, pair):
 
     async def main():
         got = loop.create_future()
-        loop.add_reader(Thing(), got.set_result, None)
+        loop.add_reader(Thing(), lambda: got.done() or got.set_result(None))
         pair[1].send(b"x")
         await soon(got)
         assert loop.remove_reader(pair[0].fileno()) is True
@@ -333,7 +333,7 @@ def test_a_pty_can_be_watched(loop, run):
 def test_waiting_for_a_reader_can_be_cancelled(loop, run, pair):
     async def main():
         future = loop.create_future()
-        loop.add_reader(pair[0], future.set_result, None)
+        loop.add_reader(pair[0], future.set_result, None)  # nothing ever comes
         waiting = asyncio.ensure_future(future)
         await turns()
         waiting.cancel()

@@ -2,10 +2,11 @@
 
 import asyncio
 import errno
+import gc
 import socket
 
 import pytest
-from loop_support import HAS_IPV6, HandlerCalls, Recorder, closed, free_port, listener, soon, turns, until
+from loop_support import HAS_IPV6, IS_OURS, HandlerCalls, Recorder, closed, free_port, listener, soon, turns, until
 
 
 async def client_of(server, make=Recorder):
@@ -381,7 +382,7 @@ def test_the_backlog_may_be_given(run):
     run(main())
 
 
-def test_a_factory_that_fails_does_not_end_the_server(loop, run):
+def test_a_factory_that_fails_does_not_end_the_server(loop, run, bill):
     calls, count = HandlerCalls(loop), 0
 
     async def main():
@@ -397,11 +398,14 @@ def test_a_factory_that_fails_does_not_end_the_server(loop, run):
         server = await loop.create_server(factory, "127.0.0.1", 0)
         first = await client_of(server)
         await soon(first.lost)
+        gc.collect()
         second = await client_of(server)
         await closed(second, await accepted.next())
         await ended(server)
 
     run(main())
+    if not IS_OURS:
+        bill.warned(ResourceWarning)  # it leaves the accepted socket to the collector
     # Stock asyncio reports it in debug mode only; reporting it always is better and allowed.
     assert all(isinstance(context["exception"], ZeroDivisionError) for context in calls)
 

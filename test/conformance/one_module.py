@@ -91,7 +91,18 @@ def load_cpython(name):
     from test import support
 
     support.use_resources = []  # no network, nothing huge
+    from test.test_asyncio import utils
+
+    if not hasattr(_loop, "_default_executor"):
+        utils.TestCase.close_loop = staticmethod(close_loop)
     return importlib.import_module(f"test.test_asyncio.{name}"), lambda case: True
+
+
+def close_loop(loop):
+    """What their helper does, which looks at a private member for it."""
+    if not loop.is_closed():
+        loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
 
 
 def load_uvloop(name):

@@ -52,7 +52,7 @@ class Bill:
         self.to_close = []  # what fixtures made, closed after the loops and before the bill is added up
         self._fds, self._children, self._threads = open_fds(), children(), set(threading.enumerate())
         self._logged, self._warned, self._unraisable = [], [], []
-        self._expected_logs, self._allowed_logs = [], []
+        self._expected_logs, self._allowed_logs, self._allowed_warnings = [], [], []
 
     # ------------------------------------------------------------------------------------------ what tests say
 
@@ -72,6 +72,9 @@ class Bill:
         taken = [w for w in self._warned if issubclass(w.category, category)]
         self._warned[:] = [w for w in self._warned if w not in taken]
         return [str(w.message) for w in taken]
+
+    def allow_warning(self, pattern):
+        self._allowed_warnings.append(pattern)
 
     def unraisable(self):
         """The unraisable exceptions so far; taken."""
@@ -127,7 +130,8 @@ class Bill:
             owe(f"children: {self._new_children()}")
         if not until(lambda: not self._new_fds(), 1):
             owe(f"descriptors: {self._new_fds()}")
-        self.debts += [f"a warning: {w.category.__name__}: {w.message}" for w in self._warned]
+        self.debts += [f"a warning: {w.category.__name__}: {w.message}" for w in self._warned
+                       if not any(re.search(pattern, str(w.message)) for pattern in self._allowed_warnings)]
         self.debts += [f"an unraisable exception: {text}" for text in self._unraisable]
         texts = self.logged()
         for pattern in self._expected_logs:

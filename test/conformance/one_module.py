@@ -100,7 +100,7 @@ def load_cpython(name):
 
 def close_loop(loop):
     """What their helper does, which looks at a private member for it."""
-    if not loop.is_closed():
+    if not loop.is_closed() and "call_soon" not in getattr(loop, "__dict__", ()):  # a test may have put a failing one there
         loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
 

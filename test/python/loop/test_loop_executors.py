@@ -126,6 +126,7 @@ def test_shutting_down_without_an_executor_or_twice_is_harmless(loop, run):
 
 
 @pytest.mark.needs_python(3, 12)
+@pytest.mark.stock_fails("3.12.1 waits for ever", until=(3, 13))
 def test_the_shutdown_of_the_executor_can_time_out(loop, run, bill):
     go = threading.Event()
 

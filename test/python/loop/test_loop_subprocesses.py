@@ -459,11 +459,7 @@ def test_a_loop_may_be_closed_while_a_child_lives(make_loop, bill):
         os.waitpid(process.pid, 0)
     except ChildProcessError:
         pass
-    del process
-    import gc
-
-    gc.collect()
-    bill.warned(ResourceWarning)  # "subprocess is still running", with reason
+    bill.allow_warning("running")  # that of a transport which nobody closed is right
     bill.allow_log("Loop .* is closed|child process")  # what stock asyncio's threads say about it
 
 

@@ -19,8 +19,7 @@ from _erlang_loop import DatagramTransport, Loop, StreamTransport
 
 from ._signals import SignalHandlers, Wakeup
 from ._subprocesses import Subprocesses
-
-from erlang._tls import TlsMethods
+from ._tls import TlsMethods
 
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 

@@ -9,7 +9,7 @@
 -module(py_port_mix).
 
 -export([work/1, trouble/0, sample/1, register/0, unregister/0, options/1]).
--export([run/2, happen/2, judge/3, leftovers/1, settled/1, wait/1]).
+-export([run/2, report/1, happen/2, judge/3, leftovers/1, settled/1, wait/1]).
 
 -include("py_port.hrl").
 
@@ -197,7 +197,8 @@ happen({interrupt, I, Delay}, Contexts) ->
 happen({kill_worker, I, Delay}, Contexts) ->
     wait(Delay),
     case py_port:info(nth(I, Contexts)) of
-        #{os_pid := Pid} -> py_port_trouble:signal(kill, Pid);
+        %% What else happens may end it before the signal comes.
+        #{os_pid := Pid} -> py_port_trouble:signal_if_there(kill, Pid);
         Down -> Down
     end;
 happen({stop, I, Grace, Delay}, Contexts) ->
@@ -267,7 +268,6 @@ pushed(Pushes, Stream) ->
 %% Judging -----------------------------------------------------------------------------------------------------------
 
 %% @doc Whether a happening may end so, when `All' happened.
-judge(_, Outcome, _) when Outcome =:= hangs -> false;
 judge({journey, [], [], _, _}, {ok, T, T}, _) -> true;
 judge({journey, _, _, _, Timeout}, {Outcome, Token}, All) -> is_own(Outcome, Token) orelse fails(Outcome, Timeout, All);
 judge({gather, N, Timeout}, Outcome, All) -> Outcome =:= {ok, N} orelse fails(Outcome, Timeout, All);
@@ -327,13 +327,13 @@ is_explained(Tag, _, All) ->
 
 %% One mix -----------------------------------------------------------------------------------------------------------
 
-%% @doc Carries it out on so many new contexts. `ok', or what was wrong.
+%% @doc Carries it out on so many new contexts. `ok', or what was wrong, the worst first.
 run(N, Happenings) ->
     ok = py_port_test:start(),
     ok = register(),
     Names = lists:sublist([mix_one, mix_two], N),
     Contexts = [py_port_test:start_context(options(#{name => Name, link => false})) || Name <- Names],
-    Crowd = py_port_trouble:crowd(length(Happenings), fun(I) -> happen(lists:nth(I, Happenings), Names) end),
+    Crowd = py_port_trouble:crowd(length(Happenings), fun(I) -> happened(lists:nth(I, Happenings), Names) end),
     Outcomes = lists:zip(Happenings, [outcome(Pid) || Pid <- Crowd]),
     Wrong = [O || {Happening, Outcome} = O <- Outcomes, not judge(Happening, Outcome, Happenings)],
     Late = [{H, M} || {H, Pid} <- lists:zip(Happenings, Crowd), M <- [late(Pid)], M =/= []],
@@ -344,14 +344,41 @@ run(N, Happenings) ->
     Left = try py_port_test:check_clean() of ok -> [] catch error:What -> [What] end ++ leftovers([]),
     case {Wrong, Late, After, Left ++ py_port_test:flush()} of
         {[], [], [], []} -> ok;
-        _ -> {failed, #{wrong => Wrong, late => Late, afterwards => After, left => Left}}
+        {_, _, _, Rest} -> {failed, [{wrong, Wrong}, {late, Late}, {afterwards, After}, {left, Rest}]}
+    end.
+
+happened(Happening, Names) ->
+    try
+        happen(Happening, Names)
+    catch
+        Class:Reason:Stack -> {crashed, Class, Reason, Stack}
     end.
 
 outcome(Pid) ->
-    receive
-        {outcome, Pid, Outcome} -> Outcome
-    after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace)}
-    end.
+    Ref = erlang:monitor(process, Pid),
+    Outcome =
+        receive
+            {outcome, Pid, Known} -> Known;
+            {'DOWN', Ref, process, Pid, Reason} -> {ended, Reason}
+        after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace)}
+        end,
+    true = erlang:demonitor(Ref, [flush]),
+    Outcome.
+
+%% @doc What was wrong, one line each, the worst first: logs are cut off at their end. Texts of any size are not worth reading.
+report(ok) ->
+    "ok";
+report({failed, Failures}) when is_list(Failures) ->
+    [io_lib:format("~s: ~0tp~n", [What, brief(Failure)]) || {What, List} <- Failures, Failure <- List];
+report({failed, Why}) ->
+    io_lib:format("failed: ~0tp~n", [brief(Why)]).
+
+brief(Text) when is_binary(Text), byte_size(Text) > 2000 ->
+    {binary:part(Text, 0, 100), '... of', byte_size(Text)};
+brief([Head | Tail]) -> [brief(Head) | brief(Tail)];
+brief(Tuple) when is_tuple(Tuple) -> list_to_tuple(brief(tuple_to_list(Tuple)));
+brief(Map) when is_map(Map) -> maps:map(fun(_, Value) -> brief(Value) end, Map);
+brief(Value) -> Value.
 
 %% A context whose process was killed ends the handles of its asynchronous calls with a 'DOWN' that await/1 understands.
 late(Pid) ->

@@ -49,8 +49,8 @@
 }).
 
 %% One process that runs for Python. The job inserts its row before it runs anything and deletes it
-%% before it answers; its owner deletes the row of a job that ended otherwise, and py_port_registry
-%% those of an owner that was killed.
+%% before it answers, unless it hands over what it fetched; its owner deletes the row of a job that
+%% ended otherwise, and py_port_registry those of an owner that was killed.
 -record(job, {
     pid :: pid() | '_' | '$1',
     owner :: pid() | '_',
@@ -61,7 +61,9 @@
     requester = none :: pid() | none | '_',
     %% what was asked for: the name of a function, or of another operation
     function = <<>> :: binary() | '_',
-    trace = none :: none | binary() | '_'
+    trace = none :: none | binary() | '_',
+    %% its answer, with what it fetched: for the owner to send, should it be killed at the wrong time
+    handing_over = none :: none | {py_port_fifo:receipt(), iodata()} | '_'
 }).
 
 %% Indices of #ctx.counters, one cache line apart.

@@ -277,9 +277,9 @@ judge({awaits, N, Timeout}, Outcomes, All) when length(Outcomes) =:= N ->
         fun({I, Outcome}) -> Outcome =:= {ok, float(I)} orelse fails(Outcome, Timeout, All) end,
         lists:zip(lists:seq(1, N), Outcomes)
     );
-judge({pipe, _, N, _}, {{ok, Passed}, Got}, All) -> Passed =:= length(Got) andalso once(Got, All) =:= lists:seq(1, N);
+judge({pipe, _, N, _}, {{ok, Passed}, Got}, _) -> Passed =:= length(Got) andalso Got =:= lists:seq(1, N);
 judge({pipe, _, N, Timeout}, {Outcome, Got}, All) ->
-    lists:prefix(once(Got, All), lists:seq(1, N)) andalso fails(Outcome, Timeout, All);
+    lists:prefix(Got, lists:seq(1, N)) andalso fails(Outcome, Timeout, All);
 judge({stream, _, N}, Outcome, All) -> Outcome =:= {ok, lists:seq(0, N - 1)} orelse fails(Outcome, infinity, All);
 judge({push, _, N}, Outcome, All) -> Outcome =:= {ok, N * (N + 1) div 2} orelse fails(Outcome, infinity, All);
 judge({stay, _, Timeout}, Outcome, All) -> fails(Outcome, Timeout, All);
@@ -295,17 +295,6 @@ judge({Tag, _, _}, Outcome, _) when Tag =:= kill_jobs -> Outcome =:= ok;
 judge({rename, _}, Outcome, _) -> Outcome =:= ok;
 judge({stop, _, _, _}, Outcome, _) -> Outcome =:= ok;
 judge(_, _, _) -> false.
-
-%% Who kills a job between its answer and its end makes a channel believe that the message was not received: it comes again.
-once(Got, All) ->
-    case lists:keymember(kill_jobs, 1, All) of
-        true -> repeated(Got);
-        false -> Got
-    end.
-
-repeated([Message, Message | Rest]) -> repeated([Message | Rest]);
-repeated([Message | Rest]) -> [Message | repeated(Rest)];
-repeated([]) -> [].
 
 is_own({ok, [Number, Text]}, [Number, Text]) -> true;
 is_own(_, _) -> false.

@@ -62,8 +62,10 @@
     %% what was asked for: the name of a function, or of another operation
     function = <<>> :: binary() | '_',
     trace = none :: none | binary() | '_',
-    %% its answer, with what it fetched: for the owner to send, should it be killed at the wrong time
-    handing_over = none :: none | {py_port_fifo:receipt(), iodata()} | '_'
+    %% the channel or inlet that it works with, as the worker named it
+    endpoint = none :: none | pid() | '_',
+    %% with what it fetched there: for the owner to send, should it be killed at the wrong time
+    answer = none :: none | iodata() | '_'
 }).
 
 %% Indices of #ctx.counters, one cache line apart.

@@ -12,9 +12,10 @@
 %%
 %% One that fetched, to pass it on to a worker, commits: from that message on nothing comes back, and
 %% what it fetched has to reach the worker even if it is killed before it has written all of it. Its
-%% context's owner then redeems what it left behind: either it had committed, and the owner writes
-%% the answer, or everything has gone back and the owner may say that it was killed. So there is one
-%% instant that decides, whoever is killed when. A client that ended normally has written.
+%% context's owner then asks what is to be redeemed: either it had committed, and the owner writes
+%% the answer, or everything has gone back and only now the owner says that it was killed. So there
+%% is one instant that decides, whoever is killed when, and who asks again finds what went back. A
+%% client that ended normally has written.
 %%
 %% Child of {@link py_port_flow_sup}. Ends when its owner does, and at stop/1; without an owner, when
 %% it is closed and has nothing more to give.
@@ -24,7 +25,7 @@
 -behaviour(gen_server).
 
 -export([start/1, put/4, take/3, finish/2, abort/2, info/1, stop/1, kind/1]).
--export([fetch/3, commit/2, redeem/1]).
+-export([fetch/3, commit/2, redeem/2]).
 %% for the supervisor
 -export([start_link/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -49,9 +50,9 @@
     ended = false :: boolean(),
     %% of clients that wait or have not confirmed, both ways
     monitors = #{} :: #{reference() => py_port_buffer:who()},
-    clients = #{} :: #{py_port_buffer:who() => reference()},
+    clients = #{} :: #{py_port_buffer:who() => {Monitor :: reference(), pid()}},
     %% fetched and committed: the context that redeems it if the client ends badly; orphan: it has,
-    %% and that context is watched in its place
+    %% and the monitor is that of the context
     committed = #{} :: #{py_port_buffer:who() => pid() | orphan},
     %% those who ask about something whose client lives yet, as far as we know
     redeemers = #{} :: #{py_port_buffer:who() => reference()},
@@ -116,11 +117,11 @@ commit({Pid, Ref}, Owner) ->
     Pid ! {commit, Ref, Owner},
     ok.
 
-%% @doc Who fetched has ended, and not well: whether it had committed. If so, the caller is to pass
-%% on what it could not.
--spec redeem(receipt()) -> committed | given_back.
-redeem({Pid, Ref}) ->
-    case py_port_ask:ask(Pid, {redeem, Ref}, infinity) of
+%% @doc This client has ended, and not well: whether it had fetched something and committed. If so,
+%% the caller is to pass on what it could not. Otherwise everything is as if it had never been.
+-spec redeem(pid(), Client :: pid()) -> committed | given_back.
+redeem(Pid, Client) ->
+    case py_port_ask:ask(Pid, {redeem, Client}, infinity) of
         committed -> committed;
         _ -> given_back
     end.
@@ -204,14 +205,14 @@ handle_info({request, Ref, Client, {put, Item, Size, Patience}}, #fifo{buffer = 
     %% Most are admitted at once and need no monitor.
     S1 =
         case py_port_buffer:is_waiting(Ref, Buffer1) of
-            true -> watch(Ref, Client, S);
+            true -> watch(Ref, Client, Client, S);
             false -> S
         end,
     {noreply, collect(Size, carry_out({Effects, Buffer1}, S1))};
 handle_info({request, Ref, Client, {take, Max, Patience}}, #fifo{buffer = Buffer} = S) ->
     %% Before the answer: a client that is quick to exit must not be gone by then, because a normal
     %% exit says that it has written what it committed, and `noproc' says nothing.
-    S1 = watch(Ref, Client, S),
+    S1 = watch(Ref, Client, Client, S),
     settled(carry_out(py_port_buffer:take(Ref, Max, Patience, Buffer), S1));
 handle_info({confirm, Ref}, S) ->
     settled(confirmed(Ref, S));
@@ -220,8 +221,8 @@ handle_info({commit, Ref, Owner}, #fifo{buffer = Buffer, committed = Committed} 
         true -> {noreply, S#fifo{committed = Committed#{Ref => Owner}}};
         false -> {noreply, S}
     end;
-handle_info({request, Ask, _, {redeem, Ref}}, S) ->
-    settled(redeem(Ref, Ask, S));
+handle_info({request, Ask, _, {redeem, Client}}, S) ->
+    settled(redeem(Client, Ask, S));
 handle_info({leave, Ref}, #fifo{buffer = Buffer} = S) ->
     %% One that was handed something before this came will confirm it.
     case py_port_buffer:is_handed(Ref, Buffer) of
@@ -261,18 +262,28 @@ down(Ref, Reason, #fifo{committed = Committed, redeemers = Redeemers} = S) ->
         {#{}, _} -> gone(Ref, S)
     end.
 
--spec redeem(py_port_buffer:who(), reference(), #fifo{}) -> #fifo{}.
-redeem(Ref, Ask, #fifo{clients = Clients, committed = Committed} = S) ->
-    case {Committed, Clients} of
-        {#{Ref := orphan}, _} ->
+-spec orphaned(py_port_buffer:who(), pid(), #fifo{}) -> #fifo{}.
+orphaned(Ref, Owner, #fifo{clients = Clients} = S) ->
+    {_, Client} = map_get(Ref, Clients),
+    #fifo{committed = Committed} = S1 = watch(Ref, Client, Owner, forget(Ref, S)),
+    S1#fifo{committed = Committed#{Ref => orphan}}.
+
+-spec redeem(pid(), reference(), #fifo{}) -> #fifo{}.
+redeem(Client, Ask, #fifo{committed = Committed} = S) ->
+    case requests(Client, S) of
+        [Ref | _] when map_get(Ref, Committed) =:= orphan ->
             redeemed(Ref, Ask, S);
-        {_, #{Ref := _}} ->
+        [Ref | _] ->
             %% We are yet to hear of the end of the client, and its commit may come before that.
             S#fifo{redeemers = (S#fifo.redeemers)#{Ref => Ask}};
-        {#{}, #{}} ->
+        [] ->
             ok = py_port_ask:answer(Ask, given_back),
             S
     end.
+
+-spec requests(pid(), #fifo{}) -> [py_port_buffer:who()].
+requests(Client, #fifo{clients = Clients}) ->
+    [Ref || {Ref, {_, Pid}} <- maps:to_list(Clients), Pid =:= Client].
 
 -spec redeemed(py_port_buffer:who(), reference(), #fifo{}) -> #fifo{}.
 redeemed(Ref, Ask, #fifo{committed = Committed} = S) when is_map_key(Ref, Committed) ->
@@ -281,11 +292,6 @@ redeemed(Ref, Ask, #fifo{committed = Committed} = S) when is_map_key(Ref, Commit
 redeemed(Ref, Ask, S) ->
     ok = py_port_ask:answer(Ask, given_back),
     gone(Ref, S).
-
--spec orphaned(py_port_buffer:who(), pid(), #fifo{}) -> #fifo{}.
-orphaned(Ref, Owner, S) ->
-    #fifo{committed = Committed} = S1 = watch(Ref, Owner, forget(Ref, S)),
-    S1#fifo{committed = Committed#{Ref => orphan}}.
 
 -spec confirmed(py_port_buffer:who(), #fifo{}) -> #fifo{}.
 confirmed(Ref, #fifo{buffer = Buffer} = S) ->
@@ -312,15 +318,15 @@ carry_out_one({_, Ref, Answer}, S) ->
 
 %% Watching clients --------------------------------------------------------------------------------
 
--spec watch(py_port_buffer:who(), pid(), #fifo{}) -> #fifo{}.
-watch(Ref, Client, #fifo{monitors = Monitors, clients = Clients} = S) ->
-    Monitor = erlang:monitor(process, Client),
-    S#fifo{monitors = Monitors#{Monitor => Ref}, clients = Clients#{Ref => Monitor}}.
+-spec watch(py_port_buffer:who(), Client :: pid(), Watched :: pid(), #fifo{}) -> #fifo{}.
+watch(Ref, Client, Watched, #fifo{monitors = Monitors, clients = Clients} = S) ->
+    Monitor = erlang:monitor(process, Watched),
+    S#fifo{monitors = Monitors#{Monitor => Ref}, clients = Clients#{Ref => {Monitor, Client}}}.
 
 -spec forget(py_port_buffer:who(), #fifo{}) -> #fifo{}.
 forget(Ref, #fifo{monitors = Monitors, clients = Clients} = S) ->
     case maps:take(Ref, Clients) of
-        {Monitor, Rest} ->
+        {{Monitor, _}, Rest} ->
             true = erlang:demonitor(Monitor, [flush]),
             S#fifo{
                 monitors = maps:remove(Monitor, Monitors),

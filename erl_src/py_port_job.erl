@@ -43,6 +43,11 @@
 -define(REASON_DEPTH, 30).
 -define(MAX_FRAMES, 40).
 
+-define(IS_FOR_ENDPOINT(Op),
+    (is_tuple(Op) andalso tuple_size(Op) >= 3 andalso is_pid(element(3, Op)) andalso
+        (element(1, Op) =:= channel orelse element(1, Op) =:= inlet))
+).
+
 %% For the owner -----------------------------------------------------------------------------------
 
 %% @doc Called by the owner. Never blocks. The end of the job reaches the caller as a message
@@ -61,16 +66,18 @@ unanswered(Ctx, Id, {killed, Reason} = Failure) when not is_atom(Reason) ->
 unanswered(Ctx, Id, Failure) ->
     send(Ctx, Id, Failure).
 
-%% @doc Ends what a job began that was killed while it handed over what it had fetched: sends its
-%% answer if it had committed, or else says the failure. A second answer does no harm. Called by the
-%% owner. Never blocks: a process of its own asks.
--spec redeem(#ctx{}, py_port_wire:id(), cancelled | {killed, term()}, Handed) -> ok when
-    Handed :: {py_port_fifo:receipt(), iodata()}.
-redeem(#ctx{writer = Writer} = Ctx, Id, Failure, {Receipt, Frame}) ->
+%% @doc The same for one that may have fetched something: sends its answer if it had committed, and
+%% says the failure when what it had fetched has gone back. A second answer does no harm. Called by
+%% the owner. Never blocks: a process of its own asks.
+-spec redeem(#ctx{}, py_port_wire:id(), cancelled | {killed, term()}, #job{}) -> ok.
+redeem(#ctx{writer = Writer} = Ctx, Id, Failure, #job{pid = Pid, endpoint = Endpoint, answer = Frame}) ->
+    %% The job may have been killed before it looked whether it may reach it, and what it is.
+    MayReach = py_port_reach:endpoint(Endpoint, Ctx) =:= ok,
     _ = spawn(fun() ->
-        case py_port_fifo:redeem(Receipt) of
+        IsThere = MayReach andalso py_port_fifo:kind(Endpoint) =/= none,
+        case IsThere andalso py_port_fifo:redeem(Endpoint, Pid) of
             committed -> py_port_writer:send(Writer, Frame);
-            given_back -> send(Ctx, Id, Failure)
+            _ -> send(Ctx, Id, Failure)
         end
     end),
     ok.
@@ -107,7 +114,8 @@ admit(Op, #ctx{pid = Owner} = Ctx, Callback) ->
         deadline = deadline(Deadline),
         requester = requester(Parent, Ctx),
         function = title(Op),
-        trace = Trace
+        trace = Trace,
+        endpoint = endpoint_of(Op)
     },
     true = ets:insert(?JOBS, Job),
     case py_port_registry:is_there(Owner) of
@@ -151,6 +159,10 @@ title(Op) when is_tuple(Op), tuple_size(Op) > 0, is_atom(element(1, Op)) ->
     atom_to_binary(element(1, Op));
 title(_) -> <<>>.
 
+-spec endpoint_of(term()) -> pid() | none.
+endpoint_of(Op) when ?IS_FOR_ENDPOINT(Op) -> element(3, Op);
+endpoint_of(_) -> none.
+
 %% Operations --------------------------------------------------------------------------------------
 
 -spec serve(term(), #ctx{}) -> outcome().
@@ -183,12 +195,7 @@ serve({monitor, Pid}, Ctx) when is_pid(Pid) ->
         {ok, _} -> {ok, {down, Pid, await_down(Pid)}};
         {error, _} = Error -> Error
     end;
-serve(Op, Ctx) when
-    is_tuple(Op),
-    tuple_size(Op) >= 3,
-    is_pid(element(3, Op)),
-    (element(1, Op) =:= channel orelse element(1, Op) =:= inlet)
-->
+serve(Op, Ctx) when ?IS_FOR_ENDPOINT(Op) ->
     case py_port_reach:endpoint(element(3, Op), Ctx) of
         ok -> endpoint(Op);
         {error, _} = Error -> Error
@@ -303,7 +310,7 @@ answer(Ctx, Id, {Tag, Term}) ->
 %% say. Without a row there is no owner any more, and what was fetched goes back.
 -spec hand_over(#ctx{}, py_port_fifo:receipt(), iodata()) -> ok.
 hand_over(#ctx{pid = Owner} = Ctx, Receipt, Frame) ->
-    case ets:update_element(?JOBS, self(), {#job.handing_over, {Receipt, Frame}}) of
+    case ets:update_element(?JOBS, self(), {#job.answer, Frame}) of
         true ->
             ok = py_port_fifo:commit(Receipt, Owner),
             write(Ctx, Frame);

@@ -86,13 +86,14 @@ down(Id, Pid, Reason, #jobs{ctx = Ctx, open = Open, cancelled = Cancelled} = Job
 %% any other end nobody can know. A second answer does no harm.
 -spec unsaid(term(), [#job{}], boolean()) -> answer().
 unsaid(normal, [], _) -> none;
-unsaid(normal, [#job{handing_over = {_, _}}], _) -> none;
+unsaid(normal, [#job{answer = Answer}], _) when Answer =/= none -> none;
 unsaid(_, _, true) -> cancelled;
 unsaid(Reason, _, false) -> {killed, Reason}.
 
 -spec say(answer(), py_port_wire:id(), [#job{}], #ctx{}) -> ok.
 say(none, _, _, _) -> ok;
-say(Answer, Id, [#job{handing_over = {_, _} = Handed}], Ctx) -> py_port_job:redeem(Ctx, Id, Answer, Handed);
+say(Answer, Id, [#job{endpoint = Pid} = Job], Ctx) when is_pid(Pid) ->
+    py_port_job:redeem(Ctx, Id, Answer, Job);
 say(Answer, Id, _, Ctx) -> py_port_job:unanswered(Ctx, Id, Answer).
 
 %% @doc The worker is gone: kills them all and waits until they have ended. Whoever hears of the

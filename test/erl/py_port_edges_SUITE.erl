@@ -15,6 +15,7 @@
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
+    what_is_interrupted_as_it_reports_its_exception_was_interrupted/1,
     a_thread_made_by_c_code_calls_erlang/1,
     an_answer_that_comes_after_the_context_died_reaches_nobody/1,
     a_call_whose_time_is_up_in_an_import_leaves_the_package_whole/1,
@@ -38,6 +39,7 @@ all() ->
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
+        what_is_interrupted_as_it_reports_its_exception_was_interrupted,
         a_thread_made_by_c_code_calls_erlang,
         an_answer_that_comes_after_the_context_died_reaches_nobody,
         a_call_whose_time_is_up_in_an_import_leaves_the_package_whole,
@@ -177,6 +179,36 @@ a_sigint_of_the_users_own_is_a_keyboard_interrupt(_Config) ->
     Code = "__import__('os').kill(__import__('os').getpid(), 2) or __import__('time').sleep(1000)",
     ?assertMatch({error, {python, #{type := <<"KeyboardInterrupt">>}}}, py_port:eval(Ctx, Code)),
     ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ok = py_port:stop_context(Ctx).
+
+%% Its `__str__` is code like any other. Half a report would say neither what it raised nor why there is no more.
+what_is_interrupted_as_it_reports_its_exception_was_interrupted(_Config) ->
+    Self = self(),
+    ok = py_port:register_function(never, fun([]) -> Self ! asked, receive after infinity -> ok end end),
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
+    ok = py_port:exec(Ctx,
+        "import erlang\n"
+        "class Slow(Exception):\n"
+        "    asks = True\n"
+        "    def __str__(self):\n"
+        "        if Slow.asks:\n"
+        "            Slow.asks = False\n"
+        "            erlang.call('never')\n"
+        "        return 'slow'\n"
+        "def fails():\n"
+        "    Slow.asks = True\n"
+        "    raise Slow()\n"),
+    Interrupted = py_port:async_call(Ctx, '__main__', fails, []),
+    receive asked -> ok end,
+    ok = py_port:interrupt(Ctx),
+    ?assertEqual({error, interrupted}, py_port:await(Interrupted)),
+    Cancelled = py_port:async_call(Ctx, '__main__', fails, []),
+    receive asked -> ok end,
+    ok = py_port:cancel(Cancelled),
+    ?assertEqual({error, cancelled}, py_port:await(Cancelled)),
+    ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ?assertMatch(#{last_stop := #{step := cancelled}}, py_port:info(Ctx)),
+    ok = py_port:unregister_function(never),
     ok = py_port:stop_context(Ctx).
 
 %% The main thread stands in C code of ours then, and not in Python.

@@ -16,6 +16,7 @@
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
     what_is_interrupted_as_it_reports_its_exception_was_interrupted/1,
+    an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits/1,
     a_thread_made_by_c_code_calls_erlang/1,
     an_answer_that_comes_after_the_context_died_reaches_nobody/1,
     a_call_whose_time_is_up_in_an_import_leaves_the_package_whole/1,
@@ -40,6 +41,7 @@ all() ->
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
         what_is_interrupted_as_it_reports_its_exception_was_interrupted,
+        an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits,
         a_thread_made_by_c_code_calls_erlang,
         an_answer_that_comes_after_the_context_died_reaches_nobody,
         a_call_whose_time_is_up_in_an_import_leaves_the_package_whole,
@@ -209,6 +211,40 @@ what_is_interrupted_as_it_reports_its_exception_was_interrupted(_Config) ->
     ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
     ?assertMatch(#{last_stop := #{step := cancelled}}, py_port:info(Ctx)),
     ok = py_port:unregister_function(never),
+    ok = py_port:stop_context(Ctx).
+
+%% The answer wakes a task, and the interrupt comes in the middle of that: it is not to be lost, nor the answer.
+an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits(Config) ->
+    ok = py_port:register_function(same, fun([X]) -> X end),
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
+    ok = py_port:exec(Ctx,
+        "import asyncio, erlang, os, time\n"
+        "class Loop(asyncio.SelectorEventLoop):\n"
+        "    files = None\n"
+        "    def call_soon(self, *args, **kwargs):\n"
+        "        if self.files:\n"
+        "            (come, go), self.files = self.files, None\n"
+        "            open(come, 'w').close()\n"
+        "            while not os.path.exists(go):\n"
+        "                time.sleep(0.01)\n"
+        "        return super().call_soon(*args, **kwargs)\n"
+        "def waits(come, go):\n"
+        "    loop = Loop()\n"
+        "    async def main():\n"
+        "        loop.files = come, go\n"
+        "        return await erlang.async_call('same', 1)\n"
+        "    try:\n"
+        "        return loop.run_until_complete(main())\n"
+        "    finally:\n"
+        "        loop.close()\n"),
+    Come = py_port_test:marker(Config, "come"),
+    Go = py_port_test:marker(Config, "go"),
+    Handle = py_port:async_call(Ctx, '__main__', waits, [Come, Go]),
+    ok = py_port_test:await_file(Come),
+    ok = py_port:interrupt(Ctx),
+    ok = file:write_file(Go, <<>>),
+    ?assertEqual({error, interrupted}, py_port:await(Handle, 20000)),
+    ok = py_port:unregister_function(same),
     ok = py_port:stop_context(Ctx).
 
 %% The main thread stands in C code of ours then, and not in Python.

@@ -17,6 +17,7 @@
     what_waits_for_erlang_can_be_interrupted/1,
     what_is_interrupted_as_it_reports_its_exception_was_interrupted/1,
     an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits/1,
+    what_ends_in_a_thread_below_a_loop_does_not_end_the_loop/1,
     a_thread_made_by_c_code_calls_erlang/1,
     an_answer_that_comes_after_the_context_died_reaches_nobody/1,
     a_call_whose_time_is_up_in_an_import_leaves_the_package_whole/1,
@@ -42,6 +43,7 @@ all() ->
         what_waits_for_erlang_can_be_interrupted,
         what_is_interrupted_as_it_reports_its_exception_was_interrupted,
         an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits,
+        what_ends_in_a_thread_below_a_loop_does_not_end_the_loop,
         a_thread_made_by_c_code_calls_erlang,
         an_answer_that_comes_after_the_context_died_reaches_nobody,
         a_call_whose_time_is_up_in_an_import_leaves_the_package_whole,
@@ -245,6 +247,25 @@ an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits(Config) ->
     ok = file:write_file(Go, <<>>),
     ?assertEqual({error, interrupted}, py_port:await(Handle, 20000)),
     ok = py_port:unregister_function(same),
+    ok = py_port:stop_context(Ctx).
+
+%% A wait in a thread that is stopped raises KeyboardInterrupt there, which asyncio lets through all of a loop.
+what_ends_in_a_thread_below_a_loop_does_not_end_the_loop(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    ok = py_port:exec(Ctx,
+        "import asyncio, erlang\n"
+        "def ends():\n"
+        "    raise KeyboardInterrupt\n"
+        "def outer():\n"
+        "    return asyncio.run(main())\n"
+        "async def main():\n"
+        "    return await erlang.async_call('nested')\n"),
+    ok = py_port:register_function(nested, fun([]) ->
+        {error, {python, #{type := Type}}} = py_port:call(Ctx, '__main__', ends, [], #{}, #{thread => true}),
+        Type
+    end),
+    ?assertEqual({ok, <<"CancelledError">>}, py_port:call(Ctx, '__main__', outer, [])),
+    ok = py_port:unregister_function(nested),
     ok = py_port:stop_context(Ctx).
 
 %% The main thread stands in C code of ours then, and not in Python.

@@ -120,6 +120,7 @@ class Result(unittest.TestResult):
     def __init__(self, write, name_of):
         super().__init__()
         self.write, self.name_of, self.outcome, self.text = write, name_of, "passed", ""
+        self.began = None  # None between tests: some versions stop a skipped test that they never started
 
     def startTest(self, test):
         faulthandler.dump_traceback_later(TEST_BOUND, exit=True)
@@ -128,13 +129,16 @@ class Result(unittest.TestResult):
 
     def stopTest(self, test):
         faulthandler.cancel_dump_traceback_later()
-        self.write(end=self.name_of(test), outcome=self.outcome, text=self.text, seconds=round(time.monotonic() - self.began, 3))
+        seconds = 0 if self.began is None else round(time.monotonic() - self.began, 3)
+        self.write(end=self.name_of(test), outcome=self.outcome, text=self.text, seconds=seconds)
+        self.began, self.outcome, self.text = None, "passed", ""
 
     def _bad(self, test, error):
         self.outcome = "failed"
         self.text += self._exc_info_to_string(error, test)
-        if not hasattr(self, "began"):  # setUpModule or setUpClass
+        if self.began is None:  # setUpModule or setUpClass
             self.write(end=str(test), outcome="failed", text=self.text, seconds=0)
+            self.outcome, self.text = "passed", ""
 
     addError = addFailure = _bad
 

@@ -220,7 +220,7 @@ PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)}, {Py_tp_traverse, slot(tra
                        {Py_tp_methods, methods},       {Py_tp_getset, attributes},       {Py_tp_members, members},   {0, nullptr}};
 
 PyType_Spec spec{"_erlang_loop.TlsProtocol", sizeof(TlsObject), 0,
-                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | compat::kImmutableType), slots};
+                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
 
 }  // namespace
 

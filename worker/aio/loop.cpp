@@ -1,6 +1,7 @@
 #include "aio/loop.hpp"
 
 #include "aio/fd_watch.hpp"
+#include "aio/sock_waits.hpp"
 #include "base/clock.hpp"
 
 namespace pyw::aio {
@@ -46,6 +47,7 @@ void Loop::close(const Gil&) {
     timer->scheduled = false;
     Py_DECREF(timer);
   }
+  sock_waits_.reset();
   auto fds = std::exchange(fds_, {});
   fds.clear();
   std::vector<HandleObject*> incoming;
@@ -55,7 +57,10 @@ void Loop::close(const Gil&) {
     has_incoming_.store(false);
   }
   for (HandleObject* handle : incoming) Py_DECREF(handle);
-  const auto last = std::move(reactor_);
+  reactor_.reset();  // cuts off the watchers of transports that are still open
+  transports_.clear();
+  const auto held = std::exchange(held_, {});
+  for (PyObject* transport : held) Py_DECREF(transport);
 }
 
 void Loop::push_threadsafe(HandleObject* handle) {
@@ -64,7 +69,7 @@ void Loop::push_threadsafe(HandleObject* handle) {
     incoming_.push_back(handle);
   }
   has_incoming_.store(true);
-  if (asleep_.load() || lent_) reactor_->wake();
+  if (asleep_.load() || lent_) reactor_->wake();  // who runs a lent loop may be asleep at any time
 }
 
 void Loop::add_timer(HandleObject* timer) {
@@ -87,15 +92,14 @@ void Loop::remove_timer(HandleObject* timer) {
   Py_DECREF(timer);
 }
 
-void Loop::take_incoming() {
-  if (!has_incoming_.load(std::memory_order_acquire)) return;
+void Loop::fetch_incoming() {
   std::vector<HandleObject*> incoming;
   {
     const std::lock_guard lock(incoming_mutex_);
     incoming.swap(incoming_);
     has_incoming_.store(false);
   }
-  for (HandleObject* handle : incoming) push(handle);
+  for (HandleObject* handle : incoming) ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)});
 }
 
 void Loop::take_due() {
@@ -149,6 +153,7 @@ bool Loop::run_ready(const Gil& gil) {
 }
 
 bool Loop::step(const Gil& gil) {
+  ++turns_;
   if (reactor_->has_events() && !reactor_->dispatch()) return false;
   take_due();
   take_incoming();
@@ -161,6 +166,10 @@ bool Loop::due() const {
 }
 
 bool Loop::turn(const Gil& gil, bool may_wait) {
+  if (reactor_->is_foreign() && !reactor_->renew()) [[unlikely]] {
+    PyErr_SetString(PyExc_RuntimeError, "this event loop belongs to the parent process; make a new one in a forked child");
+    return false;
+  }
   look(gil, may_wait);
   // Signal handlers of Python: their byte has ended our wait, and nothing else would run them while callbacks are C functions.
   if (PyErr_CheckSignals() != 0) return false;
@@ -168,10 +177,12 @@ bool Loop::turn(const Gil& gil, bool may_wait) {
 }
 
 bool Loop::run(const Gil& gil) {
-  for (;;) {
-    if (!turn(gil, true)) return false;
-    if (stopping_) return true;
+  reactor_->begin_run();
+  bool ok;
+  while ((ok = turn(gil, true)) && !stopping_) {
   }
+  if (reactor_) reactor_->end_run();
+  return ok;
 }
 
 void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject* more) {
@@ -182,11 +193,39 @@ void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject
   if (saved) compat::restore_raised(saved.release());
 }
 
+bool Loop::soon(const Gil&, Chore chore, PyObject* owner) {
+  if (closed_) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return false;
+  }
+  Py_INCREF(owner);
+  ready_.push({chore, owner});
+  return true;
+}
+
+void Loop::hold(const Gil&, PyObject* transport) {
+  if (held_.insert(transport).second) Py_INCREF(transport);
+}
+
+void Loop::let_go(PyObject* transport) {
+  if (held_.erase(transport) > 0) Py_DECREF(transport);
+}
+
 bool Loop::check_no_transport(const Gil&, int fd) const {
   const auto found = transports_.find(fd);
   if (found == transports_.end()) return true;
   PyErr_Format(PyExc_RuntimeError, "File descriptor %d is used by transport %R", fd, found->second);
   return false;
+}
+
+SockWaits* Loop::make_sock_waits(const Gil& gil) {
+  if (sock_waits_) return sock_waits_.get();
+  if (closed_ || !reactor_) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return nullptr;
+  }
+  sock_waits_ = SockWaits::make(gil, *this);
+  return sock_waits_.get();
 }
 
 char* Loop::scratch() {
@@ -203,6 +242,10 @@ int Loop::traverse(visitproc visit, void* arg) const {
     if (stop) return stop;
   }
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
+  if (sock_waits_)
+    if (const int stop = sock_waits_->traverse(visit, arg)) return stop;
+  for (PyObject* transport : held_)
+    if (const int stop = visit(transport, arg)) return stop;
   for (const auto& [fd, watch] : fds_)
     if (const int stop = watch->traverse(visit, arg)) return stop;
   return 0;

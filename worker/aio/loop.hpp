@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "aio/handle.hpp"
@@ -15,6 +16,8 @@
 #include "aio/timer_heap.hpp"
 
 namespace pyw::aio {
+
+class SockWaits;
 
 /// Something of ours that is to be done in the loop's next turn, in line with the callbacks. `owner` is kept alive until then. False: an
 /// exception is pending that ends the loop's run.
@@ -46,17 +49,20 @@ class Loop {
   Reactor& reactor() { return *reactor_; }
 
   /// Takes the reference.
-  void push(HandleObject* handle) { ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)}); }
-  /// Shares `owner`.
-  void soon(const Gil&, Chore chore, PyObject* owner) {
-    Py_INCREF(owner);
-    ready_.push({chore, owner});
+  void push(HandleObject* handle) {
+    take_incoming();  // what other threads queued before this has its turn before this
+    ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)});
   }
+  /// Shares `owner`. False: the loop is closed, RuntimeError is pending.
+  bool soon(const Gil&, Chore chore, PyObject* owner);
   /// Any thread. Takes the reference.
   void push_threadsafe(HandleObject* handle);
   /// Takes the reference.
   void add_timer(HandleObject* timer);
   void remove_timer(HandleObject* timer);
+
+  /// The number of the turn at hand.
+  std::uint64_t turns() const { return turns_; }
 
   static double now() { return static_cast<double>(monotonic_ns_now()) / 1e9; }
   static std::uint64_t monotonic_ns_now();
@@ -91,6 +97,9 @@ class Loop {
   /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
   void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
   void unclaim(int fd) { transports_.erase(fd); }
+  /// Keeps a transport alive that waits for something, until let_go() or the end of the loop.
+  void hold(const Gil& gil, PyObject* transport);
+  void let_go(PyObject* transport);
   /// False: RuntimeError is pending, which names the transport.
   bool check_no_transport(const Gil& gil, int fd) const;
 
@@ -100,6 +109,11 @@ class Loop {
 
   /// Descriptors by number that Python code watches (add_reader, add_writer, sock_*).
   std::unordered_map<int, std::unique_ptr<class FdWatch>>& fds() { return fds_; }
+
+  /// Calls of sock_recv and its like that wait; null as long as none has waited.
+  SockWaits* sock_waits() { return sock_waits_.get(); }
+  /// The same, made if need be. Null: an exception is pending.
+  SockWaits* make_sock_waits(const Gil& gil);
 
   std::size_t ready_count() const { return ready_.size(); }
   std::size_t timer_count() const { return timers_.size(); }
@@ -116,7 +130,10 @@ class Loop {
   };
   void look(const Gil& gil, bool may_wait);
   void wait(const Gil& gil);
-  void take_incoming();
+  void take_incoming() {
+    if (has_incoming_.load(std::memory_order_acquire)) [[unlikely]] fetch_incoming();
+  }
+  void fetch_incoming();
   void take_due();
   bool run_ready(const Gil& gil);
 
@@ -126,7 +143,9 @@ class Loop {
   Ring<Entry> ready_;
   TimerHeap<HandleObject*> timers_;
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
+  std::unique_ptr<SockWaits> sock_waits_;
   std::unordered_map<int, PyObject*> transports_;
+  std::unordered_set<PyObject*> held_;  ///< owned
   std::unique_ptr<char[]> scratch_;
   Ref task_factory_;
 
@@ -135,6 +154,7 @@ class Loop {
   std::atomic<bool> has_incoming_{false};
   std::atomic<bool> asleep_{false};
 
+  std::uint64_t turns_ = 0;
   std::uint64_t looked_ = 0;  ///< when the reactor was last asked
   unsigned long thread_ = 0;
   double slow_ = 0.1;

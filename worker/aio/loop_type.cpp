@@ -4,6 +4,7 @@
 
 #include "aio/fd_watch.hpp"
 #include "aio/module.hpp"
+#include "aio/sock_call.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -241,6 +242,14 @@ PyObject* remove_callback(PyObject* self, PyObject* of) {
   return PyBool_FromLong(removed);
 }
 
+/// Raises RuntimeError where a transport owns the descriptor.
+PyObject* ensure_no_transport(PyObject* self, PyObject* of) {
+  const GilHeld gil;
+  const int fd = descriptor(of);
+  if (fd < 0 || !loop_of(self).check_no_transport(gil, fd)) return nullptr;
+  Py_RETURN_NONE;
+}
+
 // Attributes ------------------------------------------------------------------------------------------------------------
 
 PyObject* is_closed(PyObject* self, PyObject*) { return PyBool_FromLong(loop_of(self).closed()); }
@@ -367,6 +376,16 @@ PyMethodDef methods[] = {
     {"_remove_reader", remove_callback<Watcher::kReadable, false>, METH_O, nullptr},
     {"remove_writer", remove_callback<Watcher::kWritable, true>, METH_O, "remove_writer($self, fd, /)\n--\n\nTrue if there was one."},
     {"_remove_writer", remove_callback<Watcher::kWritable, false>, METH_O, nullptr},
+    {"_ensure_fd_no_transport", ensure_no_transport, METH_O, nullptr},
+    {"sock_recv", function(sock_recv), kFastKeywords, "sock_recv($self, sock, n)\n--\n\nAwait it: up to n bytes; none at the end of the stream."},
+    {"sock_recv_into", function(sock_recv_into), kFastKeywords, "sock_recv_into($self, sock, buf)\n--\n\nAwait it: how many bytes were put there."},
+    {"sock_recvfrom", function(sock_recvfrom), kFastKeywords, "sock_recvfrom($self, sock, bufsize)\n--\n\nAwait it: a datagram and its address."},
+    {"sock_recvfrom_into", function(sock_recvfrom_into), kFastKeywords,
+     "sock_recvfrom_into($self, sock, buf, nbytes=0)\n--\n\nAwait it: how many bytes were put there, and the address."},
+    {"sock_sendall", function(sock_sendall), kFastKeywords, "sock_sendall($self, sock, data)\n--\n\nAwait it: everything was sent."},
+    {"sock_sendto", function(sock_sendto), kFastKeywords, "sock_sendto($self, sock, data, address)\n--\n\nAwait it: how many bytes were sent."},
+    {"sock_accept", function(sock_accept), kFastKeywords, "sock_accept($self, sock)\n--\n\nAwait it: a connection and its address."},
+    {"_sock_connect_to", function(sock_connect_to), kFastKeywords, nullptr},
     {"_open", open_loop, METH_O, nullptr},
     {"_close", close_loop, METH_NOARGS, nullptr},
     {"_run", run_loop, METH_NOARGS, nullptr},

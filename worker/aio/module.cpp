@@ -2,6 +2,11 @@
 
 #include <memory>
 
+#include "aio/stream_transport.hpp"
+#include "aio/datagram.hpp"
+#include "aio/sock_call.hpp"
+#include "aio/spawn_functions.hpp"
+
 namespace pyw::aio {
 namespace {
 
@@ -78,16 +83,19 @@ bool State::make(const Gil& gil, PyObject* module) {
          name(s_data_received, "data_received") && name(s_eof_received, "eof_received") && name(s_get_buffer, "get_buffer") &&
          name(s_buffer_updated, "buffer_updated") && name(s_pause_writing, "pause_writing") && name(s_resume_writing, "resume_writing") &&
          name(s_datagram_received, "datagram_received") && name(s_error_received, "error_received") && name(s_close, "close") &&
-         name(s_attach, "_attach") && name(s_detach, "_detach") && names(kw_loop, s_loop) && names(kw_context, s_context) &&
+         name(s_attach, "_attach") && name(s_detach, "_detach") && name(s_fileno, "fileno") &&
+         name(s_future_blocking, "_asyncio_future_blocking") && names(kw_loop, s_loop) && names(kw_context, s_context) &&
          take(future, "asyncio", "Future") && take(task, "asyncio", "Task") && take(base_loop, "asyncio", "BaseEventLoop") &&
+         take(selector_loop, "asyncio.selector_events", "BaseSelectorEventLoop") && take(socket, "socket", "socket") &&
          take(transport_socket, "asyncio.trsock", "TransportSocket") && take(buffered_protocol, "asyncio", "BufferedProtocol") &&
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
-         make_handle_types(gil, *this, module) && tls.make(gil, module);
+         make_handle_types(gil, *this, module) && make_stream_type(gil, *this, module) && make_datagram_type(gil, *this, module) &&
+         make_sock_call_type(gil, *this, module) && add_spawn_functions(gil, module) && tls.make(gil, module);
 }
 
 int State::traverse(visitproc visit, void* arg) const {
-  for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &future, &task, &base_loop, &transport_socket, &buffered_protocol, &helpers})
+  for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &sock_call, &future, &task, &base_loop, &selector_loop, &socket, &transport_socket, &buffered_protocol, &helpers})
     if (const int stop = each->traverse(visit, arg)) return stop;
   return tls.traverse(visit, arg);
 }

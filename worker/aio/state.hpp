@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "aio/receive_room.hpp"
 #include "aio/tls_state.hpp"
 #include "python/ref.hpp"
 
@@ -13,14 +14,15 @@ struct HandleObject;
 /// nothing here is global. GIL: needed to make, use and end it.
 struct State {
   /// Types of ours. Each but `loop` derives from asyncio's class of that kind.
-  Ref handle, timer_handle, loop, stream, datagram;
+  Ref handle, timer_handle, loop, stream, datagram, sock_call;
 
   /// Of asyncio, and our own Python half.
-  Ref future, task, base_loop, transport_socket, buffered_protocol, helpers;
+  Ref future, task, base_loop, selector_loop, transport_socket, buffered_protocol, socket, helpers;
 
   /// Interned names.
   Ref s_loop, s_context, s_done, s_set_result, s_set_exception, s_connection_made, s_connection_lost, s_data_received, s_eof_received, s_get_buffer,
-      s_buffer_updated, s_pause_writing, s_resume_writing, s_datagram_received, s_error_received, s_close, s_attach, s_detach;
+      s_buffer_updated, s_pause_writing, s_resume_writing, s_datagram_received, s_error_received, s_close, s_attach, s_detach, s_fileno,
+      s_future_blocking;
   /// Tuples of keyword names for vectorcalls.
   Ref kw_loop, kw_context;
   Ref empty;  ///< b""
@@ -31,6 +33,8 @@ struct State {
   static constexpr std::size_t kFree = 512;
   std::array<HandleObject*, kFree> free_handles;
   std::size_t free_count = 0;
+
+  ReceiveRoom receive_room;
 
   ~State();
   /// Imports asyncio, makes the types and adds them to `module`. False: an exception is pending.

@@ -1,0 +1,691 @@
+#include "aio/datagram.hpp"
+
+#include <structmember.h>
+
+#include <cerrno>
+
+#include "aio/receive_room.hpp"
+
+namespace pyw::aio {
+namespace {
+
+struct DatagramObject {
+  PyObject_HEAD
+  PyObject* of_base[4];  ///< asyncio.BaseTransport's slots
+  PyObject* dict;
+  PyObject* weak_references;
+  Datagram datagram;
+};
+
+Datagram& in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object)->datagram; }
+
+bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
+
+bool is_truthy(PyObject* object) { return object != Py_None && PyObject_IsTrue(object) > 0; }
+
+/// While it exists, Python code runs in this context.
+class InContext {
+ public:
+  explicit InContext(PyObject* context) : context_(context), entered_(PyContext_Enter(context) == 0) {}
+  ~InContext() {
+    if (entered_) PyContext_Exit(context_);  // keeps a pending exception
+  }
+  InContext(const InContext&) = delete;
+  InContext& operator=(const InContext&) = delete;
+  /// False: RuntimeError is pending, something runs in it already.
+  bool entered() const { return entered_; }
+
+ private:
+  PyObject* context_;
+  const bool entered_;
+};
+
+}  // namespace
+
+// Life ------------------------------------------------------------------------------------------------------------------
+
+Datagram::Datagram(const Gil& gil, PyObject* self, PyObject* loop, PyObject* sock, PyObject* protocol, PyObject* address, int family)
+    : self_(self),
+      state_(loop_of(loop).state()),
+      loop_(Ref::share(gil, loop)),
+      sock_(Ref::share(gil, sock)),
+      protocol_(Ref::share(gil, protocol)),
+      address_(Ref::share(gil, address)),
+      book_(family),
+      family_(family) {}
+
+Datagram::~Datagram() {
+  const GilHeld gil;
+  detach(gil);
+}
+
+bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
+  if (!check_loop()) return false;
+  const Ref number = Ref::steal(PyObject_CallMethod(sock(), "fileno", nullptr));
+  if (!number) return false;
+  fd_ = static_cast<int>(PyLong_AsLong(number.get()));
+  if (fd_ == -1 && PyErr_Occurred()) return false;
+  context_ = Ref::steal(PyContext_CopyCurrent());
+  if (!context_) return false;
+  const auto put = [&](const char* key, const Ref& value) { return value && PyDict_SetItemString(extra, key, value.get()) == 0; };
+  const auto name = [&](const char* method) {
+    Ref found = Ref::steal(PyObject_CallMethod(sock(), method, nullptr));
+    if (found || !PyErr_ExceptionMatches(PyExc_OSError)) return found;
+    PyErr_Clear();  // it has none
+    return Ref::share(gil, Py_None);
+  };
+  if (!put("socket", Ref::steal(PyObject_CallOneArg(state_.transport_socket.get(), sock()))) || !put("sockname", name("getsockname"))) return false;
+  PyObject* peer = PyDict_GetItemString(extra, "peername");
+  if (!peer) {
+    if (!put("peername", name("getpeername"))) return false;
+    peer = PyDict_GetItemString(extra, "peername");
+  }
+  connected_ = peer && is_truthy(peer);
+  if (PyObject_SetAttrString(self(), "_extra", extra) != 0) return false;
+  if (waiter != Py_None) waiter_ = Ref::share(gil, waiter);
+  watcher_.emplace(loop().reactor(), this, told);
+  loop().claim(fd_, self());
+  claimed_ = true;
+  loop().hold(gil, self());
+  loop().soon(gil, made, self());
+  loop().soon(gil, begin, self());
+  return true;
+}
+
+bool Datagram::made(const Gil& gil, PyObject* object) { return in(object).tell(gil, in(object).state_.s_connection_made, object, nullptr); }
+
+/// Reads only after connection_made, and whoever waits is told after that.
+bool Datagram::begin(const Gil& gil, PyObject* object) {
+  Datagram& self = in(object);
+  self.begun_ = true;
+  if (self.is_reading() && !self.watch(gil, Watcher::kReadable, 0) && !self.survives(gil, "a datagram socket cannot be watched")) return false;
+  const Ref waiter = std::move(self.waiter_);
+  if (!waiter) return true;
+  const Ref done = Ref::steal(PyObject_CallMethodNoArgs(waiter.get(), self.state_.s_done.get()));
+  if (done && done.get() == Py_True) return true;
+  if (done && Ref::steal(PyObject_CallMethodOneArg(waiter.get(), self.state_.s_set_result.get(), Py_None))) return true;
+  return self.survives(gil, "whoever waits for a datagram endpoint cannot be told");
+}
+
+void Datagram::detach(const Gil&) {
+  watcher_.reset();
+  if (!loop_ || fd_ < 0) return;
+  unclaim();
+  loop().let_go(self());
+}
+
+void Datagram::unclaim() {
+  if (std::exchange(claimed_, false)) loop().unclaim(fd_);
+}
+
+void Datagram::drop(const Gil& gil) {
+  detach(gil);
+  drop_queue();
+  unread_.clear();
+  for (Ref* each : {&loop_, &sock_, &protocol_, &context_, &address_, &waiter_, &reason_}) each->reset();
+}
+
+int Datagram::traverse(visitproc visit, void* arg) const {
+  for (const Ref* each : {&loop_, &sock_, &protocol_, &context_, &address_, &waiter_, &reason_})
+    if (const int stop = each->traverse(visit, arg)) return stop;
+  return 0;
+}
+
+void Datagram::finalize(const Gil& gil) {
+  if (!sock_) return;
+  Ref pending = Ref::steal(compat::take_raised());
+  if (PyErr_ResourceWarning(self(), 1, "unclosed transport %R", self()) != 0) PyErr_WriteUnraisable(self());
+  detach(gil);
+  if (!Ref::steal(PyObject_CallMethodNoArgs(sock(), state_.s_close.get()))) PyErr_WriteUnraisable(self());
+  sock_.reset();
+  if (pending) compat::restore_raised(pending.release());
+}
+
+bool Datagram::check_loop() const {
+  if (loop_ && loop().is_open() && !loop().closed()) [[likely]] return true;
+  PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+  return false;
+}
+
+bool Datagram::close(const Gil& gil) {
+  if (closing_) return true;
+  if (!check_loop()) return false;
+  closing_ = true;
+  unread_.clear();
+  unclaim();
+  if (!watch(gil, 0, Watcher::kReadable)) return false;
+  return !queue_.empty() || lose(gil);
+}
+
+bool Datagram::abort(const Gil& gil) { return force_close(gil, nullptr); }
+
+bool Datagram::force_close(const Gil& gil, PyObject* exception) {
+  if (lost_ > 0) return true;
+  if (!check_loop()) return false;
+  drop_queue();
+  unclaim();
+  closing_ = true;
+  unread_.clear();
+  if (exception) reason_ = Ref::share(gil, exception);
+  return lose(gil);
+}
+
+bool Datagram::lose(const Gil& gil) {
+  ++lost_;
+  if (!watch(gil, 0, Watcher::kReadable | Watcher::kWritable)) return false;
+  loop().soon(gil, lost, self());
+  return true;
+}
+
+bool Datagram::lost(const Gil& gil, PyObject* object) {
+  Datagram& self = in(object);
+  if (!self.sock_) return true;
+  const Ref reason = self.reason_ ? std::move(self.reason_) : Ref::share(gil, Py_None);
+  bool goes_on = self.tell(gil, self.state_.s_connection_lost, reason.get(), nullptr);
+  Ref ending = Ref::steal(compat::take_raised());
+  self.detach(gil);  // before the number of the descriptor may be somebody else's
+  const Ref sock = std::move(self.sock_), protocol = std::move(self.protocol_);
+  if (!Ref::steal(PyObject_CallMethodNoArgs(sock.get(), self.state_.s_close.get()))) {
+    const bool ours = self.survives(gil, "a datagram socket cannot be closed");
+    goes_on = goes_on && ours;
+  }
+  const Ref loop = std::move(self.loop_);
+  if (ending) compat::restore_raised(ending.release());
+  return goes_on;
+}
+
+/// False: OSError is pending.
+bool Datagram::watch(const Gil&, int add, int drop) {
+  if (!watcher_) return true;  // the loop is closed
+  if (auto watched = watcher_->watch(fd_, (watcher_->events() | add) & ~drop); watched) return true;
+  PyErr_SetFromErrno(PyExc_OSError);
+  return false;
+}
+
+bool Datagram::told(void* owner, int events) {
+  const GilHeld gil;
+  auto* transport = static_cast<Datagram*>(owner);
+  const Ref alive = Ref::share(gil, transport->self());
+  if ((events & Watcher::kReadable) && !transport->read(gil)) return false;
+  return !(events & Watcher::kWritable) || transport->flush(gil);
+}
+
+// The protocol ----------------------------------------------------------------------------------------------------------
+
+/// Calls a method of the protocol from the loop, in the transport's context. False: an exception is pending that ends the run.
+bool Datagram::tell(const Gil& gil, const Ref& method, PyObject* first, PyObject* second) {
+  if (!protocol_) return true;
+  const Ref called = Ref::share(gil, protocol());
+  PyObject* args[3] = {called.get(), first, second};
+  bool ok;
+  {
+    const InContext context(context_.get());
+    ok = context.entered() && Ref::steal(PyObject_VectorcallMethod(method.get(), args, second ? 3 : 2, nullptr));
+  }
+  if (ok) [[likely]] return true;
+  const char* name = PyUnicode_AsUTF8(method.get());
+  return survives(gil, (std::string("Exception in callback ") + (name ? name : "") + "()").c_str());
+}
+
+/// What is pending goes to the loop's exception handler. False: it is one that ends the run, and still pending.
+bool Datagram::survives(const Gil& gil, const char* message) {
+  if (!PyErr_Occurred()) return true;
+  if (ends_the_run()) return false;
+  const Ref exception = Ref::steal(compat::take_raised());
+  const Ref more = Ref::steal(Py_BuildValue("{sOsO}", "transport", self(), "protocol", protocol() ? protocol() : Py_None));
+  if (loop_) loop().report(gil, message, exception.get(), more.get());
+  return true;
+}
+
+bool Datagram::maybe_pause(const Gil& gil) {
+  if (queued_ <= high_ || protocol_paused_ || !protocol_) return true;
+  protocol_paused_ = true;
+  if (Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_pause_writing.get()))) return true;
+  return survives(gil, "protocol.pause_writing() failed");
+}
+
+bool Datagram::maybe_resume(const Gil& gil) {
+  if (queued_ > low_ || !protocol_paused_ || !protocol_) return true;
+  protocol_paused_ = false;
+  const InContext context(context_.get());
+  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_resume_writing.get()))) return true;
+  return survives(gil, "protocol.resume_writing() failed");
+}
+
+/// What is pending ends the transport. False: it ends the run instead, and is still pending.
+bool Datagram::fatal(const Gil& gil, const char* message) {
+  if (ends_the_run()) return false;
+  const Ref exception = Ref::steal(compat::take_raised());
+  if (!loop_) return true;
+  if (PyErr_GivenExceptionMatches(exception.get(), PyExc_OSError)) {
+    if (loop().debug() &&
+        !Ref::steal(PyObject_CallMethod(state_.helpers.get(), "transport_failed", "OsO", self(), message, exception.get())))
+      PyErr_WriteUnraisable(self());
+  } else {
+    const Ref more = Ref::steal(Py_BuildValue("{sOsO}", "transport", self(), "protocol", protocol() ? protocol() : Py_None));
+    loop().report(gil, message, exception.get(), more.get());
+  }
+  return force_close(gil, exception.get());
+}
+
+// Receiving -------------------------------------------------------------------------------------------------------------
+
+bool Datagram::pause_reading(const Gil& gil) {
+  if (!is_reading()) return true;
+  paused_ = true;
+  return watch(gil, 0, Watcher::kReadable);
+}
+
+bool Datagram::resume_reading(const Gil& gil) {
+  if (closing_ || !paused_) return true;
+  if (!check_loop()) return false;
+  paused_ = false;
+  if (!unread_.empty()) loop().soon(gil, catch_up, self());
+  return !begun_ || watch(gil, Watcher::kReadable, 0);
+}
+
+bool Datagram::catch_up(const Gil& gil, PyObject* object) { return in(object).deliver(gil, nullptr, 0); }
+
+bool Datagram::read(const Gil& gil) {
+  if (!is_reading()) return true;
+  if (!unread_.empty()) return deliver(gil, nullptr, 0);
+  Arrived arrived[ReceiveRoom::kMost];
+  const int count = state_.receive_room.receive(gil, fd_, family_, [&](std::size_t i, Ref data) { arrived[i].data = std::move(data); });
+  if (count < 0) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return true;
+    PyErr_SetFromErrno(PyExc_OSError);
+    const Ref error = Ref::steal(compat::take_raised());
+    return tell(gil, state_.s_error_received, error.get(), nullptr);
+  }
+  // The room is free for others from here on: naming runs Python's allocator, and so any code.
+  SockAddress from[ReceiveRoom::kMost];
+  for (int i = 0; i < count; ++i) from[i] = state_.receive_room.from(static_cast<std::size_t>(i));
+  bool complete = true;
+  for (int i = 0; i < count && complete; ++i) complete = arrived[i].data && (arrived[i].from = book_.name_of(gil, from[i]));
+  if (!complete) return fatal(gil, "Fatal read error on datagram transport");
+  return deliver(gil, arrived, static_cast<std::size_t>(count));
+}
+
+/// What was kept, then these. The protocol may pause or close the transport at each: the rest is kept, or dropped.
+bool Datagram::deliver(const Gil& gil, Arrived* arrived, std::size_t count) {
+  for (std::size_t i = 0; i < count && !unread_.empty(); ++i) unread_.push_back(std::move(arrived[i]));
+  std::size_t told = 0;
+  bool goes_on = true;
+  while (goes_on && is_reading()) {
+    if (!unread_.empty()) {
+      const Arrived next = std::move(unread_.front());
+      unread_.pop_front();
+      goes_on = tell(gil, state_.s_datagram_received, next.data.get(), next.from.get());
+    } else if (told < count) {
+      const Arrived& next = arrived[told++];
+      goes_on = tell(gil, state_.s_datagram_received, next.data.get(), next.from.get());
+    } else {
+      return true;
+    }
+  }
+  if (!closing_)
+    for (; told < count; ++told) unread_.push_back(std::move(arrived[told]));
+  if (!goes_on && !closing_ && !unread_.empty() && loop_) loop().soon(gil, catch_up, self());
+  return goes_on;
+}
+
+// Sending ---------------------------------------------------------------------------------------------------------------
+
+bool Datagram::sendto(const Gil& gil, PyObject* data, PyObject* name) {
+  if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
+    const Ref type = Ref::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(Py_TYPE(data)), "__name__"));
+    if (type) PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not %R", type.get());
+    return false;
+  }
+  if (address_ && address_.get() != Py_None) {
+    if (name != Py_None && name != address_.get()) {
+      const int same = PyObject_RichCompareBool(name, address_.get(), Py_EQ);
+      if (same < 0) return false;
+      if (same == 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid address: must be None or %S", address_.get());
+        return false;
+      }
+    }
+    name = address_.get();
+  }
+  if (lost_ > 0 || !loop_) {
+    constexpr int kLostSendsThatWarn = 5;  // asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+    return lost_++ < kLostSendsThatWarn || Ref::steal(PyObject_CallMethod(state_.helpers.get(), "sending_was_too_late", nullptr));
+  }
+  if (queue_.empty()) {
+    switch (try_send(gil, data, name)) {
+      case Sent::yes:
+        return true;
+      case Sent::refused: {
+        const Ref error = Ref::steal(compat::take_raised());
+        return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(protocol(), state_.s_error_received.get(), error.get())));
+      }
+      case Sent::failed:
+        return fatal(gil, "Fatal write error on datagram transport");
+      case Sent::blocked:
+        break;
+    }
+    if (!check_loop() || !watch(gil, Watcher::kWritable, 0)) return false;
+  }
+  Waiting waiting{PyBytes_CheckExact(data) ? Ref::share(gil, data) : Ref::steal(PyBytes_FromObject(data)), Ref::share(gil, name), {}};
+  if (!waiting.data) return false;
+  if (!connected_)
+    if (const SockAddress* found = book_.find(gil, name)) waiting.address = *found;
+  queued_ += static_cast<std::size_t>(PyBytes_GET_SIZE(waiting.data.get())) + kHeader;
+  queue_.push_back(std::move(waiting));
+  return maybe_pause(gil);
+}
+
+/// refused, failed: an exception is pending.
+Datagram::Sent Datagram::try_send(const Gil& gil, PyObject* data, PyObject* name) {
+  const SockAddress* to = nullptr;
+  if (!connected_ && !(to = book_.find(gil, name))) return send_with_python(gil, data, name);
+  Py_buffer bytes;
+  if (PyObject_GetBuffer(data, &bytes, PyBUF_SIMPLE) != 0) return Sent::failed;
+  ssize_t sent;
+  do sent = ::sendto(fd_, bytes.buf, static_cast<std::size_t>(bytes.len), MSG_DONTWAIT | MSG_NOSIGNAL, to ? &to->any : nullptr, to ? to->size : 0);
+  while (sent < 0 && errno == EINTR);
+  const int error = errno;
+  PyBuffer_Release(&bytes);
+  if (sent >= 0) [[likely]] return Sent::yes;
+  if (error == EAGAIN || error == EWOULDBLOCK || error == ENOBUFS) return Sent::blocked;
+  errno = error;
+  PyErr_SetFromErrno(PyExc_OSError);
+  return Sent::refused;
+}
+
+Datagram::Sent Datagram::send_with_python(const Gil&, PyObject* data, PyObject* name) {
+  if (Ref::steal(PyObject_CallMethod(sock(), "sendto", "OO", data, name))) return Sent::yes;
+  if (PyErr_ExceptionMatches(PyExc_BlockingIOError) || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+    PyErr_Clear();
+    return Sent::blocked;
+  }
+  return PyErr_ExceptionMatches(PyExc_OSError) ? Sent::refused : Sent::failed;
+}
+
+void Datagram::pop() {
+  const Waiting gone = std::move(queue_.front());
+  queue_.pop_front();
+  queued_ -= static_cast<std::size_t>(PyBytes_GET_SIZE(gone.data.get())) + kHeader;
+}
+
+void Datagram::drop_queue() {
+  const auto gone = std::exchange(queue_, {});
+  queued_ = 0;
+}
+
+/// Sends what is first in the queue, as much as one system call takes, and does not pop it. How many; -1: errno.
+int Datagram::send_many(const Gil&) {
+  constexpr std::size_t kMost = 32;
+  mmsghdr messages[kMost] = {};
+  iovec data[kMost];
+  std::size_t count = 0;
+  for (; count < kMost && count < queue_.size(); ++count) {
+    Waiting& waiting = queue_[count];
+    if (!connected_ && waiting.address.size == 0) break;
+    data[count] = {PyBytes_AS_STRING(waiting.data.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(waiting.data.get()))};
+    msghdr& header = messages[count].msg_hdr;
+    header.msg_iov = &data[count];
+    header.msg_iovlen = 1;
+    if (connected_) continue;
+    header.msg_name = &waiting.address.any;
+    header.msg_namelen = waiting.address.size;
+  }
+  return ::sendmmsg(fd_, messages, static_cast<unsigned>(count), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+bool Datagram::flush(const Gil& gil) {
+  while (!queue_.empty()) {
+    Sent sent = Sent::yes;
+    if (!connected_ && queue_.front().address.size == 0) {
+      const Ref data = Ref::share(gil, queue_.front().data.get()), name = Ref::share(gil, queue_.front().name.get());
+      sent = send_with_python(gil, data.get(), name.get());
+      if (queue_.empty()) break;  // what it ran has aborted the transport
+      if (sent != Sent::blocked) pop();
+    } else {
+      const int count = send_many(gil);
+      for (int i = 0; i < count; ++i) pop();
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)) {
+        sent = Sent::blocked;
+      } else if (count < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        pop();
+        sent = Sent::refused;
+      }
+    }
+    if (sent == Sent::blocked) break;
+    if (sent == Sent::failed) return fatal(gil, "Fatal write error on datagram transport");
+    if (sent == Sent::refused) {
+      const Ref error = Ref::steal(compat::take_raised());
+      return tell(gil, state_.s_error_received, error.get(), nullptr);  // the rest at the next event
+    }
+  }
+  if (!maybe_resume(gil)) return false;  // it may send more
+  if (!queue_.empty() || !loop_) return true;
+  if (!watch(gil, 0, Watcher::kWritable)) return survives(gil, "a datagram socket cannot be watched");
+  return !closing_ || lost_ > 0 || lose(gil);
+}
+
+bool Datagram::set_write_buffer_limits(const Gil& gil, PyObject* high, PyObject* low) {
+  // As asyncio.transports._FlowControlMixin does.
+  Py_ssize_t lower = -1, upper = -1;
+  if (low != Py_None && (lower = PyNumber_AsSsize_t(low, PyExc_OverflowError)) == -1 && PyErr_Occurred()) return false;
+  if (high != Py_None && (upper = PyNumber_AsSsize_t(high, PyExc_OverflowError)) == -1 && PyErr_Occurred()) return false;
+  if (high == Py_None) upper = low == Py_None ? 64 << 10 : 4 * lower;
+  if (low == Py_None) lower = upper / 4;
+  if (!(upper >= lower && lower >= 0)) {
+    PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", upper, lower);
+    return false;
+  }
+  high_ = static_cast<std::size_t>(upper);
+  low_ = static_cast<std::size_t>(lower);
+  return maybe_pause(gil);
+}
+
+// The Python type -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+PyObject* none_if(bool ok) {
+  if (!ok) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* shared_or_none(PyObject* object) {
+  if (!object) object = Py_None;
+  Py_INCREF(object);
+  return object;
+}
+
+PyObject* new_datagram(PyTypeObject* type, PyObject* args, PyObject*) {
+  const GilHeld gil;
+  PyObject *loop, *sock, *protocol, *address, *waiter, *extra;
+  int family;
+  State& state = state_of_type(type);
+  if (!PyArg_ParseTuple(args, "O!OOOOO!i", state.loop.get(), &loop, &sock, &protocol, &address, &waiter, &PyDict_Type, &extra, &family))
+    return nullptr;
+  PyObject* self = type->tp_alloc(type, 0);
+  if (!self) return nullptr;
+  new (&in(self)) Datagram(gil, self, loop, sock, protocol, address, family);
+  if (in(self).open(gil, waiter, extra)) return self;
+  in(self).drop(gil);  // the socket is still the caller's, to close
+  Py_DECREF(self);
+  return nullptr;
+}
+
+/// In the place of asyncio.BaseTransport's, which would take the arguments for its own.
+int init(PyObject*, PyObject*, PyObject*) { return 0; }
+
+void finalize(PyObject* self) {
+  const GilHeld gil;
+  in(self).finalize(gil);
+}
+
+void dealloc(PyObject* self) {
+  if (PyObject_CallFinalizerFromDealloc(self) < 0) return;
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  auto* object = reinterpret_cast<DatagramObject*>(self);
+  if (object->weak_references) PyObject_ClearWeakRefs(self);
+  object->datagram.~Datagram();
+  for (PyObject*& slot : object->of_base) Py_CLEAR(slot);
+  Py_CLEAR(object->dict);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  auto* object = reinterpret_cast<DatagramObject*>(self);
+  Py_VISIT(Py_TYPE(self));
+  for (PyObject* slot : object->of_base) Py_VISIT(slot);
+  Py_VISIT(object->dict);
+  return object->datagram.traverse(visit, arg);
+}
+
+int clear(PyObject* self) {
+  const GilHeld gil;
+  auto* object = reinterpret_cast<DatagramObject*>(self);
+  object->datagram.drop(gil);
+  for (PyObject*& slot : object->of_base) Py_CLEAR(slot);
+  Py_CLEAR(object->dict);
+  return 0;
+}
+
+PyObject* repr(PyObject* self) {
+  const Datagram& datagram = in(self);
+  const char* state = !datagram.sock() ? "closed " : datagram.is_closing() ? "closing " : "";
+  return PyUnicode_FromFormat("<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>", Py_TYPE(self)->tp_name, state, datagram.fd(),
+                              datagram.is_watching() ? "polling" : "idle", datagram.is_writing() ? "polling" : "idle", datagram.write_buffer_size());
+}
+
+/// Puts positional and keyword arguments where they belong; a place without one keeps what it has. False: TypeError is pending.
+bool arguments(const char* method, const char* const* names, std::size_t known, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+               PyObject** places) {
+  if (static_cast<std::size_t>(nargs) > known) {
+    PyErr_Format(PyExc_TypeError, "%s() takes at most %zu arguments (%zd given)", method, known, nargs);
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < nargs; ++i) places[i] = args[i];
+  for (Py_ssize_t i = 0; kwnames && i < PyTuple_GET_SIZE(kwnames); ++i) {
+    PyObject* name = PyTuple_GET_ITEM(kwnames, i);
+    std::size_t at = 0;
+    while (at < known && PyUnicode_CompareWithASCIIString(name, names[at]) != 0) ++at;
+    if (at == known || at < static_cast<std::size_t>(nargs)) {
+      PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", method, name);
+      return false;
+    }
+    places[at] = args[nargs + i];
+  }
+  return true;
+}
+
+PyObject* sendto(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  const GilHeld gil;
+  static const char* const names[] = {"data", "addr"};
+  PyObject* given[2] = {nullptr, Py_None};
+  if (!arguments("sendto", names, 2, args, nargs, kwnames, given)) return nullptr;
+  if (!given[0]) {
+    PyErr_SetString(PyExc_TypeError, "sendto() needs data");
+    return nullptr;
+  }
+  return none_if(in(self).sendto(gil, given[0], given[1]));
+}
+
+PyObject* set_write_buffer_limits(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  const GilHeld gil;
+  static const char* const names[] = {"high", "low"};
+  PyObject* given[2] = {Py_None, Py_None};
+  if (!arguments("set_write_buffer_limits", names, 2, args, nargs, kwnames, given)) return nullptr;
+  return none_if(in(self).set_write_buffer_limits(gil, given[0], given[1]));
+}
+
+template <bool (Datagram::*Method)(const Gil&)>
+PyObject* call(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  return none_if((in(self).*Method)(gil));
+}
+
+PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(in(self).is_closing()); }
+PyObject* is_reading(PyObject* self, PyObject*) { return PyBool_FromLong(in(self).is_reading()); }
+PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(in(self).write_buffer_size()); }
+PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
+  return Py_BuildValue("nn", static_cast<Py_ssize_t>(in(self).low_water()), static_cast<Py_ssize_t>(in(self).high_water()));
+}
+PyObject* get_protocol(PyObject* self, PyObject*) { return shared_or_none(in(self).protocol()); }
+PyObject* set_protocol(PyObject* self, PyObject* protocol) {
+  const GilHeld gil;
+  in(self).set_protocol(Ref::share(gil, protocol));
+  Py_RETURN_NONE;
+}
+
+PyObject* get_sock(PyObject* self, void*) { return shared_or_none(in(self).sock()); }
+PyObject* get_loop(PyObject* self, void*) { return shared_or_none(in(self).loop_object()); }
+PyObject* get_protocol_attribute(PyObject* self, void*) { return shared_or_none(in(self).protocol()); }
+PyObject* get_address(PyObject* self, void*) { return shared_or_none(in(self).address()); }
+PyObject* get_fd(PyObject* self, void*) { return PyLong_FromLong(in(self).fd()); }
+PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(in(self).is_closing()); }
+
+template <class F>
+PyCFunction function(F* f) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
+}
+template <class F>
+void* slot(F* f) {
+  return reinterpret_cast<void*>(f);
+}
+
+PyMethodDef methods[] = {
+    {"sendto", function(sendto), METH_FASTCALL | METH_KEYWORDS,
+     "sendto($self, /, data, addr=None)\n--\n\nSends a datagram, now or as soon as the socket takes it."},
+    {"close", call<&Datagram::close>, METH_NOARGS, "close($self, /)\n--\n\nSends what is in the buffer and closes."},
+    {"abort", call<&Datagram::abort>, METH_NOARGS, "abort($self, /)\n--\n\nCloses at once."},
+    {"is_closing", is_closing, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closing or closed."},
+    {"pause_reading", call<&Datagram::pause_reading>, METH_NOARGS, "pause_reading($self, /)\n--\n\nNo datagram_received until resume_reading()."},
+    {"resume_reading", call<&Datagram::resume_reading>, METH_NOARGS, "resume_reading($self, /)\n--\n\nEnds a pause."},
+    {"is_reading", is_reading, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether it is neither paused nor closing."},
+    {"set_write_buffer_limits", function(set_write_buffer_limits), METH_FASTCALL | METH_KEYWORDS,
+     "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nWhen the protocol's pause_writing and resume_writing are called."},
+    {"get_write_buffer_limits", get_write_buffer_limits, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\nThe low and the high one."},
+    {"get_write_buffer_size", get_write_buffer_size, METH_NOARGS, "get_write_buffer_size($self, /)\n--\n\nBytes that wait, headers included."},
+    {"set_protocol", set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nWho is told from now on."},
+    {"get_protocol", get_protocol, METH_NOARGS, "get_protocol($self, /)\n--\n\nWho is told."},
+    {nullptr, nullptr, 0, nullptr}};
+
+// What code that knows asyncio's own transports looks at.
+PyGetSetDef attributes[] = {{"_sock", get_sock, nullptr, nullptr, nullptr},       {"_sock_fd", get_fd, nullptr, nullptr, nullptr},
+                            {"_loop", get_loop, nullptr, nullptr, nullptr},       {"_protocol", get_protocol_attribute, nullptr, nullptr, nullptr},
+                            {"_address", get_address, nullptr, nullptr, nullptr}, {"_closing", get_closing, nullptr, nullptr, nullptr},
+                            {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+                            {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyMemberDef members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(DatagramObject, dict), READONLY, nullptr},
+                         {"__weaklistoffset__", T_PYSSIZET, offsetof(DatagramObject, weak_references), READONLY, nullptr},
+                         {nullptr, 0, 0, 0, nullptr}};
+
+PyType_Slot slots[] = {{Py_tp_new, slot(new_datagram)},  {Py_tp_init, slot(init)},
+                       {Py_tp_dealloc, slot(dealloc)},   {Py_tp_finalize, slot(finalize)},
+                       {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)},    {Py_tp_repr, slot(repr)},
+                       {Py_tp_methods, methods},        {Py_tp_getset, attributes},     {Py_tp_members, members},
+                       {0, nullptr}};
+
+PyType_Spec spec{"_erlang_loop.DatagramTransport", sizeof(DatagramObject), 0,
+                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};  // not immutable: its base is not
+
+}  // namespace
+
+bool make_datagram_type(const Gil& gil, State& state, PyObject* module) {
+  const Ref base = attribute(gil, "asyncio", "DatagramTransport");
+  if (!base) return false;
+  const auto* type = reinterpret_cast<PyTypeObject*>(base.get());
+  if (type->tp_basicsize > static_cast<Py_ssize_t>(offsetof(DatagramObject, dict)) || type->tp_dictoffset != 0 || type->tp_weaklistoffset != 0) {
+    PyErr_SetString(PyExc_ImportError, "asyncio.DatagramTransport has more slots than this version of py_port knows");
+    return false;
+  }
+  const Ref bases = Ref::steal(PyTuple_Pack(1, base.get()));
+  if (!bases) return false;
+  state.datagram = Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get()));
+  return state.datagram && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.datagram.get())) == 0;
+}
+
+}  // namespace pyw::aio

@@ -1,5 +1,7 @@
 #include "aio/reactor.hpp"
 
+#include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -50,7 +52,14 @@ Reactor::~Reactor() {
 
 bool Reactor::is_foreign() const { return generation_ != fork_generation(); }
 
+void Reactor::check_started() {
+  for (Watcher* watcher : started_)
+    if (watcher) watcher->check();
+  started_.clear();
+}
+
 void Reactor::arm(std::uint64_t moment) {
+  check_started();
   const bool disarm = moment == kNever && armed_ != kNever;
   // One that is armed for earlier stays: it costs one look at the heap, and most timers are cancelled before their time.
   if (!fired_ && moment >= armed_ && !disarm) return;
@@ -83,7 +92,10 @@ void Reactor::wait(std::uint64_t moment) {
   uv_run(loop_, UV_RUN_ONCE);
 }
 
-void Reactor::poll() { uv_run(loop_, UV_RUN_NOWAIT); }
+void Reactor::poll() {
+  check_started();
+  uv_run(loop_, UV_RUN_NOWAIT);
+}
 
 void Reactor::note(Watcher& watcher, int events) {
   if (watcher.ready_ == 0) ready_.push_back(&watcher);
@@ -91,6 +103,9 @@ void Reactor::note(Watcher& watcher, int events) {
 }
 
 void Reactor::forget(Watcher& watcher) {
+  if (std::exchange(watcher.started_, false))
+    for (auto& slot : started_)
+      if (slot == &watcher) slot = nullptr;
   if (watcher.ready_ == 0) return;
   watcher.ready_ = 0;
   for (auto& slot : ready_)
@@ -152,6 +167,29 @@ void Watcher::resume() {
     if (self->reactor_.holding_ && status == 0) uv_poll_stop(handle);
     if (self->reactor_.holding_ || status < 0) self->held_ = true;
   });
+  if (!std::exchange(started_, true)) reactor_.started_.push_back(this);
+}
+
+/// libuv registers a descriptor when it next waits, and aborts the process if it cannot: when Python code has closed it meanwhile, or closed it
+/// and opened a file that got its number. Such a one is not watched.
+void Watcher::check() {
+  started_ = false;
+  if (events_ == 0 || !poll_) return;
+  uv_os_fd_t fd = -1;
+  struct stat what;
+  if (uv_fileno(reinterpret_cast<uv_handle_t*>(poll_.get()), &fd) == 0 && ::fstat(fd, &what) == 0) {
+    if (S_ISSOCK(what.st_mode) || S_ISFIFO(what.st_mode)) return;
+    epoll_event none{};
+    const int set = uv_backend_fd(reactor_.loop_);
+    if (::epoll_ctl(set, EPOLL_CTL_ADD, fd, &none) == 0) {
+      ::epoll_ctl(set, EPOLL_CTL_DEL, fd, nullptr);
+      return;
+    }
+    if (errno == EEXIST) return;
+  }
+  uv_poll_stop(poll_.get());
+  events_ = 0;
+  reactor_.forget(*this);
 }
 
 void Watcher::close() {

@@ -64,6 +64,7 @@ class Reactor {
   Result<void> open();
   void note(Watcher& watcher, int events);
   void forget(Watcher& watcher);
+  void check_started();
 
   std::unique_ptr<uv::Loop> own_;
   uv_loop_t* loop_ = nullptr;
@@ -73,6 +74,7 @@ class Reactor {
   std::uint64_t armed_ = kNever;
   bool fired_ = false;
   std::vector<Watcher*> ready_;  ///< null: has gone since
+  std::vector<Watcher*> started_;  ///< since the last look; null: has gone since
   bool holding_ = false;
   const int generation_;
 };
@@ -104,6 +106,7 @@ class Watcher {
  private:
   friend class Reactor;
   void resume();
+  void check();
 
   Reactor& reactor_;
   void* owner_;
@@ -112,6 +115,7 @@ class Watcher {
   int events_ = 0;   ///< asked for
   int ready_ = 0;    ///< noted and not yet told
   bool held_ = false;
+  bool started_ = false;  ///< in the reactor's list of that name
 };
 
 }  // namespace pyw::aio

@@ -22,8 +22,6 @@ Datagram& in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object
 
 bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
 
-bool is_truthy(PyObject* object) { return object != Py_None && PyObject_IsTrue(object) > 0; }
-
 /// While it exists, Python code runs in this context.
 class InContext {
  public:
@@ -65,7 +63,10 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
   const Ref number = Ref::steal(PyObject_CallMethod(sock(), "fileno", nullptr));
   if (!number) return false;
   fd_ = static_cast<int>(PyLong_AsLong(number.get()));
-  if (fd_ == -1 && PyErr_Occurred()) return false;
+  if (fd_ < 0) {
+    if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd_);
+    return false;
+  }
   context_ = Ref::steal(PyContext_CopyCurrent());
   if (!context_) return false;
   const auto put = [&](const char* key, const Ref& value) { return value && PyDict_SetItemString(extra, key, value.get()) == 0; };
@@ -81,7 +82,7 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
     if (!put("peername", name("getpeername"))) return false;
     peer = PyDict_GetItemString(extra, "peername");
   }
-  connected_ = peer && is_truthy(peer);
+  connected_ = peer && peer != Py_None;  // asyncio takes a peer without a name, as in a socket pair, for none
   if (PyObject_SetAttrString(self(), "_extra", extra) != 0) return false;
   if (waiter != Py_None) waiter_ = Ref::share(gil, waiter);
   watcher_.emplace(loop().reactor(), this, told);
@@ -241,15 +242,17 @@ bool Datagram::survives(const Gil& gil, const char* message) {
 bool Datagram::maybe_pause(const Gil& gil) {
   if (queued_ <= high_ || protocol_paused_ || !protocol_) return true;
   protocol_paused_ = true;
-  if (Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_pause_writing.get()))) return true;
+  const Ref called = Ref::share(gil, protocol());
+  if (Ref::steal(PyObject_CallMethodNoArgs(called.get(), state_.s_pause_writing.get()))) return true;
   return survives(gil, "protocol.pause_writing() failed");
 }
 
 bool Datagram::maybe_resume(const Gil& gil) {
   if (queued_ > low_ || !protocol_paused_ || !protocol_) return true;
   protocol_paused_ = false;
+  const Ref called = Ref::share(gil, protocol());
   const InContext context(context_.get());
-  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_resume_writing.get()))) return true;
+  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(called.get(), state_.s_resume_writing.get()))) return true;
   return survives(gil, "protocol.resume_writing() failed");
 }
 
@@ -358,8 +361,8 @@ bool Datagram::sendto(const Gil& gil, PyObject* data, PyObject* name) {
       case Sent::yes:
         return true;
       case Sent::refused: {
-        const Ref error = Ref::steal(compat::take_raised());
-        return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(protocol(), state_.s_error_received.get(), error.get())));
+        const Ref error = Ref::steal(compat::take_raised()), called = Ref::share(gil, protocol());
+        return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(called.get(), state_.s_error_received.get(), error.get())));
       }
       case Sent::failed:
         return fatal(gil, "Fatal write error on datagram transport");

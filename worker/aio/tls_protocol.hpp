@@ -94,7 +94,6 @@ class Tls {
     std::size_t size, offset;
     std::size_t left() const { return size - offset; }
   };
-  friend class InAppContext;
 
   Loop& loop() const { return reinterpret_cast<LoopObject*>(loop_.get())->loop; }
   PyObject* self() const { return reinterpret_cast<PyObject*>(object_); }

@@ -55,10 +55,16 @@ bool StreamTransport::begin(const Gil& gil) { return loop_->soon(gil, connected,
 /// Calls a method of the protocol in our context. Empty: its exception is pending.
 Ref StreamTransport::call(const Gil& gil, const Ref& method, PyObject* argument) {
   const Ref protocol = Ref::share(gil, protocol_.get()), context = Ref::share(gil, context_.get());  // the method may end us
-  if (PyContext_Enter(context.get()) != 0) return {};
+  // A protocol that is given data and writes may be told to pause by that: a callback within a callback, and a context is entered once.
+  const bool enter = !in_call_;
+  if (enter && PyContext_Enter(context.get()) != 0) return {};
+  in_call_ = true;
   PyObject* args[2] = {protocol.get(), argument};
   Ref result = Ref::steal(PyObject_VectorcallMethod(method.get(), args, argument ? 2 : 1, nullptr));
-  PyContext_Exit(context.get());
+  if (enter) {
+    in_call_ = false;
+    PyContext_Exit(context.get());
+  }
   return result;
 }
 

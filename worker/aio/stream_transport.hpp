@@ -111,7 +111,8 @@ class StreamTransport {
   bool flush_queued_ = false;
   bool wants_to_write_ = false;
   bool protocol_paused_ = false;
-  bool lent_ = false;  ///< for sendfile
+  bool lent_ = false;     ///< for sendfile
+  bool in_call_ = false;  ///< the protocol's context is entered
 
   Ref loop_object_;
   Ref socket_;

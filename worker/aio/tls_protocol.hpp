@@ -174,11 +174,15 @@ class Tls {
   bool shared_buffer_ = false;
 };
 
-/// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.
-struct TlsObject {
+/// What CPython has to find in the object: of standard layout, so that it has offsets.
+struct TlsHead {
   PyObject_HEAD
   PyObject* dict;
   PyObject* weakrefs;
+};
+
+/// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.
+struct TlsObject : TlsHead {
   Tls tls;
 };
 

@@ -8,7 +8,6 @@ came with.
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import sys
 import threading
@@ -16,19 +15,25 @@ import weakref
 from asyncio import base_events, events
 from typing import Any, Optional
 
-from _erlang_loop import DatagramTransport, Loop
+from _erlang_loop import DatagramTransport, Loop, StreamTransport
 
-_DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+from ._signals import SignalHandlers, Wakeup
+from ._subprocesses import Subprocesses
+from ._tls import TlsMethods
 
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
+_DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
-class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
+
+class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An asyncio event loop in C++ on libuv.
 
     Use it as any loop: ``erlang.run(main())``, ``asyncio.Runner(loop_factory=erlang.new_event_loop)``. One thread at a time may run it, and only
     ``call_soon_threadsafe`` may be called from others. Raises ``OSError`` when the process has no descriptors left.
     """
+
+    _watches_signals = False
 
     def __init__(self) -> None:
         base_events.BaseEventLoop.__init__(self)
@@ -48,7 +53,11 @@ class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
             self._thread_id = threading.get_ident()
             sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
             events._set_running_loop(self)
-            self._run()
+            signals = Wakeup.enter(self)
+            try:
+                self._run()
+            finally:
+                Wakeup.leave(signals)
         finally:
             self._stopping = False
             self._thread_id = None
@@ -62,14 +71,30 @@ class ErlangEventLoop(Loop, asyncio.SelectorEventLoop):  # type: ignore[misc]
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
-        if not sys.is_finalizing():
-            for number in list(self._signal_handlers):
-                self.remove_signal_handler(number)
         self._close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
+        if not sys.is_finalizing():
+            for number in list(self._signal_handlers):
+                self.remove_signal_handler(number)  # type: ignore[arg-type]
+
+    def _make_socket_transport(
+        self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None
+    ) -> StreamTransport:
+        return StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Optional[int]) -> int:
+        resume = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if resume:
+                transp.resume_reading()
 
     def _make_datagram_transport(
         self, sock: socket.socket, protocol: asyncio.DatagramProtocol, address: Any = None, waiter: Any = None, extra: Any = None

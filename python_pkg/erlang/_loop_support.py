@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
-from asyncio import format_helpers
+import warnings
+from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 if TYPE_CHECKING:
     import traceback
 
-__all__ = ["callback_failed", "callback_was_slow", "extract_stack", "report", "sending_was_too_late", "transport_failed"]
+__all__ = [
+    "TRY_NATIVE_SENDFILE",
+    "attach",
+    "callback_failed",
+    "callback_was_slow",
+    "describe_socket",
+    "detach",
+    "extract_stack",
+    "report",
+    "sending_was_too_late",
+    "transport_failed",
+    "unclosed",
+]
+
+TRY_NATIVE_SENDFILE = constants._SendfileMode.TRY_NATIVE
 
 
 def extract_stack() -> "traceback.StackSummary":
@@ -43,6 +59,42 @@ def report(loop: asyncio.AbstractEventLoop, message: str, exception: Optional[Ba
     if exception is not None:
         context["exception"] = exception
     loop.call_exception_handler(context)
+
+
+def describe_socket(extra: dict[str, Any], sock: socket.socket) -> None:
+    """What get_extra_info() of a transport knows of its socket. Small writes are not to wait for company on the way."""
+    extra["socket"] = trsock.TransportSocket(sock)  # type: ignore[attr-defined]
+    extra["sockname"] = _name_of(sock.getsockname)
+    if "peername" not in extra:
+        extra["peername"] = _name_of(sock.getpeername)
+    base_events._set_nodelay(sock)  # type: ignore[attr-defined]
+
+
+def _name_of(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except OSError:
+        return None
+
+
+# Servers count their transports; since 3.13 they know them, too.
+_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
+
+
+def attach(server: Any, transport: asyncio.Transport) -> None:
+    server._attach(transport) if _KNOWS_TRANSPORTS else server._attach()
+
+
+def detach(server: Any, transport: asyncio.Transport) -> None:
+    server._detach(transport) if _KNOWS_TRANSPORTS else server._detach()
+
+
+def unclosed(transport: asyncio.Transport, sock: socket.socket, server: Any) -> None:
+    """A transport that nobody has any more and nobody has closed."""
+    warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport)
+    sock.close()
+    if server is not None:
+        detach(server, transport)
 
 
 def sending_was_too_late() -> None:

@@ -83,7 +83,7 @@ def include_directions(root: str) -> Iterator[Breach]:
 SLEEPS = {
     ".erl": r"\btimer:sleep\(|\breceive\s+after\s+[1-9]\w*\s*->",
     ".escript": r"\btimer:sleep\(|\breceive\s+after\s+[1-9]\w*\s*->",
-    ".py": r"\btime\.sleep\(|\basyncio\.sleep\((?!0\))",
+    ".py": r"\btime\.sleep\(|\basyncio\.sleep\((?!0[,)])",
     ".cpp": r"\bu?sleep\(|\bnanosleep\(|\bsleep_(for|until)\(",
     ".hpp": r"\bu?sleep\(|\bnanosleep\(|\bsleep_(for|until)\(",
     ".sh": r"^\s*sleep\b|[;&|]\s*sleep\b",

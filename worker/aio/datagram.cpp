@@ -87,7 +87,7 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
   watcher_.emplace(loop().reactor(), this, told);
   loop().claim(fd_, self());
   claimed_ = true;
-  loop().hold(gil, self(), [](const Gil& held, PyObject* object) { in(object).detach(held); });
+  loop().hold(gil, self());
   loop().soon(gil, made, self());
   loop().soon(gil, begin, self());
   return true;

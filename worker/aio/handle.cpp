@@ -157,7 +157,7 @@ Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* ba
   PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)}, {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear_slot)},
                          {Py_tp_new, slot(refuse_new)}, {Py_tp_methods, own_methods},      {Py_tp_getset, own_attributes},
                          {0, nullptr}};
-  PyType_Spec spec{name, sizeof(HandleObject), 0, static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | compat::kImmutableType), slots};
+  PyType_Spec spec{name, sizeof(HandleObject), 0, static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
   const Ref base = attribute(gil, "asyncio", base_name);
   if (!base) return {};
   if (reinterpret_cast<PyTypeObject*>(base.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(HandleObject, loop))) {
@@ -168,9 +168,8 @@ Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* ba
   return bases ? Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get())) : Ref();
 }
 
-bool report_failure(const Gil& gil, HandleObject* handle, PyObject* callback, PyObject* args) {
+bool report_failure(const Gil& gil, Loop& loop, HandleObject* handle, PyObject* callback, PyObject* args) {
   if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return false;
-  Loop& loop = handle->loop->loop;
   const Ref exception = Ref::steal(compat::take_raised());
   const Ref known = Ref::steal(PyObject_CallMethod(loop.state().helpers.get(), "callback_failed", "OOOOO", loop.object(), handle, callback,
                                                    args ? args : Py_None, exception.get()));
@@ -185,7 +184,8 @@ bool report_failure(const Gil& gil, HandleObject* handle, PyObject* callback, Py
 bool run_kept(const Gil& gil, HandleObject* handle) {
   const Ref callback = Ref::share(gil, handle->callback), context = Ref::share(gil, handle->context);
   const Ref args = Ref::steal(handle->arguments());
-  Loop& loop = handle->loop->loop;
+  const Ref held_loop = Ref::share(gil, reinterpret_cast<PyObject*>(handle->loop));  // the callback may cancel this very handle
+  Loop& loop = loop_of(held_loop.get());
   const bool timed = loop.debug();
   const double began = timed ? Loop::now() : 0;
   bool ok = args && PyContext_Enter(context.get()) == 0;
@@ -193,7 +193,7 @@ bool run_kept(const Gil& gil, HandleObject* handle) {
     ok = static_cast<bool>(Ref::steal(PyObject_CallObject(callback.get(), args.get())));
     PyContext_Exit(context.get());  // keeps a pending exception
   }
-  bool goes_on = ok || report_failure(gil, handle, callback.get(), args.get());
+  bool goes_on = ok || report_failure(gil, loop, handle, callback.get(), args.get());
   if (goes_on && timed && Loop::now() - began >= loop.slow_callback_duration() &&
       !Ref::steal(PyObject_CallMethod(loop.state().helpers.get(), "callback_was_slow", "Od", handle, Loop::now() - began)))
     PyErr_WriteUnraisable(loop.object());
@@ -291,6 +291,7 @@ bool run_handle(const Gil& gil, HandleObject* handle) {
   PyObject* held[4] = {nullptr, handle->args[0], handle->args[1], handle->args[2]};
   handle->args[0] = handle->args[1] = handle->args[2] = nullptr;
   const std::size_t nargs = handle->nargs;
+  Loop* const loop = &handle->loop->loop;  // it runs us, so it stays
   bool ok = true;
   if (PyContext_Enter(context) == 0) {
     PyObject* result = handle->args_are_tuple ? PyObject_CallObject(callback, held[1])
@@ -304,7 +305,7 @@ bool run_handle(const Gil& gil, HandleObject* handle) {
   if (!ok) [[unlikely]] {
     for (std::uint32_t i = 0; i < 3; ++i) handle->args[i] = std::exchange(held[i + 1], nullptr);
     const Ref args = Ref::steal(handle->arguments());
-    ok = report_failure(gil, handle, callback, args.get());
+    ok = report_failure(gil, *loop, handle, callback, args.get());
     for (PyObject*& argument : handle->args) Py_CLEAR(argument);
   }
   Py_XDECREF(held[1]);

@@ -38,7 +38,7 @@ bool Loop::open(const Gil&, uv_loop_t* lent) {
   return true;
 }
 
-void Loop::close(const Gil& gil) {
+void Loop::close(const Gil&) {
   closed_ = true;
   // What is dropped here may run Python code, which may come back to us: each container is consistent before anything is dropped.
   while (!ready_.empty()) Py_DECREF(ready_.pop().object);
@@ -47,9 +47,6 @@ void Loop::close(const Gil& gil) {
     timer->scheduled = false;
     Py_DECREF(timer);
   }
-  const auto held = std::exchange(held_, {});
-  for (const auto& [transport, closing] : held) closing(gil, transport);
-  for (const auto& each : held) Py_DECREF(each.first);
   sock_waits_.reset();
   auto fds = std::exchange(fds_, {});
   fds.clear();
@@ -60,7 +57,10 @@ void Loop::close(const Gil& gil) {
     has_incoming_.store(false);
   }
   for (HandleObject* handle : incoming) Py_DECREF(handle);
-  const auto last = std::move(reactor_);
+  reactor_.reset();  // cuts off the watchers of transports that are still open
+  transports_.clear();
+  const auto held = std::exchange(held_, {});
+  for (PyObject* transport : held) Py_DECREF(transport);
 }
 
 void Loop::push_threadsafe(HandleObject* handle) {
@@ -69,7 +69,7 @@ void Loop::push_threadsafe(HandleObject* handle) {
     incoming_.push_back(handle);
   }
   has_incoming_.store(true);
-  if (asleep_.load() || lent_) reactor_->wake();
+  if (asleep_.load() || lent_) reactor_->wake();  // who runs a lent loop may be asleep at any time
 }
 
 void Loop::add_timer(HandleObject* timer) {
@@ -92,15 +92,14 @@ void Loop::remove_timer(HandleObject* timer) {
   Py_DECREF(timer);
 }
 
-void Loop::take_incoming() {
-  if (!has_incoming_.load(std::memory_order_acquire)) return;
+void Loop::fetch_incoming() {
   std::vector<HandleObject*> incoming;
   {
     const std::lock_guard lock(incoming_mutex_);
     incoming.swap(incoming_);
     has_incoming_.store(false);
   }
-  for (HandleObject* handle : incoming) push(handle);
+  for (HandleObject* handle : incoming) ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)});
 }
 
 void Loop::take_due() {
@@ -154,6 +153,7 @@ bool Loop::run_ready(const Gil& gil) {
 }
 
 bool Loop::step(const Gil& gil) {
+  ++turns_;
   if (reactor_->has_events() && !reactor_->dispatch()) return false;
   take_due();
   take_incoming();
@@ -166,6 +166,10 @@ bool Loop::due() const {
 }
 
 bool Loop::turn(const Gil& gil, bool may_wait) {
+  if (reactor_->is_foreign() && !reactor_->renew()) [[unlikely]] {
+    PyErr_SetString(PyExc_RuntimeError, "this event loop belongs to the parent process; make a new one in a forked child");
+    return false;
+  }
   look(gil, may_wait);
   // Signal handlers of Python: their byte has ended our wait, and nothing else would run them while callbacks are C functions.
   if (PyErr_CheckSignals() != 0) return false;
@@ -173,10 +177,12 @@ bool Loop::turn(const Gil& gil, bool may_wait) {
 }
 
 bool Loop::run(const Gil& gil) {
-  for (;;) {
-    if (!turn(gil, true)) return false;
-    if (stopping_) return true;
+  reactor_->begin_run();
+  bool ok;
+  while ((ok = turn(gil, true)) && !stopping_) {
   }
+  if (reactor_) reactor_->end_run();
+  return ok;
 }
 
 void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject* more) {
@@ -187,8 +193,18 @@ void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject
   if (saved) compat::restore_raised(saved.release());
 }
 
-void Loop::hold(const Gil&, PyObject* transport, void (*closing)(const Gil&, PyObject*)) {
-  if (held_.emplace(transport, closing).second) Py_INCREF(transport);
+bool Loop::soon(const Gil&, Chore chore, PyObject* owner) {
+  if (closed_) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return false;
+  }
+  Py_INCREF(owner);
+  ready_.push({chore, owner});
+  return true;
+}
+
+void Loop::hold(const Gil&, PyObject* transport) {
+  if (held_.insert(transport).second) Py_INCREF(transport);
 }
 
 void Loop::let_go(PyObject* transport) {
@@ -228,8 +244,8 @@ int Loop::traverse(visitproc visit, void* arg) const {
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
   if (sock_waits_)
     if (const int stop = sock_waits_->traverse(visit, arg)) return stop;
-  for (const auto& each : held_)
-    if (const int stop = visit(each.first, arg)) return stop;
+  for (PyObject* transport : held_)
+    if (const int stop = visit(transport, arg)) return stop;
   for (const auto& [fd, watch] : fds_)
     if (const int stop = watch->traverse(visit, arg)) return stop;
   return 0;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "aio/handle.hpp"
@@ -48,17 +49,20 @@ class Loop {
   Reactor& reactor() { return *reactor_; }
 
   /// Takes the reference.
-  void push(HandleObject* handle) { ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)}); }
-  /// Shares `owner`.
-  void soon(const Gil&, Chore chore, PyObject* owner) {
-    Py_INCREF(owner);
-    ready_.push({chore, owner});
+  void push(HandleObject* handle) {
+    take_incoming();  // what other threads queued before this has its turn before this
+    ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)});
   }
+  /// Shares `owner`. False: the loop is closed, RuntimeError is pending.
+  bool soon(const Gil&, Chore chore, PyObject* owner);
   /// Any thread. Takes the reference.
   void push_threadsafe(HandleObject* handle);
   /// Takes the reference.
   void add_timer(HandleObject* timer);
   void remove_timer(HandleObject* timer);
+
+  /// The number of the turn at hand.
+  std::uint64_t turns() const { return turns_; }
 
   static double now() { return static_cast<double>(monotonic_ns_now()) / 1e9; }
   static std::uint64_t monotonic_ns_now();
@@ -93,8 +97,8 @@ class Loop {
   /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
   void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
   void unclaim(int fd) { transports_.erase(fd); }
-  /// Keeps the transport alive until let_go(), or until the loop is closed, which calls `closing` first: its watchers end before the reactor.
-  void hold(const Gil& gil, PyObject* transport, void (*closing)(const Gil& gil, PyObject* transport));
+  /// Keeps a transport alive that waits for something, until let_go() or the end of the loop.
+  void hold(const Gil& gil, PyObject* transport);
   void let_go(PyObject* transport);
   /// False: RuntimeError is pending, which names the transport.
   bool check_no_transport(const Gil& gil, int fd) const;
@@ -126,7 +130,10 @@ class Loop {
   };
   void look(const Gil& gil, bool may_wait);
   void wait(const Gil& gil);
-  void take_incoming();
+  void take_incoming() {
+    if (has_incoming_.load(std::memory_order_acquire)) [[unlikely]] fetch_incoming();
+  }
+  void fetch_incoming();
   void take_due();
   bool run_ready(const Gil& gil);
 
@@ -138,7 +145,7 @@ class Loop {
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
   std::unique_ptr<SockWaits> sock_waits_;
   std::unordered_map<int, PyObject*> transports_;
-  std::unordered_map<PyObject*, void (*)(const Gil&, PyObject*)> held_;  ///< owned, and what to call at the end
+  std::unordered_set<PyObject*> held_;  ///< owned
   std::unique_ptr<char[]> scratch_;
   Ref task_factory_;
 
@@ -147,6 +154,7 @@ class Loop {
   std::atomic<bool> has_incoming_{false};
   std::atomic<bool> asleep_{false};
 
+  std::uint64_t turns_ = 0;
   std::uint64_t looked_ = 0;  ///< when the reactor was last asked
   unsigned long thread_ = 0;
   double slow_ = 0.1;

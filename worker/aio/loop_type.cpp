@@ -242,6 +242,14 @@ PyObject* remove_callback(PyObject* self, PyObject* of) {
   return PyBool_FromLong(removed);
 }
 
+/// Raises RuntimeError where a transport owns the descriptor.
+PyObject* ensure_no_transport(PyObject* self, PyObject* of) {
+  const GilHeld gil;
+  const int fd = descriptor(of);
+  if (fd < 0 || !loop_of(self).check_no_transport(gil, fd)) return nullptr;
+  Py_RETURN_NONE;
+}
+
 // Attributes ------------------------------------------------------------------------------------------------------------
 
 PyObject* is_closed(PyObject* self, PyObject*) { return PyBool_FromLong(loop_of(self).closed()); }
@@ -368,6 +376,7 @@ PyMethodDef methods[] = {
     {"_remove_reader", remove_callback<Watcher::kReadable, false>, METH_O, nullptr},
     {"remove_writer", remove_callback<Watcher::kWritable, true>, METH_O, "remove_writer($self, fd, /)\n--\n\nTrue if there was one."},
     {"_remove_writer", remove_callback<Watcher::kWritable, false>, METH_O, nullptr},
+    {"_ensure_fd_no_transport", ensure_no_transport, METH_O, nullptr},
     {"sock_recv", function(sock_recv), kFastKeywords, "sock_recv($self, sock, n)\n--\n\nAwait it: up to n bytes; none at the end of the stream."},
     {"sock_recv_into", function(sock_recv_into), kFastKeywords, "sock_recv_into($self, sock, buf)\n--\n\nAwait it: how many bytes were put there."},
     {"sock_recvfrom", function(sock_recvfrom), kFastKeywords, "sock_recvfrom($self, sock, bufsize)\n--\n\nAwait it: a datagram and its address."},

@@ -2,8 +2,10 @@
 
 #include <memory>
 
+#include "aio/stream_transport.hpp"
 #include "aio/datagram.hpp"
 #include "aio/sock_call.hpp"
+#include "aio/spawn_functions.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -88,14 +90,14 @@ bool State::make(const Gil& gil, PyObject* module) {
          take(transport_socket, "asyncio.trsock", "TransportSocket") && take(buffered_protocol, "asyncio", "BufferedProtocol") &&
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
-         make_handle_types(gil, *this, module) && make_datagram_type(gil, *this, module) &&
-         make_sock_call_type(gil, *this, module);
+         make_handle_types(gil, *this, module) && make_stream_type(gil, *this, module) && make_datagram_type(gil, *this, module) &&
+         make_sock_call_type(gil, *this, module) && add_spawn_functions(gil, module) && tls.make(gil, module);
 }
 
 int State::traverse(visitproc visit, void* arg) const {
   for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &sock_call, &future, &task, &base_loop, &selector_loop, &socket, &transport_socket, &buffered_protocol, &helpers})
     if (const int stop = each->traverse(visit, arg)) return stop;
-  return 0;
+  return tls.traverse(visit, arg);
 }
 
 }  // namespace pyw::aio

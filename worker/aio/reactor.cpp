@@ -1,5 +1,6 @@
 #include "aio/reactor.hpp"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -11,6 +12,15 @@
 #include "base/fork_generation.hpp"
 
 namespace pyw::aio {
+namespace {
+
+bool can_be_watched(int epoll, uv_handle_t* handle) {
+  int fd = -1;
+  epoll_event nothing{};
+  return uv_fileno(handle, &fd) == 0 && ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &nothing) == 0;
+}
+
+}  // namespace
 
 Reactor::Reactor() : generation_(fork_generation()) {}
 
@@ -35,16 +45,29 @@ Result<void> Reactor::open() {
   auto wake = uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop_, h, [](uv_async_t*) {}); });
   if (!wake) return wake.error();
   wake_ = wake.take();
+  auto prepare = uv::open<uv_prepare_t>("uv_prepare", this, [&](uv_prepare_t* h) { return uv_prepare_init(loop_, h); });
+  if (!prepare) return prepare.error();
+  before_poll_ = prepare.take();
+  uv_unref(reinterpret_cast<uv_handle_t*>(before_poll_.get()));
   timer_fd_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   if (!timer_fd_) return Error{Errc::os, std::string("timerfd_create: ") + std::strerror(errno)};
   return {};
 }
 
 Reactor::~Reactor() {
+  while (watchers_) {
+    Watcher* watcher = watchers_;
+    watcher->close();
+    watchers_ = watcher->after_;
+    watcher->before_ = watcher->after_ = nullptr;
+    watcher->reactor_ = nullptr;
+    if (watchers_) watchers_->before_ = nullptr;
+  }
   if (!is_foreign()) return;
   // What libuv would close it would first take out of the epoll set, which is the parent's, too. Its memory goes with the process.
   (void)wake_.release();
   (void)timer_.release();
+  (void)before_poll_.release();
   if (!own_) return;
   ::close(uv_backend_fd(loop_));
   (void)own_.release();
@@ -52,14 +75,30 @@ Reactor::~Reactor() {
 
 bool Reactor::is_foreign() const { return generation_ != fork_generation(); }
 
-void Reactor::check_started() {
-  for (Watcher* watcher : started_)
-    if (watcher) watcher->check();
-  started_.clear();
+bool Reactor::renew() {
+  if (!is_foreign()) return true;
+  if (!own_ || (runs_ && !::pthread_equal(runner_, ::pthread_self()))) return false;
+  {
+    // The code that forked may have closed descriptors since; libuv aborts when it cannot watch one again. Stopping these says nothing to the parent's
+    // epoll set: what is under the number here is not what the parent watches.
+    UniqueFd probe(::epoll_create1(EPOLL_CLOEXEC));
+    int fd = probe.get();
+    if (!probe) return false;
+    uv_walk(loop_, [](uv_handle_t* handle, void* epoll) {
+      if (handle->type == UV_POLL && uv_is_active(handle) && !can_be_watched(*static_cast<int*>(epoll), handle))
+        uv_poll_stop(reinterpret_cast<uv_poll_t*>(handle));
+    }, &fd);
+  }
+  // Setting a timerfd that both have would set the parent's. The new one gets the number under which libuv knows it.
+  UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer || ::dup3(timer.get(), timer_fd_.get(), O_CLOEXEC) < 0 || uv_loop_fork(loop_) != 0) return false;
+  armed_ = kNever;
+  fired_ = false;
+  generation_ = fork_generation();
+  return true;
 }
 
 void Reactor::arm(std::uint64_t moment) {
-  check_started();
   const bool disarm = moment == kNever && armed_ != kNever;
   // One that is armed for earlier stays: it costs one look at the heap, and most timers are cancelled before their time.
   if (!fired_ && moment >= armed_ && !disarm) return;
@@ -92,9 +131,24 @@ void Reactor::wait(std::uint64_t moment) {
   uv_run(loop_, UV_RUN_ONCE);
 }
 
-void Reactor::poll() {
-  check_started();
-  uv_run(loop_, UV_RUN_NOWAIT);
+void Reactor::poll() { uv_run(loop_, UV_RUN_NOWAIT); }
+
+/// libuv registers a descriptor right before it waits, and aborts the process when the kernel refuses it then. Somebody may have closed the
+/// descriptor since it was to be watched, and the number may be another file's by now; so we ask first. What is refused is not watched.
+void Reactor::prove_new() {
+  uv_prepare_stop(before_poll_.get());
+  for (Watcher* watcher : std::exchange(new_, {})) {
+    if (!watcher) continue;
+    watcher->is_new_ = false;
+    struct stat what;
+    const bool open = ::fstat(watcher->fd_, &what) == 0;
+    if (open && (S_ISSOCK(what.st_mode) || S_ISFIFO(what.st_mode))) continue;  // these can always be watched
+    epoll_event event{};
+    event.events = EPOLLERR;
+    event.data.fd = watcher->fd_;  // as libuv sets it, which turns this registration into its own
+    if (!open || (::epoll_ctl(uv_backend_fd(loop_), EPOLL_CTL_ADD, watcher->fd_, &event) != 0 && errno != EEXIST))
+      uv_poll_stop(watcher->poll_.get());
+  }
 }
 
 void Reactor::note(Watcher& watcher, int events) {
@@ -103,8 +157,8 @@ void Reactor::note(Watcher& watcher, int events) {
 }
 
 void Reactor::forget(Watcher& watcher) {
-  if (std::exchange(watcher.started_, false))
-    for (auto& slot : started_)
+  if (std::exchange(watcher.is_new_, false))
+    for (auto& slot : new_)
       if (slot == &watcher) slot = nullptr;
   if (watcher.ready_ == 0) return;
   watcher.ready_ = 0;
@@ -131,25 +185,42 @@ bool Reactor::dispatch() {
   return ok;
 }
 
+Watcher::Watcher(Reactor& reactor, void* owner, Told told) : reactor_(&reactor), after_(reactor.watchers_), owner_(owner), told_(told) {
+  if (after_) after_->before_ = this;
+  reactor.watchers_ = this;
+}
+
+Watcher::~Watcher() {
+  close();
+  if (!reactor_) return;
+  (before_ ? before_->after_ : reactor_->watchers_) = after_;
+  if (after_) after_->before_ = before_;
+}
+
 Result<void> Watcher::watch(int fd, int events) {
   if (events_ == events) return {};
-  if (reactor_.is_foreign()) return {};
+  if (!reactor_) {
+    errno = EBADF;
+    return Error{Errc::os, "the event loop is closed"};
+  }
+  if (reactor_->is_foreign() && !reactor_->renew()) return {};
   if (!poll_) {
     if (events == 0) return {};
     auto opened = uv::open<uv_poll_t>("watching a descriptor", this, [&](uv_poll_t* h) {
-      const int rc = uv_poll_init(reactor_.loop_, h, fd);
+      const int rc = uv_poll_init(reactor_->loop_, h, fd);
       errno = rc < 0 ? -rc : 0;
       return rc;
     });
     if (!opened) return opened.error();
     poll_ = opened.take();
+    fd_ = fd;
   }
   events_ = events;
   ready_ &= events;
   held_ = false;
   if (events == 0) {
     uv_poll_stop(poll_.get());
-    reactor_.forget(*this);
+    reactor_->forget(*this);
     return {};
   }
   resume();
@@ -159,44 +230,29 @@ Result<void> Watcher::watch(int fd, int events) {
 void Watcher::resume() {
   held_ = false;
   if (events_ == 0 || !poll_) return;
+  if (!std::exchange(is_new_, true)) {
+    if (reactor_->new_.empty())
+      uv_prepare_start(reactor_->before_poll_.get(), [](uv_prepare_t* handle) {
+        if (handle->data) static_cast<Reactor*>(handle->data)->prove_new();
+      });
+    reactor_->new_.push_back(this);
+  }
   uv_poll_start(poll_.get(), events_, [](uv_poll_t* handle, int status, int events) {
     auto* self = static_cast<Watcher*>(handle->data);
     if (!self) return;
     // libuv stops a handle whose descriptor has an error. To us that is an event like others: the next system call on it says what it is.
-    self->reactor_.note(*self, status < 0 ? self->events_ : events);
-    if (self->reactor_.holding_ && status == 0) uv_poll_stop(handle);
-    if (self->reactor_.holding_ || status < 0) self->held_ = true;
+    self->reactor_->note(*self, status < 0 ? self->events_ : events);
+    if (self->reactor_->holding_ && status == 0) uv_poll_stop(handle);
+    if (self->reactor_->holding_ || status < 0) self->held_ = true;
   });
-  if (!std::exchange(started_, true)) reactor_.started_.push_back(this);
-}
-
-/// libuv registers a descriptor when it next waits, and aborts the process if it cannot: when Python code has closed it meanwhile, or closed it
-/// and opened a file that got its number. Such a one is not watched.
-void Watcher::check() {
-  started_ = false;
-  if (events_ == 0 || !poll_) return;
-  uv_os_fd_t fd = -1;
-  struct stat what;
-  if (uv_fileno(reinterpret_cast<uv_handle_t*>(poll_.get()), &fd) == 0 && ::fstat(fd, &what) == 0) {
-    if (S_ISSOCK(what.st_mode) || S_ISFIFO(what.st_mode)) return;
-    epoll_event none{};
-    const int set = uv_backend_fd(reactor_.loop_);
-    if (::epoll_ctl(set, EPOLL_CTL_ADD, fd, &none) == 0) {
-      ::epoll_ctl(set, EPOLL_CTL_DEL, fd, nullptr);
-      return;
-    }
-    if (errno == EEXIST) return;
-  }
-  uv_poll_stop(poll_.get());
-  events_ = 0;
-  reactor_.forget(*this);
 }
 
 void Watcher::close() {
-  reactor_.forget(*this);
+  if (!reactor_) return;
+  reactor_->forget(*this);
   events_ = 0;
   if (!poll_) return;
-  if (reactor_.is_foreign())
+  if (reactor_->is_foreign())
     (void)poll_.release();
   else
     poll_.reset();

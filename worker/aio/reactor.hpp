@@ -1,5 +1,6 @@
 #pragma once
 
+#include <pthread.h>
 #include <uv.h>
 
 #include <atomic>
@@ -20,7 +21,7 @@ class Watcher;
 ///
 /// Moments are right to the microsecond: the next one is a timerfd on libuv's poll, because libuv's own timers count milliseconds.
 /// Threads: one, but for wake(). GIL: not needed, but for what dispatch() calls. In a forked child nothing here touches what is shared
-/// with the parent: an epoll set that both have would be changed for both.
+/// with the parent: an epoll set that both have would be changed for both. A loop that is used there gets one of its own first.
 class Reactor {
  public:
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
@@ -55,31 +56,41 @@ class Reactor {
   void hold(bool on) { holding_ = on; }
 
   uv_loop_t* uv() const { return loop_; }
-  /// We are in a child of the process that made this.
+  /// We are in a child of the process that this belongs to.
   bool is_foreign() const;
+  /// Around a run: only the thread that was in it when the process was forked knows what state things were in.
+  void begin_run() { runner_ = ::pthread_self(), runs_ = true; }
+  void end_run() { runs_ = false; }
+  /// In a forked child: makes it the child's own, with everything that is watched. False: another thread of the parent was in it, or it was borrowed.
+  bool renew();
 
  private:
   friend class Watcher;
   Reactor();
   Result<void> open();
   void note(Watcher& watcher, int events);
+  void prove_new();
   void forget(Watcher& watcher);
-  void check_started();
 
   std::unique_ptr<uv::Loop> own_;
   uv_loop_t* loop_ = nullptr;
   uv::Handle<uv_async_t> wake_;
+  uv::Handle<uv_prepare_t> before_poll_;
+  std::vector<Watcher*> new_;    ///< libuv has not shown them to the kernel yet; null: has gone since
   UniqueFd timer_fd_;
   uv::Handle<uv_poll_t> timer_;
   std::uint64_t armed_ = kNever;
   bool fired_ = false;
   std::vector<Watcher*> ready_;  ///< null: has gone since
-  std::vector<Watcher*> started_;  ///< since the last look; null: has gone since
+  Watcher* watchers_ = nullptr;  ///< all there are, as a list: they are cut off when we end
   bool holding_ = false;
-  const int generation_;
+  pthread_t runner_{};
+  bool runs_ = false;
+  int generation_;
 };
 
-/// One descriptor that somebody wants to be told of. The descriptor stays its owner's, who ends the watcher before closing it.
+/// One descriptor that somebody wants to be told of. The descriptor stays its owner's, who ends the watcher before closing it. A watcher may outlive
+/// its reactor; nothing comes of it then.
 /// Threads: the reactor's.
 class Watcher {
  public:
@@ -90,8 +101,8 @@ class Watcher {
   /// pending that is to end the dispatching. It may end the watcher.
   using Told = bool (*)(void* owner, int events);
 
-  Watcher(Reactor& reactor, void* owner, Told told) : reactor_(reactor), owner_(owner), told_(told) {}
-  ~Watcher() { close(); }
+  Watcher(Reactor& reactor, void* owner, Told told);
+  ~Watcher();
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
@@ -106,16 +117,18 @@ class Watcher {
  private:
   friend class Reactor;
   void resume();
-  void check();
 
-  Reactor& reactor_;
+  Reactor* reactor_;  ///< null: it has ended
+  Watcher* before_ = nullptr;
+  Watcher* after_ = nullptr;
   void* owner_;
   Told told_;
   uv::Handle<uv_poll_t> poll_;
   int events_ = 0;   ///< asked for
   int ready_ = 0;    ///< noted and not yet told
+  int fd_ = -1;
   bool held_ = false;
-  bool started_ = false;  ///< in the reactor's list of that name
+  bool is_new_ = false;
 };
 
 }  // namespace pyw::aio

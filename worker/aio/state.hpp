@@ -3,6 +3,7 @@
 #include <array>
 
 #include "aio/receive_room.hpp"
+#include "aio/tls_state.hpp"
 #include "python/ref.hpp"
 
 namespace pyw::aio {
@@ -25,6 +26,8 @@ struct State {
   /// Tuples of keyword names for vectorcalls.
   Ref kw_loop, kw_context;
   Ref empty;  ///< b""
+
+  TlsState tls;
 
   /// Handles that have been used, kept for the next ones.
   static constexpr std::size_t kFree = 512;

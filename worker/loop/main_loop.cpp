@@ -92,15 +92,18 @@ MainLoop::~MainLoop() {
   take_signals(-1);
 }
 
-/// signal.set_wakeup_fd; the C function behind it is not exported by every libpython.
-void MainLoop::take_signals(int fd) {
+/// signal.set_wakeup_fd, and what was there before; the C function behind it is not exported by every libpython.
+int MainLoop::take_signals(int fd) {
   if (!set_wakeup_fd_) {
     const Ref module = Ref::steal(PyImport_ImportModule("_signal"));
     if (module) set_wakeup_fd_ = Ref::steal(PyObject_GetAttrString(module.get(), "set_wakeup_fd"));
     quietly_ = Ref::steal(Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False));
   }
   const Ref args = Ref::steal(set_wakeup_fd_ && quietly_ ? Py_BuildValue("(i)", fd) : nullptr);
-  if (!args || !Ref::steal(PyObject_Call(set_wakeup_fd_.get(), args.get(), quietly_.get()))) PyErr_WriteUnraisable(nullptr);
+  const Ref before = args ? Ref::steal(PyObject_Call(set_wakeup_fd_.get(), args.get(), quietly_.get())) : Ref();
+  if (before) return static_cast<int>(PyLong_AsLong(before.get()));
+  PyErr_WriteUnraisable(nullptr);
+  return -1;
 }
 
 /// What is done in every turn, here and in wait(), before requests.
@@ -152,6 +155,11 @@ MainWait::End MainLoop::wait(const Gil& gil, std::uint64_t callback, const Block
   }
   parts_.sentinel.busy();
   awaited_ = awaited.outer;
+  if (awaited.signals_before >= 0) {
+    PyObject* const raised = compat::take_raised();
+    take_signals(awaited.signals_before);
+    if (raised) compat::restore_raised(raised);
+  }
   return end;
 }
 
@@ -262,8 +270,10 @@ void MainLoop::rest(const Gil& gil) {
   if (alone && read()) return;
   const std::uint64_t began = monotonic_ns();
   if (!(alone && spin(began))) {
-    // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up.
-    if (!awaited_) take_signals(signal_write_.get());
+    // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up; or it runs further down the stack, and
+    // gets it back when this wait is over.
+    const int before = take_signals(signal_write_.get());
+    if (awaited_ && before != signal_write_.get()) awaited_->signals_before = before;
     const GilRelease released(gil);
     if (alone || !spin(began)) sleep();
   }

@@ -54,6 +54,7 @@ class MainLoop final : public MainWait {
     std::uint64_t callback;
     const BlockedThread& thread;
     Awaited* outer = nullptr;
+    int signals_before = -1;  ///< whose signals we have taken over while we sleep
   };
   void serve(const Gil& gil);
   void arm_deadline(std::uint64_t deadline);
@@ -67,7 +68,7 @@ class MainLoop final : public MainWait {
   void run_one(const Gil& gil, const port::Frame& frame);
   void run_tasks(const Gil& gil);
   void check_signals();
-  void take_signals(int fd);
+  int take_signals(int fd);
   void trim_later();
   void flush();
   void rest(const Gil& gil);

@@ -1,0 +1,322 @@
+"""What happens to exceptions that come out of callbacks."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from loop_support import HandlerCalls, turns
+
+
+def fails():
+    raise ZeroDivisionError("from a callback")
+
+
+def test_an_exception_of_a_callback_goes_to_the_handler(loop, run):
+    calls = HandlerCalls(loop)
+
+    async def main():
+        handle = loop.call_soon(fails)
+        await turns()
+        return handle
+
+    handle = run(main())
+    (context,) = calls
+    assert isinstance(context["exception"], ZeroDivisionError)
+    assert context["handle"] is handle
+    assert "Exception in callback" in context["message"] and "fails" in context["message"]
+
+
+@pytest.mark.parametrize("how", ["threadsafe", "later", "reader"])
+def test_so_does_one_of_any_other_callback(loop, run, how):
+    calls = HandlerCalls(loop)
+
+    async def main():
+        if how == "threadsafe":
+            await loop.run_in_executor(None, loop.call_soon_threadsafe, fails)
+        elif how == "later":
+            loop.call_later(0, fails)
+        else:
+            r, w = os.pipe()
+            os.write(w, b"x")
+            loop.add_reader(r, lambda: (loop.remove_reader(r), fails()))
+            await asyncio.sleep(0.001)  # sleep-ok: one wait of the loop
+            os.close(r)
+            os.close(w)
+        await turns()
+
+    run(main())
+    assert [type(context["exception"]) for context in calls] == [ZeroDivisionError]
+
+
+def test_later_callbacks_of_the_round_run_all_the_same(loop, run):
+    calls, seen = HandlerCalls(loop), []
+
+    async def main():
+        for i in range(5):
+            loop.call_soon(fails)
+            loop.call_soon(seen.append, i)
+        await turns()
+
+    run(main())
+    assert seen == [0, 1, 2, 3, 4] and len(calls) == 5
+
+
+def test_without_a_handler_it_is_logged(loop, run, bill):
+    bill.expect_log("(?s)Exception in callback.*fails.*ZeroDivisionError")
+
+    async def main():
+        loop.call_soon(fails)
+        await turns()
+
+    run(main())
+
+
+def test_the_handler_can_be_asked_for_and_taken_back(loop):
+    assert loop.get_exception_handler() is None
+
+    def handler(loop, context):
+        pass
+
+    loop.set_exception_handler(handler)
+    assert loop.get_exception_handler() is handler
+    loop.set_exception_handler(None)
+    assert loop.get_exception_handler() is None
+
+
+def test_a_handler_must_be_callable(loop):
+    with pytest.raises(TypeError, match="callable"):
+        loop.set_exception_handler("handler")
+    assert loop.get_exception_handler() is None
+
+
+def test_call_exception_handler_passes_loop_and_context(loop):
+    seen = []
+    loop.set_exception_handler(lambda *args: seen.append(args))
+    context = {"message": "text", "anything": 1}
+    loop.call_exception_handler(context)
+    assert seen == [(loop, context)]
+
+
+def test_a_handler_can_hand_over_to_the_default(loop, bill):
+    bill.expect_log("(?s)text.*anything: 17")
+    loop.set_exception_handler(lambda loop, context: loop.default_exception_handler(context))
+    loop.call_exception_handler({"message": "text", "anything": 17})
+
+
+def test_the_default_handler_logs_without_a_message_too(loop, bill):
+    bill.expect_log("Unhandled exception in event loop")
+    loop.default_exception_handler({})
+
+
+def test_the_default_handler_logs_the_exception(loop, bill):
+    bill.expect_log("(?s)message here.*ValueError")
+    loop.default_exception_handler({"message": "message here", "exception": ValueError("x")})
+
+
+def test_a_handler_that_fails_is_logged_with_what_it_should_have_handled(loop, run, bill):
+    bill.expect_log("(?s)Unhandled error in exception handler.*context")
+
+    def handler(loop, context):
+        raise LookupError("in the handler")
+
+    loop.set_exception_handler(handler)
+
+    async def main():
+        loop.call_soon(fails)
+        await turns()
+        return "goes on"
+
+    assert run(main()) == "goes on"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_keyboard_interrupt_and_system_exit_come_out_of_the_run(loop, error):
+    calls, seen = HandlerCalls(loop), []
+
+    def out():
+        raise error("out")
+
+    loop.call_soon(out)
+    loop.call_soon(seen.append, "after")
+    with pytest.raises(error):
+        loop.run_forever()
+    assert not loop.is_running() and calls == []
+    loop.run_until_complete(turns())  # what was ready is not lost
+    assert seen == ["after"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("how", ["timer", "threadsafe", "reader"])
+def test_they_do_so_from_any_kind_of_callback(loop, error, how):
+    def out():
+        raise error("out")
+
+    r, w = os.pipe()
+    if how == "timer":
+        loop.call_later(0.001, out)
+    elif how == "threadsafe":
+        loop.call_soon_threadsafe(out)
+    else:
+        loop.add_reader(r, out)
+        os.write(w, b"x")
+    with pytest.raises(error):
+        loop.run_forever()
+    loop.remove_reader(r)
+    os.close(r)
+    os.close(w)
+    assert loop.run_until_complete(asyncio.sleep(0.001, 1)) == 1  # sleep-ok: any wait
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_they_come_out_of_the_run_from_a_task(loop, error):
+    async def out():
+        raise error("out")
+
+    with pytest.raises(error):
+        loop.run_until_complete(out())
+    assert loop.run_until_complete(asyncio.sleep(0, 1)) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_they_come_out_of_the_run_from_a_protocol(loop, error):
+    """Of a protocol's method, too: the user's Ctrl-C must not be lost in a library."""
+    from loop_support import Recorder, tcp_pair
+
+    class Out(Recorder):
+        def data_received(self, data):
+            raise error("out")
+
+    ours, peer = tcp_pair()
+
+    async def main():
+        _, protocol = await loop.create_connection(Out, sock=ours)
+        peer.send(b"x")
+        await loop.create_future()
+
+    task = loop.create_task(main())
+    with pytest.raises(error):
+        loop.run_until_complete(task)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    peer.close()
+
+    async def close():
+        await asyncio.sleep(0.01)  # sleep-ok: whether the transport was closed by the error is not laid down
+
+    loop.run_until_complete(close())
+    ours.close()
+    loop.close()
+    import gc
+
+    gc.collect()
+
+
+def test_other_base_exceptions_are_handled_like_exceptions(loop, run):
+    class Strange(BaseException):
+        pass
+
+    calls = HandlerCalls(loop)
+
+    def strange():
+        raise Strange
+
+    async def main():
+        loop.call_soon(strange)
+        await turns()
+
+    run(main())
+    assert [type(context["exception"]) for context in calls] == [Strange]
+
+
+def test_cancelled_error_from_a_callback_is_handled_like_an_exception(loop, run):
+    calls = HandlerCalls(loop)
+
+    def cancelled():
+        raise asyncio.CancelledError
+
+    async def main():
+        loop.call_soon(cancelled)
+        await turns()
+
+    run(main())
+    assert len(calls) == 1
+
+
+def test_ctrl_c_interrupts_a_loop_that_waits(loop):
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        pytest.skip("SIGINT is not Python's own here")
+    import threading
+
+    thread = threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGINT))
+    loop.call_soon(thread.start)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    thread.join()
+    assert loop.run_until_complete(asyncio.sleep(0, 1)) == 1
+
+
+def test_ctrl_c_interrupts_a_callback_that_computes(loop):
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        pytest.skip("SIGINT is not Python's own here")
+
+    def computes():
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            pass
+
+    loop.call_soon(computes)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+
+
+def test_a_python_signal_handler_runs_while_the_loop_waits(loop):
+    """One that was set with signal.signal, not through the loop: it runs without another event."""
+    import threading
+
+    seen = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: (seen.append("handled"), loop.call_soon_threadsafe(loop.stop)))
+    try:
+        thread = threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGUSR2))
+        loop.call_soon(thread.start)
+        loop.run_forever()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert seen == ["handled"]
+
+
+def test_a_future_whose_exception_nobody_took_is_reported(loop, run):
+    import gc
+
+    calls = HandlerCalls(loop)
+
+    async def main():
+        future = loop.create_future()
+        future.set_exception(ValueError("never taken"))
+        del future
+        gc.collect()
+
+    run(main())
+    assert calls.messages() == ["Future exception was never retrieved"]
+    calls.clear()
+
+
+def test_a_task_destroyed_while_pending_is_reported(loop, run):
+    import gc
+
+    calls = HandlerCalls(loop)
+
+    async def waits(future):
+        await future
+
+    async def main():
+        task = loop.create_task(waits(loop.create_future()))
+        await turns()
+        del task
+        gc.collect()
+
+    run(main())
+    assert calls.messages() == ["Task was destroyed but it is pending!"]
+    calls.clear()

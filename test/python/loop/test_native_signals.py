@@ -1,0 +1,244 @@
+"""How a signal ends the loop's wait: the wake-up descriptor, whose it is and when."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from loop_support import soon, turns
+
+NUMBER = signal.SIGUSR1
+
+
+def later(function, *args):
+    """Calls it from another thread when this one is likely to wait: it may also be early, and then proves less."""
+    timer = threading.Timer(0.05, function, args)
+    timer.start()
+    return timer
+
+
+def wakeup_fd():
+    fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    return fd
+
+
+class Pair:
+    """A descriptor for set_wakeup_fd, and the socket that gets what is written there."""
+
+    def __init__(self):
+        self.before = signal.set_wakeup_fd(-1)
+        self.ours, self.other = socket.socketpair()
+        self.ours.setblocking(False)
+        self.other.setblocking(False)
+
+    def close(self):
+        signal.set_wakeup_fd(self.before)
+        self.ours.close()
+        self.other.close()
+
+
+@pytest.fixture
+def pair(bill):
+    made = Pair()
+    bill.to_close.append(made)
+    return made.ours.fileno(), made.other
+
+
+@pytest.fixture
+def handled():
+    seen = []
+    before = signal.signal(NUMBER, lambda *_: seen.append(1))
+    yield seen
+    signal.signal(NUMBER, before)
+
+
+def test_an_interrupt_ends_a_loop_that_waits(loop):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = later(os.kill, os.getpid(), signal.SIGINT)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(asyncio.sleep(20))
+    assert time.monotonic() - began < 10
+    timer.join()
+    signal.signal(signal.SIGINT, before)
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(turns())
+
+
+def test_a_handler_that_raises_ends_the_run(loop):
+    def handler(*_):
+        raise ZeroDivisionError
+
+    before = signal.signal(NUMBER, handler)
+    timer = later(os.kill, os.getpid(), NUMBER)
+    with pytest.raises(ZeroDivisionError):
+        loop.run_forever()
+    timer.join()
+    signal.signal(NUMBER, before)
+    loop.run_until_complete(turns())
+
+
+@pytest.mark.needs_python(3, 11)
+def test_a_runner_cancels_its_task_at_the_first_interrupt(make_loop):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    ended = []
+
+    async def main():
+        try:
+            await asyncio.sleep(20)
+        finally:
+            ended.append(1)
+
+    timer = later(os.kill, os.getpid(), signal.SIGINT)
+    with asyncio.Runner(loop_factory=make_loop) as runner, pytest.raises(KeyboardInterrupt):
+        runner.run(main())
+    timer.join()
+    assert ended == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.ours_only("stock asyncio has no wake-up descriptor without handlers")
+def test_the_descriptor_is_as_before_after_each_run(loop, handled, pair):
+    fd, _ = pair
+    for before in (-1, fd):
+        signal.set_wakeup_fd(before)
+        loop.run_until_complete(turns())
+        assert wakeup_fd() == before
+        with pytest.raises(RuntimeError):
+            loop.run_until_complete(fails())
+        assert wakeup_fd() == before
+
+
+async def fails():
+    raise RuntimeError
+
+
+def test_whose_descriptor_it_was_still_gets_the_signals(loop, run, handled, pair):
+    fd, other = pair
+    signal.set_wakeup_fd(fd)
+
+    async def main():
+        os.kill(os.getpid(), NUMBER)
+        assert await soon(loop.sock_recv(other, 100)) == bytes([NUMBER])
+        assert handled == [1]
+
+    run(main())
+
+
+def test_a_descriptor_that_is_set_in_a_run_stays(loop, run, handled, pair):
+    fd, other = pair
+
+    async def main():
+        signal.set_wakeup_fd(fd)
+        os.kill(os.getpid(), NUMBER)
+        assert await soon(loop.sock_recv(other, 100)) == bytes([NUMBER])
+
+    run(main())
+    assert wakeup_fd() == fd
+
+
+def test_a_descriptor_that_has_been_closed_meanwhile_is_forgotten(loop, run):
+    before = signal.set_wakeup_fd(-1)
+    ours, other = socket.socketpair()
+    ours.setblocking(False)
+    signal.set_wakeup_fd(ours.fileno())
+
+    async def main():
+        ours.close()
+        other.close()
+
+    run(main())
+    assert signal.set_wakeup_fd(before) in (-1, ours.fileno())
+
+
+def test_loops_of_other_threads_leave_it_alone(make_loop, pair):
+    fd, _ = pair
+    signal.set_wakeup_fd(fd)
+    loop, seen = make_loop(), []
+
+    async def main():
+        started.set()
+        await loop.run_in_executor(None, go_on.wait)
+
+    started, go_on = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(main()))
+    thread.start()
+    started.wait()
+    seen.append(wakeup_fd())
+    go_on.set()
+    thread.join()
+    assert seen == [fd]
+
+
+def test_a_loop_in_a_loop(loop, make_loop, handled):
+    """As an inner one that a callback runs, when nobody counts as running meanwhile."""
+    inner = make_loop()
+    order = []
+
+    def callback():
+        asyncio._set_running_loop(None)
+        timer = later(os.kill, os.getpid(), NUMBER)
+        inner.call_later(20, inner.stop)
+        inner.add_signal_handler(NUMBER, inner.stop)
+        inner.run_forever()
+        order.append("inner")
+        inner.remove_signal_handler(NUMBER)
+        timer.join()
+        asyncio._set_running_loop(loop)
+        timer = later(os.kill, os.getpid(), NUMBER)
+        loop.add_signal_handler(NUMBER, lambda: (order.append("outer"), timer.join(), loop.stop()))
+
+    loop.call_soon(callback)
+    loop.run_forever()
+    loop.remove_signal_handler(NUMBER)
+    assert order == ["inner", "outer"]
+
+
+def test_two_loops_take_turns(make_loop):
+    loops = [make_loop() for _ in range(3)]
+    for _ in range(3):
+        for loop in loops:
+            timer = later(os.kill, os.getpid(), NUMBER)
+            loop.add_signal_handler(NUMBER, loop.stop)
+            began = time.monotonic()
+            loop.call_later(20, loop.stop)
+            loop.run_forever()
+            assert time.monotonic() - began < 10
+            timer.join()
+            loop.remove_signal_handler(NUMBER)
+
+
+def test_a_handler_outlives_no_loop_that_was_closed_by_another_thread(make_loop):
+    loop = make_loop()
+    before = signal.getsignal(NUMBER)
+    loop.add_signal_handler(NUMBER, int)
+    raised = []
+
+    def close():
+        try:
+            loop.close()
+        except ValueError as only_main:
+            raised.append(only_main)
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    thread.join()
+    assert loop.is_closed() and len(raised) == 1
+    os.kill(os.getpid(), NUMBER)  # the handler finds its loop closed
+    signal.signal(NUMBER, before)
+
+
+def test_loops_leave_no_descriptors(make_loop):
+    make_loop().run_until_complete(turns())
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        loop = make_loop()
+        loop.run_until_complete(turns())
+        loop.close()
+    assert len(os.listdir("/proc/self/fd")) <= before

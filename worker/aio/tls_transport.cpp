@@ -1,0 +1,306 @@
+// The Python type `_erlang_loop.TlsTransport`.
+
+#include "aio/tls_transport.hpp"
+
+#include <structmember.h>
+
+namespace pyw::aio {
+namespace {
+
+TlsTransportObject* as_transport(PyObject* self) { return reinterpret_cast<TlsTransportObject*>(self); }
+/// Null when the connection is over and close() was called once more: there is nothing to be said about it any more.
+Tls* tls_of(PyObject* self) { return as_transport(self)->protocol ? &as_transport(self)->protocol->tls : nullptr; }
+
+PyObject* none_if(bool ok) {
+  if (!ok) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* shared(PyObject* object) {
+  if (!object) object = Py_None;
+  Py_INCREF(object);
+  return object;
+}
+
+// Data ------------------------------------------------------------------------------------------------------------------
+
+PyObject* write(PyObject* self, PyObject* data) {
+  const GilHeld gil;
+  if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
+    PyErr_Format(PyExc_TypeError, "data: expecting a bytes-like instance, got %s", Py_TYPE(data)->tp_name);
+    return nullptr;
+  }
+  const Py_ssize_t size = PyBytes_Check(data) ? PyBytes_GET_SIZE(data) : PyObject_Size(data);
+  if (size < 0) return nullptr;
+  Tls* tls = tls_of(self);
+  return none_if(size == 0 || !tls || tls->write(gil, data));
+}
+
+PyObject* writelines(PyObject* self, PyObject* list) {
+  const GilHeld gil;
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->write_all(gil, list));
+}
+
+PyObject* write_eof(PyObject*, PyObject*) {
+  PyErr_SetNone(PyExc_NotImplementedError);
+  return nullptr;
+}
+
+PyObject* can_write_eof(PyObject*, PyObject*) { Py_RETURN_FALSE; }
+
+PyObject* append_held(PyObject* self, PyObject* data) {
+  const GilHeld gil;
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->hold(gil, data));
+}
+
+// Life ------------------------------------------------------------------------------------------------------------------
+
+PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(as_transport(self)->closed); }
+
+PyObject* close(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  Tls* tls = tls_of(self);
+  if (!as_transport(self)->closed) {
+    as_transport(self)->closed = true;
+    return none_if(!tls || tls->start_shutdown(gil));
+  }
+  // Protocols often keep their transport: without this, ssl's objects would live as long.
+  if (tls && tls->is_over()) Py_CLEAR(as_transport(self)->protocol);
+  Py_RETURN_NONE;
+}
+
+PyObject* force_close(PyObject* self, PyObject* exception) {
+  const GilHeld gil;
+  as_transport(self)->closed = true;
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->abort(gil, exception));
+}
+
+PyObject* abort(PyObject* self, PyObject*) { return force_close(self, Py_None); }
+
+// Flow control ----------------------------------------------------------------------------------------------------------
+
+PyObject* is_reading(PyObject* self, PyObject*) {
+  const Tls* tls = tls_of(self);
+  return PyBool_FromLong(tls && !tls->app_reading_paused());
+}
+
+PyObject* pause_reading(PyObject* self, PyObject*) {
+  if (Tls* tls = tls_of(self)) tls->pause_reading();
+  Py_RETURN_NONE;
+}
+
+PyObject* resume_reading(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  if (Tls* tls = tls_of(self)) tls->resume_reading(gil);
+  Py_RETURN_NONE;
+}
+
+/// `high` and `low` of a call, with asyncio's defaults for what is missing: so many KiB, and a quarter.
+bool limits(Tls& tls, PyObject* args, PyObject* kwargs, const char* kind, std::size_t& high, std::size_t& low) {
+  static const char* names[] = {"high", "low", nullptr};
+  PyObject *given_high = Py_None, *given_low = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO", const_cast<char**>(names), &given_high, &given_low)) return false;
+  const Ref both = Ref::steal(PyObject_CallMethod(tls.state().support.get(), "limits", "sOO", kind, given_high, given_low));
+  Py_ssize_t numbers[2];
+  if (!both || !PyArg_ParseTuple(both.get(), "nn", &numbers[0], &numbers[1])) return false;
+  high = static_cast<std::size_t>(numbers[0]);
+  low = static_cast<std::size_t>(numbers[1]);
+  return true;
+}
+
+PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
+  const GilHeld gil;
+  std::size_t high, low;
+  Tls* tls = tls_of(self);
+  return none_if(!tls || (limits(*tls, args, kwargs, "write", high, low) && tls->set_write_limits(gil, high, low)));
+}
+
+PyObject* set_read_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
+  const GilHeld gil;
+  std::size_t high, low;
+  Tls* tls = tls_of(self);
+  return none_if(!tls || (limits(*tls, args, kwargs, "read", high, low) && tls->set_read_limits(gil, high, low)));
+}
+
+PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
+  const Tls* tls = tls_of(self);
+  const auto [high, low] = tls ? tls->write_limits() : std::pair<std::size_t, std::size_t>(0, 0);
+  return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
+}
+
+PyObject* get_read_buffer_limits(PyObject* self, PyObject*) {
+  const Tls* tls = tls_of(self);
+  const auto [high, low] = tls ? tls->read_limits() : std::pair<std::size_t, std::size_t>(0, 0);
+  return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
+}
+
+PyObject* get_write_buffer_size(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  std::size_t size = 0;
+  Tls* tls = tls_of(self);
+  return !tls || tls->write_size(gil, size) ? PyLong_FromSize_t(size) : nullptr;
+}
+
+PyObject* get_read_buffer_size(PyObject* self, PyObject*) {
+  std::size_t size = 0;
+  Tls* tls = tls_of(self);
+  return !tls || tls->read_size(size) ? PyLong_FromSize_t(size) : nullptr;
+}
+
+// What it knows ---------------------------------------------------------------------------------------------------------
+
+PyObject* get_extra_info(PyObject* self, PyObject* args, PyObject* kwargs) {
+  const GilHeld gil;
+  static const char* names[] = {"name", "default", nullptr};
+  PyObject *name, *missing = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", const_cast<char**>(names), &name, &missing)) return nullptr;
+  Tls* tls = tls_of(self);
+  return tls ? tls->extra_info(gil, name, missing) : shared(missing);
+}
+
+PyObject* get_protocol(PyObject* self, PyObject*) {
+  const Tls* tls = tls_of(self);
+  return shared(tls ? tls->app_protocol() : nullptr);
+}
+
+PyObject* set_protocol(PyObject* self, PyObject* protocol) {
+  const GilHeld gil;
+  Tls* tls = tls_of(self);
+  return none_if(!tls || tls->set_app_protocol(gil, protocol));
+}
+
+PyObject* get_ssl_protocol(PyObject* self, void*) { return shared(reinterpret_cast<PyObject*>(as_transport(self)->protocol)); }
+PyObject* get_loop(PyObject* self, void*) {
+  const Tls* tls = tls_of(self);
+  return shared(tls ? tls->loop_object() : nullptr);
+}
+PyObject* get_closed(PyObject* self, void*) { return PyBool_FromLong(as_transport(self)->closed); }
+PyObject* get_protocol_paused(PyObject* self, void*) {
+  const Tls* tls = tls_of(self);
+  return PyBool_FromLong(tls && tls->app_writing_paused());
+}
+PyObject* get_sendfile(PyObject* self, void*) { return shared(state_of_type(Py_TYPE(self)).tls.fallback.get()); }
+PyObject* get_start_tls(PyObject*, void*) { Py_RETURN_TRUE; }
+
+// The object ------------------------------------------------------------------------------------------------------------
+
+PyObject* refuse_new(PyTypeObject* type, PyObject*, PyObject*) {
+  PyErr_Format(PyExc_TypeError, "%s objects are made with a TlsProtocol", type->tp_name);
+  return nullptr;
+}
+
+void finalize(PyObject* self) {
+  if (as_transport(self)->closed || !as_transport(self)->protocol) return;
+  as_transport(self)->closed = true;
+  Ref saved = Ref::steal(compat::take_raised());
+  if (PyErr_ResourceWarning(self, 1, "unclosed transport <asyncio._SSLProtocolTransport object>") < 0) PyErr_WriteUnraisable(self);
+  if (saved) compat::restore_raised(saved.release());
+}
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  Py_VISIT(as_transport(self)->dict);
+  Py_VISIT(reinterpret_cast<PyObject*>(as_transport(self)->protocol));
+  return 0;
+}
+
+int clear(PyObject* self) {
+  Py_CLEAR(as_transport(self)->dict);
+  Py_CLEAR(as_transport(self)->protocol);
+  return 0;
+}
+
+void dealloc(PyObject* self) {
+  if (PyObject_CallFinalizerFromDealloc(self) < 0) return;
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  if (as_transport(self)->weakrefs) PyObject_ClearWeakRefs(self);
+  clear(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+template <class F>
+PyCFunction function(F* f) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
+}
+template <class F>
+void* slot(F* f) {
+  return reinterpret_cast<void*>(f);
+}
+
+constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;
+
+PyMethodDef methods[] = {
+    {"write", write, METH_O, "write($self, data, /)\n--\n\nSends it, encrypted; what cannot leave at once is kept and sent later."},
+    {"writelines", writelines, METH_O, "writelines($self, list_of_data, /)\n--\n\nThe same for several pieces, which may share records."},
+    {"write_eof", write_eof, METH_NOARGS, "write_eof($self, /)\n--\n\nTLS has no half-closed connections: NotImplementedError."},
+    {"can_write_eof", can_write_eof, METH_NOARGS, "can_write_eof($self, /)\n--\n\nFalse."},
+    {"is_closing", is_closing, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closed or about to be."},
+    {"close", close, METH_NOARGS, "close($self, /)\n--\n\nSends what is kept, says goodbye to the peer and closes."},
+    {"abort", abort, METH_NOARGS, "abort($self, /)\n--\n\nCloses at once; what is kept is lost."},
+    {"_force_close", force_close, METH_O, nullptr},
+    {"is_reading", is_reading, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether the protocol is given data."},
+    {"pause_reading", pause_reading, METH_NOARGS, "pause_reading($self, /)\n--\n\nThe protocol gets nothing until resume_reading()."},
+    {"resume_reading", resume_reading, METH_NOARGS, "resume_reading($self, /)\n--\n\nThe protocol gets data again."},
+    {"set_write_buffer_limits", function(set_write_buffer_limits), kKeywords,
+     "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nWhen the protocol's pause_writing() and resume_writing() are called."},
+    {"get_write_buffer_limits", get_write_buffer_limits, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\n(low, high)"},
+    {"get_write_buffer_size", get_write_buffer_size, METH_NOARGS, "get_write_buffer_size($self, /)\n--\n\nBytes that are kept here."},
+    {"set_read_buffer_limits", function(set_read_buffer_limits), kKeywords,
+     "set_read_buffer_limits($self, /, high=None, low=None)\n--\n\nWhen the transport below stops and resumes reading."},
+    {"get_read_buffer_limits", get_read_buffer_limits, METH_NOARGS, "get_read_buffer_limits($self, /)\n--\n\n(low, high)"},
+    {"get_read_buffer_size", get_read_buffer_size, METH_NOARGS, "get_read_buffer_size($self, /)\n--\n\nEncrypted bytes that wait here."},
+    {"get_extra_info", function(get_extra_info), kKeywords,
+     "get_extra_info($self, /, name, default=None)\n--\n\nsslcontext, ssl_object, peercert, cipher, compression, or what the transport below knows."},
+    {"get_protocol", get_protocol, METH_NOARGS, "get_protocol($self, /)\n--\n\nThe application's."},
+    {"set_protocol", set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nAnother one from now on."},
+    {"_test__append_write_backlog", append_held, METH_O, nullptr},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyGetSetDef attributes[] = {{"_ssl_protocol", get_ssl_protocol, nullptr, nullptr, nullptr},
+                            {"_loop", get_loop, nullptr, nullptr, nullptr},
+                            {"_closed", get_closed, nullptr, nullptr, nullptr},
+                            {"_protocol_paused", get_protocol_paused, nullptr, nullptr, nullptr},
+                            {"_sendfile_compatible", get_sendfile, nullptr, nullptr, nullptr},
+                            {"_start_tls_compatible", get_start_tls, nullptr, nullptr, nullptr},
+                            {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
+                            {nullptr, nullptr, nullptr, nullptr, nullptr}};
+
+PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(TlsTransportObject, weakrefs), READONLY, nullptr},
+                         {"__dictoffset__", T_PYSSIZET, offsetof(TlsTransportObject, dict), READONLY, nullptr},
+                         {nullptr, 0, 0, 0, nullptr}};
+
+PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)},   {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)},
+                       {Py_tp_finalize, slot(finalize)}, {Py_tp_new, slot(refuse_new)},    {Py_tp_methods, methods},
+                       {Py_tp_getset, attributes},       {Py_tp_members, members},         {0, nullptr}};
+
+PyType_Spec spec{"_erlang_loop.TlsTransport", sizeof(TlsTransportObject), 0,
+                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
+
+}  // namespace
+
+bool make_tls_transport_type(const Gil&, TlsState& state, PyObject* module) {
+  if (reinterpret_cast<PyTypeObject*>(state.flow_control.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(TlsTransportObject, dict))) {
+    PyErr_SetString(PyExc_ImportError, "asyncio's transports have more slots than this version of py_port knows");
+    return false;
+  }
+  const Ref bases = Ref::steal(PyTuple_Pack(1, state.flow_control.get()));
+  if (!bases) return false;
+  state.transport = Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get()));
+  return state.transport && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.transport.get())) == 0;
+}
+
+PyObject* new_tls_transport(const Gil&, TlsState& state, TlsObject* protocol) {
+  auto* type = reinterpret_cast<PyTypeObject*>(state.transport.get());
+  PyObject* self = type->tp_alloc(type, 0);
+  if (!self) return nullptr;
+  Py_INCREF(protocol);
+  as_transport(self)->protocol = protocol;
+  return self;
+}
+
+}  // namespace pyw::aio

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstddef>
+#include <deque>
+
+#include "python/ref.hpp"
+
+namespace pyw::aio {
+
+/// What has been given to a transport and has not left yet. bytes and memoryviews are not copied: they are kept as they are until they have been
+/// written. A bytearray is copied, for its owner may well go on using it.
+/// GIL: needed by everything here. Threads: not synchronised.
+class WriteQueue {
+ public:
+  WriteQueue() = default;
+  ~WriteQueue() { clear(); }
+  WriteQueue(const WriteQueue&) = delete;
+  WriteQueue& operator=(const WriteQueue&) = delete;
+
+  bool empty() const { return chunks_.empty(); }
+  /// Bytes that wait.
+  std::size_t size() const { return size_; }
+
+  /// `data` without its first `skip` bytes. False: an exception is pending (no buffer, not contiguous).
+  bool push(const Gil&, PyObject* data, std::size_t skip) {
+    Chunk chunk{};
+    const Ref copy = PyByteArray_Check(data) ? Ref::steal(PyBytes_FromObject(data)) : Ref();
+    if (PyByteArray_Check(data) && !copy) return false;
+    if (PyObject_GetBuffer(copy ? copy.get() : data, &chunk.view, PyBUF_SIMPLE) != 0) return false;
+    if (static_cast<std::size_t>(chunk.view.len) == skip) {
+      PyBuffer_Release(&chunk.view);
+      return true;
+    }
+    chunk.offset = skip;
+    size_ += static_cast<std::size_t>(chunk.view.len) - skip;
+    chunks_.push_back(chunk);
+    return true;
+  }
+
+  /// What is next, as many pieces as fit; how many there are.
+  static constexpr std::size_t kPieces = 64;
+  int pieces(std::array<iovec, kPieces>& to) const {
+    std::size_t n = 0;
+    for (const Chunk& chunk : chunks_) {
+      if (n == kPieces) break;
+      to[n++] = {static_cast<char*>(chunk.view.buf) + chunk.offset, static_cast<std::size_t>(chunk.view.len) - chunk.offset};
+    }
+    return static_cast<int>(n);
+  }
+
+  /// So many bytes have left.
+  void drop(std::size_t bytes) {
+    size_ -= bytes;
+    while (bytes > 0) {
+      Chunk& chunk = chunks_.front();
+      const std::size_t left = static_cast<std::size_t>(chunk.view.len) - chunk.offset;
+      if (bytes < left) {
+        chunk.offset += bytes;
+        return;
+      }
+      bytes -= left;
+      PyBuffer_Release(&chunk.view);
+      chunks_.pop_front();
+    }
+  }
+
+  void clear() {
+    size_ = 0;
+    while (!chunks_.empty()) {
+      Chunk chunk = chunks_.front();
+      chunks_.pop_front();
+      PyBuffer_Release(&chunk.view);  // may run the owner's code
+    }
+  }
+
+  int traverse(visitproc visit, void* arg) const {
+    for (const Chunk& chunk : chunks_)
+      if (const int stop = chunk.view.obj ? visit(chunk.view.obj, arg) : 0) return stop;
+    return 0;
+  }
+
+ private:
+  struct Chunk {
+    Py_buffer view;
+    std::size_t offset;
+  };
+  std::deque<Chunk> chunks_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace pyw::aio

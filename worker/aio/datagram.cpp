@@ -1,6 +1,5 @@
+#include "aio/members.hpp"
 #include "aio/datagram.hpp"
-
-#include <structmember.h>
 
 #include <cerrno>
 
@@ -9,11 +8,13 @@
 namespace pyw::aio {
 namespace {
 
-struct DatagramObject {
+struct DatagramHead {
   PyObject_HEAD
   PyObject* of_base[4];  ///< asyncio.BaseTransport's slots
   PyObject* dict;
   PyObject* weak_references;
+};
+struct DatagramObject : DatagramHead {
   Datagram datagram;
 };
 
@@ -662,8 +663,8 @@ PyGetSetDef attributes[] = {{"_sock", get_sock, nullptr, nullptr, nullptr},     
                             {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(DatagramObject, dict), READONLY, nullptr},
-                         {"__weaklistoffset__", T_PYSSIZET, offsetof(DatagramObject, weak_references), READONLY, nullptr},
+PyMemberDef members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(DatagramHead, dict), READONLY, nullptr},
+                         {"__weaklistoffset__", T_PYSSIZET, offsetof(DatagramHead, weak_references), READONLY, nullptr},
                          {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_new, slot(new_datagram)},  {Py_tp_init, slot(init)},
@@ -681,7 +682,7 @@ bool make_datagram_type(const Gil& gil, State& state, PyObject* module) {
   const Ref base = attribute(gil, "asyncio", "DatagramTransport");
   if (!base) return false;
   const auto* type = reinterpret_cast<PyTypeObject*>(base.get());
-  if (type->tp_basicsize > static_cast<Py_ssize_t>(offsetof(DatagramObject, dict)) || type->tp_dictoffset != 0 || type->tp_weaklistoffset != 0) {
+  if (type->tp_basicsize > static_cast<Py_ssize_t>(offsetof(DatagramHead, dict)) || type->tp_dictoffset != 0 || type->tp_weaklistoffset != 0) {
     PyErr_SetString(PyExc_ImportError, "asyncio.DatagramTransport has more slots than this version of py_port knows");
     return false;
   }

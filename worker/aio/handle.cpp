@@ -20,11 +20,10 @@ void dealloc(PyObject* self) {
   HandleObject* handle = as_handle(self);
   PyTypeObject* type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
-  if (type->tp_weaklistoffset > 0) {
-    // Of asyncio.Handle's __weakref__; most handles have none.
-    auto** list = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + type->tp_weaklistoffset);
-    if (*list) PyObject_ClearWeakRefs(self);
-  }
+#if PY_VERSION_HEX < 0x030C0000
+  if (handle->weak_references)  // most have none
+#endif
+    PyObject_ClearWeakRefs(self);
   handle->clear();
   Py_CLEAR(handle->source_traceback);
   Py_CLEAR(handle->repr);
@@ -159,8 +158,14 @@ Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* ba
   PyType_Spec spec{name, sizeof(HandleObject), 0, static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
   const Ref base = attribute(gil, "asyncio", base_name);
   if (!base) return {};
-  if (reinterpret_cast<PyTypeObject*>(base.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(HandleObject, loop))) {
-    PyErr_Format(PyExc_ImportError, "asyncio.%s has more slots than this version of py_port knows", base_name);
+  const auto* parent = reinterpret_cast<PyTypeObject*>(base.get());
+#if PY_VERSION_HEX < 0x030C0000
+  const bool weak_as_known = parent->tp_weaklistoffset == static_cast<Py_ssize_t>(offsetof(HandleObject, weak_references));
+#else
+  const bool weak_as_known = (parent->tp_flags & Py_TPFLAGS_MANAGED_WEAKREF) != 0;
+#endif
+  if (parent->tp_basicsize > static_cast<Py_ssize_t>(offsetof(HandleObject, nargs)) || !weak_as_known || parent->tp_dictoffset != 0) {
+    PyErr_Format(PyExc_ImportError, "asyncio.%s has other slots than this version of py_port knows", base_name);
     return {};
   }
   const Ref bases = Ref::steal(PyTuple_Pack(1, base.get()));
@@ -259,7 +264,7 @@ HandleObject* new_handle(const Gil&, State& state, LoopObject* loop, bool timer,
   handle->context = context;
   handle->is_timer = timer;
   handle->cancelled = handle->scheduled = handle->args_are_tuple = handle->repeats = false;
-  handle->nargs = static_cast<std::uint32_t>(nargs);
+  handle->nargs = static_cast<std::uint8_t>(nargs <= 3 ? nargs : 0);
   if (nargs <= 3) {
     for (std::size_t i = 0; i < nargs; ++i) {
       Py_INCREF(args[i]);

@@ -10,28 +10,32 @@ namespace pyw::aio {
 struct LoopObject;
 
 /// What call_soon and its like return: a callback that is to be run once. asyncio.Handle is its base class in Python's eyes, asyncio.TimerHandle
-/// that of a timer's; the room in front is what those keep in their slots, and stays empty.
+/// that of a timer's. What those keep in slots lies in the very same places, under attributes of our own that hide theirs; the check when the types
+/// are made knows where each place is.
 ///
 /// Not tracked by the garbage collector while it waits for its turn: then the loop holds it, so it cannot be garbage, and most handles never
 /// live any other way. One that is dropped, cancelled or has run holds nothing any more. Invariant: callback is null if and only if
 /// it was cancelled or has run.
 struct HandleObject {
   PyObject_HEAD
-  PyObject* of_base[10];
   LoopObject* loop;  ///< owned, as everything below
   PyObject* callback;
   PyObject* context;
-  PyObject* args[3];      ///< the first nargs, or one tuple of them
+  PyObject* args[3];  ///< the first nargs, or one tuple of them
   PyObject* source_traceback;
+#if PY_VERSION_HEX < 0x030C0000
+  PyObject* weak_references;  ///< asyncio.Handle's __weakref__; newer Pythons keep it in front of the object
+#endif
   PyObject* repr;
-  std::uint32_t nargs;
-  bool args_are_tuple;
-  bool cancelled;
-  bool repeats;  ///< a descriptor's: runs each time that is ready, and is not cleared
-  bool is_timer;
-  bool scheduled;
-  double when;        ///< timers: seconds on loop.time()'s clock
-  std::size_t place;  ///< timers: TimerHeap's
+  PyObject* spare;  ///< the second slot of asyncio.TimerHandle
+  std::uint8_t nargs;
+  bool args_are_tuple : 1;
+  bool cancelled : 1;
+  bool repeats : 1;  ///< a descriptor's: runs each time that is ready, and is not cleared
+  bool is_timer : 1;
+  bool scheduled : 1;
+  std::uint32_t place;  ///< timers: TimerHeap's
+  double when;          ///< timers: seconds on loop.time()'s clock
 
   /// The arguments as a tuple; new reference.
   PyObject* arguments() const;

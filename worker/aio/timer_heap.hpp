@@ -9,7 +9,7 @@ namespace pyw::aio {
 /// Timers by the time at which they are due, equal ones in the order in which they were added. A heap with four children per node:
 /// half as deep as one with two, and the children of a node share a cache line or two. Each timer knows its place (`T::place`), so
 /// cancelling one is a removal, O(log n), and nothing of it stays behind.
-/// T is a pointer to something with `std::size_t place`, which belongs to the heap while the timer is in it.
+/// T is a pointer to something with `std::uint32_t place`, which belongs to the heap while the timer is in it.
 /// Pure: no clock. Threads: not synchronised.
 template <class T>
 class TimerHeap {
@@ -60,7 +60,7 @@ class TimerHeap {
 
   void put(std::size_t at, const Node& node) {
     nodes_[at] = node;
-    node.timer->place = at;
+    node.timer->place = static_cast<std::uint32_t>(at);
   }
 
   void remove_at(std::size_t at) {

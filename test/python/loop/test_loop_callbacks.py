@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import functools
 import threading
+import weakref
 
 import pytest
 from loop_support import turns
@@ -306,3 +308,14 @@ def test_a_hundred_thousand_callbacks_at_once(loop):
         loop.call_soon(one)
     run_all(loop)
     assert count == 100_000
+
+
+def test_a_weak_reference_to_a_handle_ends_with_it(loop):
+    for schedule in (loop.call_soon, functools.partial(loop.call_later, 3600)):
+        handle = schedule(print)
+        weak = weakref.ref(handle)
+        assert weak() is handle
+        handle.cancel()
+        del handle
+        run_all(loop)  # what was cancelled is dropped in its turn
+        assert weak() is None

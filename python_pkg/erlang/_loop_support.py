@@ -63,7 +63,7 @@ def report(loop: asyncio.AbstractEventLoop, message: str, exception: Optional[Ba
 
 def describe_socket(extra: dict[str, Any], sock: socket.socket) -> None:
     """What get_extra_info() of a transport knows of its socket. Small writes are not to wait for company on the way."""
-    extra["socket"] = trsock.TransportSocket(sock)  # type: ignore[attr-defined]
+    extra["socket"] = trsock.TransportSocket(sock)
     extra["sockname"] = _name_of(sock.getsockname)
     if "peername" not in extra:
         extra["peername"] = _name_of(sock.getpeername)

@@ -6,7 +6,10 @@
 %% @end
 -module(bench_async).
 
--export([run/1]).
+%% kept_going/1 and awaits/2: also for bench_bridges
+-export([run/1, kept_going/1, awaits/2]).
+
+-define(ANSWER(Tag), {Tag, _, {ok, _}}).
 
 -define(IN_FLIGHT, 1000).
 -define(THREADS, 8).
@@ -35,6 +38,8 @@ run(Env) ->
      Row({async_echo, ?THREADS}, "routed echo, 8 callers", echo_threads, none),
      Row({thread_calls, ?THREADS}, "calls with thread => true, 8 callers", threads, {async_echo, ?THREADS})].
 
+%% @doc Of so many tasks that await one after the other.
+-spec awaits(pid(), pos_integer()) -> number().
 awaits(Context, Ms) ->
     Args = [bench_nothing, ?IN_FLIGHT, Ms / 1000],
     {ok, Rate} = py_port:call(Context, bench_async, awaits, Args, #{}, #{timeout => infinity}),
@@ -43,7 +48,8 @@ awaits(Context, Ms) ->
 in_thread(Context) ->
     {ok, 4.0} = py_port:call(Context, math, sqrt, [16], #{}, #{thread => true}).
 
-%% Each answer is followed by the next request, until the time is over; what is under way then is waited for and counts.
+%% @doc Each answer is followed by the next request, until the time is over; what is under way then is waited for and counts.
+-spec kept_going(fun(() -> term())) -> bench_measure:rate().
 kept_going(Send) ->
     fun(Ms) ->
         Start = erlang:monotonic_time(),
@@ -72,7 +78,10 @@ all(Left) ->
 answer() ->
     receive Answer -> good(Answer) end.
 
-good({py_port_reply, _, {ok, _}}) -> ok;
+good(?ANSWER(py_port_reply)) -> ok;
+%% erlang_python, 4 and 2.
+good(?ANSWER(async_result)) -> ok;
+good(?ANSWER(py_response)) -> ok;
 good({Alias, <<_:28/binary, Answer/binary>>}) when is_reference(Alias) ->
     _ = binary_to_term(Answer, [safe]),
     ok.

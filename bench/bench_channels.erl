@@ -5,7 +5,8 @@
 %% @end
 -module(bench_channels).
 
--export([run/1]).
+%% to_python/3 and from_python/2: also for bench_bridges
+-export([run/1, to_python/3, from_python/2]).
 
 -spec run(map()) -> [bench_report:row()].
 run(Env) ->
@@ -27,6 +28,7 @@ run(Env) ->
      Row(from_python, "channel, Python to Erlang", Echo),
      Row(in_erlang, "channel, Erlang to Erlang", none)].
 
+-spec to_python(pid(), atom(), pos_integer()) -> term().
 to_python(Context, Function, Count) ->
     {ok, Channel} = py_port_channel:new(),
     Receiver = py_port:async_call(Context, bench_channel, Function, [Channel]),
@@ -34,6 +36,7 @@ to_python(Context, Function, Count) ->
     ok = py_port_channel:close(Channel),
     {ok, Count} = py_port:await(Receiver).
 
+-spec from_python(pid(), pos_integer()) -> ok.
 from_python(Context, Count) ->
     {ok, Channel} = py_port_channel:new(),
     Sender = py_port:async_call(Context, bench_channel, send, [Channel, Count]),

@@ -5,13 +5,13 @@
 %% @end
 -module(bench_report).
 
--export([row/4, row/5, with_ratios/1, table/1, goals/1, json/1]).
+-export([row/4, row/5, cannot/4, with_ratios/1, table/1, goals/1, json/1]).
 -export_type([row/0]).
 
 -type id() :: atom() | tuple().
 -type unit() :: us | per_s | mb_per_s | count | ticks | kb.
--type row() :: #{id := id(), what := string(), unit := unit(), floor := id() | none, median := float(), p99 := float() | null,
-                 spread := float(), samples := non_neg_integer(), ratio => float() | null}.
+-type row() :: #{id := id(), what := string(), unit := unit(), floor := id() | none, median := float() | null, p99 := float() | null,
+                 spread := float() | null, samples := non_neg_integer(), ratio => float() | null, cannot => binary()}.
 
 -spec row(id(), string(), unit(), bench_measure:row()) -> row().
 row(Id, What, Unit, Numbers) ->
@@ -21,6 +21,12 @@ row(Id, What, Unit, Numbers) ->
 row(Id, What, Unit, Numbers, Floor) ->
     Numbers#{id => Id, what => What, unit => Unit, floor => Floor}.
 
+%% @doc A row of something that could not be measured, and why.
+-spec cannot(id(), string(), unit(), string()) -> row().
+cannot(Id, What, Unit, Why) ->
+    #{id => Id, what => What, unit => Unit, floor => none, median => null, p99 => null, spread => null, samples => 0,
+      cannot => unicode:characters_to_binary(Why)}.
+
 %% @doc Adds to each row its ratio to the floor it names.
 -spec with_ratios([row()]) -> [row()].
 with_ratios(Rows) ->
@@ -28,18 +34,22 @@ with_ratios(Rows) ->
     [Row#{ratio => ratio(Row, Medians)} || Row <- Rows].
 
 ratio(#{floor := none}, _) -> null;
+ratio(#{median := null}, _) -> null;
 ratio(#{floor := Floor, median := Median}, Medians) ->
     case Medians of
-        #{Floor := F} when F > 0 -> Median / F;
+        #{Floor := F} when is_number(F), F > 0 -> Median / F;
         _ -> null
     end.
 
 -spec table([row()]) -> iolist().
 table(Rows) ->
     [io_lib:format("~-52ts ~12s ~12s ~8s ~8s~n", ["", "median", "p99", "spread", "x floor"])
-     | [io_lib:format("~-52ts ~12s ~12s ~8s ~8s~n",
-                      [What, number(Median, Unit), number(P99, Unit), percent(Spread), times(Ratio)])
-        || #{what := What, unit := Unit, median := Median, p99 := P99, spread := Spread, ratio := Ratio} <- Rows]].
+     | [line(Row) || Row <- Rows]].
+
+line(#{what := What, cannot := Why}) ->
+    io_lib:format("~-52ts cannot: ~ts~n", [What, Why]);
+line(#{what := What, unit := Unit, median := Median, p99 := P99, spread := Spread, ratio := Ratio}) ->
+    io_lib:format("~-52ts ~12s ~12s ~8s ~8s~n", [What, number(Median, Unit), number(P99, Unit), percent(Spread), times(Ratio)]).
 
 number(null, _) -> "";
 number(N, us) when N >= 1000 -> io_lib:format("~.2f ms", [N / 1000]);

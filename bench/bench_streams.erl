@@ -5,7 +5,8 @@
 %% @end
 -module(bench_streams).
 
--export([run/1]).
+%% out/2, into/2 and echo/2: also for bench_bridges
+-export([run/1, out/2, into/2, echo/2]).
 
 -define(LARGE, 65536).
 
@@ -15,10 +16,10 @@ run(Env) ->
     Large = binary:copy(<<16#FF>>, ?LARGE),
     Rows = bench_measure:in_turns(
         [{echo_small, echo(lists:seq(1, 4096), Env)},
-         {out_small, bench_measure:counted(fun(N) -> read(Context, numbers, N, fun folded/2) end)},
+         {out_small, bench_measure:counted(fun(N) -> out(Context, N) end)},
          {out_next, bench_measure:counted(fun(N) -> read(Context, numbers, N, fun nexts/2) end)},
          {out_async, bench_measure:counted(fun(N) -> read(Context, numbers_async, N, fun folded/2) end)},
-         {in_small, bench_measure:counted(fun(N) -> write(Context, consume, 1, N) end)},
+         {in_small, bench_measure:counted(fun(N) -> into(Context, N) end)},
          {in_async, bench_measure:counted(fun(N) -> write(Context, consume_async, 1, N) end)},
          {echo_large, echo(lists:duplicate(4, Large), Env)},
          {out_large, bench_measure:counted(fun(N) -> read(Context, chunks, N, fun folded/2) end)},
@@ -42,6 +43,14 @@ large(Id, What, Numbers) ->
     [bench_report:row({stream, Id, items}, What ++ ", items", per_s, Numbers, Floor(items)),
      bench_report:row({stream, Id, mb}, What, mb_per_s, bench_measure:scaled(?LARGE / 1.0e6, Numbers), Floor(mb))].
 
+%% @doc Small items.
+-spec out(pid(), pos_integer()) -> term().
+out(Context, Count) -> read(Context, numbers, Count, fun folded/2).
+
+-spec into(pid(), pos_integer()) -> term().
+into(Context, Count) -> write(Context, consume, 1, Count).
+
+-spec echo([term()], map()) -> bench_measure:rate().
 echo(Batch, Env) ->
     Size = length(Batch),
     bench_measure:counted(fun(Items) ->

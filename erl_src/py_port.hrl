@@ -49,8 +49,8 @@
 }).
 
 %% One process that runs for Python. The job inserts its row before it runs anything and deletes it
-%% before it answers; its owner deletes the row of a job that ended otherwise, and py_port_registry
-%% those of an owner that was killed.
+%% before it answers, unless it hands over what it fetched; its owner deletes the row of a job that
+%% ended otherwise, and py_port_registry those of an owner that was killed.
 -record(job, {
     pid :: pid() | '_' | '$1',
     owner :: pid() | '_',
@@ -61,7 +61,11 @@
     requester = none :: pid() | none | '_',
     %% what was asked for: the name of a function, or of another operation
     function = <<>> :: binary() | '_',
-    trace = none :: none | binary() | '_'
+    trace = none :: none | binary() | '_',
+    %% the channel or inlet that it works with, as the worker named it
+    endpoint = none :: none | pid() | '_',
+    %% with what it fetched there: for the owner to send, should it be killed at the wrong time
+    answer = none :: none | iodata() | '_'
 }).
 
 %% Indices of #ctx.counters, one cache line apart.

@@ -9,16 +9,17 @@
 %% @end
 -module(py_port_ask).
 
--export([ask/3, ask_confirming/4, answer/2]).
+-export([ask/3, ask_ref/3, answer/2]).
 
 %% @doc `left': the time was up. `gone': there is no such process, or it ended.
 -spec ask(pid(), term(), timeout()) -> term().
 ask(Pid, Request, Timeout) ->
-    ask_confirming(Pid, Request, Timeout, fun(_) -> false end).
+    {Answer, _} = ask_ref(Pid, Request, Timeout),
+    Answer.
 
-%% @doc Sends `{confirm, Ref}' for answers of which `Confirms' says so.
--spec ask_confirming(pid(), term(), timeout(), fun((term()) -> boolean())) -> term().
-ask_confirming(Pid, Request, Timeout, Confirms) ->
+%% @doc Also what the process knows this request by.
+-spec ask_ref(pid(), term(), timeout()) -> {term(), reference()}.
+ask_ref(Pid, Request, Timeout) ->
     Ref = erlang:monitor(process, Pid, [{alias, demonitor}]),
     Pid ! {request, Ref, self(), Request},
     Answer =
@@ -33,8 +34,7 @@ ask_confirming(Pid, Request, Timeout, Confirms) ->
             end
         end,
     true = erlang:demonitor(Ref, [flush]),
-    _ = Confirms(Answer) andalso (Pid ! {confirm, Ref}),
-    Answer.
+    {Answer, Ref}.
 
 -spec answer(reference(), term()) -> ok.
 answer(Ref, Answer) ->

@@ -99,10 +99,11 @@ recv(Channel) ->
 -spec recv(channel(), timeout()) -> {ok, term()} | {error, closed | timeout | py_port_error:reason()}.
 recv(Channel, Timeout) ->
     py_port_call:guarded(fun() ->
-        case take(pid(Channel), timeout(Timeout), at_once) of
-            {ok, _} = Ok -> Ok;
+        case py_port_fifo:take(pid(Channel), 1, timeout(Timeout)) of
+            {items, [Message]} -> {ok, Message};
             empty -> {error, timeout};
-            closed -> {error, closed}
+            {ended, closed} -> {error, closed};
+            gone -> {error, closed}
         end
     end).
 
@@ -148,10 +149,9 @@ shown(Info) ->
 
 %% From Python -------------------------------------------------------------------------------------
 
-%% @doc One operation of docs/protocol.md, in the process of its job: it may be killed at any time,
-%% and it has done its work when it exits normally. A message it took goes back to the channel if it
-%% does not.
--spec op([term()]) -> term().
+%% @doc One operation of docs/protocol.md, in the process of its job. A message that it fetched goes
+%% back to the channel unless the job commits.
+-spec op([term()]) -> py_port_fifo_op:answer().
 op([Op | Args]) ->
     Name = py_port_fifo_op:name(Op),
     case py_port_fifo_op:kind(Args) of
@@ -160,15 +160,15 @@ op([Op | Args]) ->
         _ -> run_gone(Name)
     end.
 
--spec run_gone(binary()) -> term().
+-spec run_gone(binary()) -> map() | ok | closed.
 run_gone(<<"info">>) -> #{closed => true, size => 0};
 run_gone(<<"close">>) -> ok;
 run_gone(_) -> closed.
 
--spec run(binary(), [term()]) -> term().
-run(<<"receive">>, [Pid]) -> take(Pid, infinity, at_exit);
-run(<<"receive">>, [Pid, Ms]) when is_integer(Ms), Ms >= 0 -> in_time(take(Pid, Ms, at_exit));
-run(<<"try_receive">>, [Pid]) -> take(Pid, 0, at_exit);
+-spec run(binary(), [term()]) -> py_port_fifo_op:answer().
+run(<<"receive">>, [Pid]) -> fetch(Pid, infinity);
+run(<<"receive">>, [Pid, Ms]) when is_integer(Ms), Ms >= 0 -> in_time(fetch(Pid, Ms));
+run(<<"try_receive">>, [Pid]) -> fetch(Pid, 0);
 run(<<"send">>, [Pid, Message]) -> put(Pid, Message, infinity);
 run(<<"send">>, [Pid, Message, Ms]) when is_integer(Ms), Ms >= 0 -> in_time(put(Pid, Message, Ms));
 run(<<"try_send">>, [Pid, Message]) -> put(Pid, Message, 0);
@@ -187,21 +187,21 @@ in_time(full) -> timeout;
 in_time(Answer) -> Answer.
 
 %% The receiver in Python gets `bytes' whatever the context's types are.
--spec raw(binary(), [term()]) -> term().
+-spec raw(binary(), [term()]) -> py_port_fifo_op:answer().
 raw(Op, [_, Message | _]) when
     not is_binary(Message), Op =:= <<"send">> orelse Op =:= <<"try_send">>
 ->
     py_port_call:fail({bad_request, <<"the channel is one of bytes">>});
 raw(Op, Args) ->
     case run(Op, Args) of
-        {ok, Message} -> {ok, {bytes, Message}};
+        {fetched, {ok, Message}, Receipt} -> {fetched, {ok, {bytes, Message}}, Receipt};
         Answer -> Answer
     end.
 
--spec take(pid(), timeout(), at_once | at_exit) -> {ok, term()} | empty | closed.
-take(Pid, Timeout, Confirmation) ->
-    case py_port_fifo:take(Pid, 1, Timeout, Confirmation) of
-        {items, [Message]} -> {ok, Message};
+-spec fetch(pid(), timeout()) -> py_port_fifo_op:answer().
+fetch(Pid, Timeout) ->
+    case py_port_fifo:fetch(Pid, 1, Timeout) of
+        {items, [Message], Receipt} -> {fetched, {ok, Message}, Receipt};
         empty -> empty;
         {ended, closed} -> closed;
         gone -> closed

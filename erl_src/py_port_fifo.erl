@@ -6,9 +6,16 @@
 %% front (see {@link py_port_buffer}). A request that is given up has one outcome too: who says that
 %% its time was over has not put or taken anything.
 %%
-%% Requests are those of {@link py_port_ask}; clients may live on any node. Clients are monitored while they wait and while they hold what they have not confirmed.
-%% A client confirms with a message, or, if it took with `at_exit', by exiting normally: a process
-%% that passes the items on to somebody else has done so only then.
+%% Requests are those of {@link py_port_ask}; clients may live on any node. Clients are monitored
+%% while they wait and while they hold what they have not confirmed. A client that took confirms with
+%% a message.
+%%
+%% One that fetched, to pass it on to a worker, commits: from that message on nothing comes back, and
+%% what it fetched has to reach the worker even if it is killed before it has written all of it. Its
+%% context's owner then asks what is to be redeemed: either it had committed, and the owner writes
+%% the answer, or everything has gone back and only now the owner says that it was killed. So there
+%% is one instant that decides, whoever is killed when, and who asks again finds what went back. A
+%% client that ended normally has written.
 %%
 %% Child of {@link py_port_flow_sup}. Ends when its owner does, and at stop/1; without an owner, when
 %% it is closed and has nothing more to give.
@@ -17,11 +24,12 @@
 
 -behaviour(gen_server).
 
--export([start/1, put/4, take/4, finish/2, abort/2, info/1, stop/1, kind/1]).
+-export([start/1, put/4, take/3, finish/2, abort/2, info/1, stop/1, kind/1]).
+-export([fetch/3, commit/2, redeem/2]).
 %% for the supervisor
 -export([start_link/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
--export_type([settings/0, kind/0]).
+-export_type([settings/0, kind/0, receipt/0]).
 
 -type kind() :: channel | byte_channel | inlet.
 -type settings() :: #{
@@ -31,8 +39,8 @@
     %% whose end ends this process
     owner := pid() | none
 }.
-%% How the items of a take are confirmed.
--type confirmation() :: at_once | at_exit.
+%% What was fetched, until it has been committed or has gone back.
+-opaque receipt() :: {pid(), py_port_buffer:who()}.
 
 -record(fifo, {
     buffer :: py_port_buffer:buffer(),
@@ -42,7 +50,12 @@
     ended = false :: boolean(),
     %% of clients that wait or have not confirmed, both ways
     monitors = #{} :: #{reference() => py_port_buffer:who()},
-    clients = #{} :: #{py_port_buffer:who() => reference()},
+    clients = #{} :: #{py_port_buffer:who() => {Monitor :: reference(), pid()}},
+    %% fetched and committed: the context that redeems it if the client ends badly; orphan: it has,
+    %% and the monitor is that of the context
+    committed = #{} :: #{py_port_buffer:who() => pid() | orphan},
+    %% those who ask about something whose client lives yet, as far as we know
+    redeemers = #{} :: #{py_port_buffer:who() => reference()},
     %% bytes that passed since the last collection: references to large binaries alone would not
     %% make the heap grow
     passed = 0 :: non_neg_integer()
@@ -67,19 +80,50 @@ put(Pid, Item, Size, Timeout) ->
         Answer -> Answer
     end.
 
--spec take(pid(), pos_integer(), timeout(), confirmation()) ->
+%% @doc For the caller itself.
+-spec take(pid(), pos_integer(), timeout()) ->
     {items, [term(), ...]} | empty | {ended, term()} | gone.
-take(Pid, Max, 0, Confirmation) ->
-    take(Pid, Max, try_once, infinity, Confirmation);
-take(Pid, Max, Timeout, Confirmation) ->
-    take(Pid, Max, wait, Timeout, Confirmation).
+take(Pid, Max, Timeout) ->
+    case ask_for_items(Pid, Max, Timeout) of
+        {{items, _} = Items, Ref} ->
+            Pid ! {confirm, Ref},
+            Items;
+        {Answer, _} ->
+            Answer
+    end.
 
--spec take(pid(), pos_integer(), py_port_buffer:patience(), timeout(), confirmation()) -> term().
-take(Pid, Max, Patience, Timeout, Confirmation) ->
-    Confirms = fun(Answer) -> Confirmation =:= at_once andalso is_tuple(Answer) end,
-    case py_port_ask:ask_confirming(Pid, {take, Max, Patience}, Timeout, Confirms) of
-        left -> empty;
-        Answer -> Answer
+%% @doc To pass it on: it goes back when the caller ends before {@link commit/2}.
+-spec fetch(pid(), pos_integer(), timeout()) ->
+    {items, [term(), ...], receipt()} | empty | {ended, term()} | gone.
+fetch(Pid, Max, Timeout) ->
+    case ask_for_items(Pid, Max, Timeout) of
+        {{items, Items}, Ref} -> {items, Items, {Pid, Ref}};
+        {Answer, _} -> Answer
+    end.
+
+-spec ask_for_items(pid(), pos_integer(), timeout()) -> {term(), reference()}.
+ask_for_items(Pid, Max, 0) ->
+    py_port_ask:ask_ref(Pid, {take, Max, try_once}, infinity);
+ask_for_items(Pid, Max, Timeout) ->
+    case py_port_ask:ask_ref(Pid, {take, Max, wait}, Timeout) of
+        {left, Ref} -> {empty, Ref};
+        Other -> Other
+    end.
+
+%% @doc Called by who fetched. Before it everything is as if nothing had been fetched; after it,
+%% everything has arrived.
+-spec commit(receipt(), Owner :: pid()) -> ok.
+commit({Pid, Ref}, Owner) ->
+    Pid ! {commit, Ref, Owner},
+    ok.
+
+%% @doc This client has ended, and not well: whether it had fetched something and committed. If so,
+%% the caller is to pass on what it could not. Otherwise everything is as if it had never been.
+-spec redeem(pid(), Client :: pid()) -> committed | given_back.
+redeem(Pid, Client) ->
+    case py_port_ask:ask(Pid, {redeem, Client}, infinity) of
+        committed -> committed;
+        _ -> given_back
     end.
 
 -spec finish(pid(), term()) -> ok.
@@ -161,17 +205,24 @@ handle_info({request, Ref, Client, {put, Item, Size, Patience}}, #fifo{buffer = 
     %% Most are admitted at once and need no monitor.
     S1 =
         case py_port_buffer:is_waiting(Ref, Buffer1) of
-            true -> watch(Ref, Client, S);
+            true -> watch(Ref, Client, Client, S);
             false -> S
         end,
     {noreply, collect(Size, carry_out({Effects, Buffer1}, S1))};
 handle_info({request, Ref, Client, {take, Max, Patience}}, #fifo{buffer = Buffer} = S) ->
     %% Before the answer: a client that is quick to exit must not be gone by then, because a normal
-    %% exit confirms, and `noproc' says nothing.
-    S1 = watch(Ref, Client, S),
+    %% exit says that it has written what it committed, and `noproc' says nothing.
+    S1 = watch(Ref, Client, Client, S),
     settled(carry_out(py_port_buffer:take(Ref, Max, Patience, Buffer), S1));
 handle_info({confirm, Ref}, S) ->
     settled(confirmed(Ref, S));
+handle_info({commit, Ref, Owner}, #fifo{buffer = Buffer, committed = Committed} = S) ->
+    case py_port_buffer:is_handed(Ref, Buffer) of
+        true -> {noreply, S#fifo{committed = Committed#{Ref => Owner}}};
+        false -> {noreply, S}
+    end;
+handle_info({request, Ask, _, {redeem, Client}}, S) ->
+    settled(redeem(Client, Ask, S));
 handle_info({leave, Ref}, #fifo{buffer = Buffer} = S) ->
     %% One that was handed something before this came will confirm it.
     case py_port_buffer:is_handed(Ref, Buffer) of
@@ -181,10 +232,9 @@ handle_info({leave, Ref}, #fifo{buffer = Buffer} = S) ->
 handle_info({'DOWN', Owner, process, _, _}, #fifo{owner = Owner} = S) ->
     {stop, normal, S};
 handle_info({'DOWN', Monitor, process, _, Reason}, #fifo{monitors = Monitors} = S) ->
-    case {Monitors, Reason} of
-        {#{Monitor := Ref}, normal} -> settled(confirmed(Ref, S));
-        {#{Monitor := Ref}, _} -> settled(gone(Ref, S));
-        {#{}, _} -> {noreply, S}
+    case Monitors of
+        #{Monitor := Ref} -> settled(down(Ref, Reason, S));
+        #{} -> {noreply, S}
     end;
 handle_info(_, S) ->
     {noreply, S}.
@@ -200,7 +250,49 @@ settled(#fifo{ended = true, owner = none, clients = Clients, buffer = Buffer} = 
 settled(S) ->
     {noreply, S}.
 
-%% By message, or by a normal exit: a process that still waits cannot exit normally.
+%% The end of a client, or of the context that is to redeem what the client had committed. When that
+%% has ended too, the worker has, and what was on its way there with it.
+-spec down(py_port_buffer:who(), term(), #fifo{}) -> #fifo{}.
+down(Ref, Reason, #fifo{committed = Committed, redeemers = Redeemers} = S) ->
+    case {Committed, Redeemers} of
+        {#{Ref := orphan}, _} -> confirmed(Ref, S);
+        {#{Ref := _}, _} when Reason =:= normal -> confirmed(Ref, S);
+        {_, #{Ref := Ask}} -> redeemed(Ref, Ask, S);
+        {#{Ref := Owner}, _} -> orphaned(Ref, Owner, S);
+        {#{}, _} -> gone(Ref, S)
+    end.
+
+-spec orphaned(py_port_buffer:who(), pid(), #fifo{}) -> #fifo{}.
+orphaned(Ref, Owner, #fifo{clients = Clients} = S) ->
+    {_, Client} = map_get(Ref, Clients),
+    #fifo{committed = Committed} = S1 = watch(Ref, Client, Owner, forget(Ref, S)),
+    S1#fifo{committed = Committed#{Ref => orphan}}.
+
+-spec redeem(pid(), reference(), #fifo{}) -> #fifo{}.
+redeem(Client, Ask, #fifo{committed = Committed} = S) ->
+    case requests(Client, S) of
+        [Ref | _] when map_get(Ref, Committed) =:= orphan ->
+            redeemed(Ref, Ask, S);
+        [Ref | _] ->
+            %% We are yet to hear of the end of the client, and its commit may come before that.
+            S#fifo{redeemers = (S#fifo.redeemers)#{Ref => Ask}};
+        [] ->
+            ok = py_port_ask:answer(Ask, given_back),
+            S
+    end.
+
+-spec requests(pid(), #fifo{}) -> [py_port_buffer:who()].
+requests(Client, #fifo{clients = Clients}) ->
+    [Ref || {Ref, {_, Pid}} <- maps:to_list(Clients), Pid =:= Client].
+
+-spec redeemed(py_port_buffer:who(), reference(), #fifo{}) -> #fifo{}.
+redeemed(Ref, Ask, #fifo{committed = Committed} = S) when is_map_key(Ref, Committed) ->
+    ok = py_port_ask:answer(Ask, committed),
+    confirmed(Ref, S);
+redeemed(Ref, Ask, S) ->
+    ok = py_port_ask:answer(Ask, given_back),
+    gone(Ref, S).
+
 -spec confirmed(py_port_buffer:who(), #fifo{}) -> #fifo{}.
 confirmed(Ref, #fifo{buffer = Buffer} = S) ->
     forget(Ref, carry_out(py_port_buffer:confirm(Ref, Buffer), S)).
@@ -226,17 +318,22 @@ carry_out_one({_, Ref, Answer}, S) ->
 
 %% Watching clients --------------------------------------------------------------------------------
 
--spec watch(py_port_buffer:who(), pid(), #fifo{}) -> #fifo{}.
-watch(Ref, Client, #fifo{monitors = Monitors, clients = Clients} = S) ->
-    Monitor = erlang:monitor(process, Client),
-    S#fifo{monitors = Monitors#{Monitor => Ref}, clients = Clients#{Ref => Monitor}}.
+-spec watch(py_port_buffer:who(), Client :: pid(), Watched :: pid(), #fifo{}) -> #fifo{}.
+watch(Ref, Client, Watched, #fifo{monitors = Monitors, clients = Clients} = S) ->
+    Monitor = erlang:monitor(process, Watched),
+    S#fifo{monitors = Monitors#{Monitor => Ref}, clients = Clients#{Ref => {Monitor, Client}}}.
 
 -spec forget(py_port_buffer:who(), #fifo{}) -> #fifo{}.
 forget(Ref, #fifo{monitors = Monitors, clients = Clients} = S) ->
     case maps:take(Ref, Clients) of
-        {Monitor, Rest} ->
+        {{Monitor, _}, Rest} ->
             true = erlang:demonitor(Monitor, [flush]),
-            S#fifo{monitors = maps:remove(Monitor, Monitors), clients = Rest};
+            S#fifo{
+                monitors = maps:remove(Monitor, Monitors),
+                clients = Rest,
+                committed = maps:remove(Ref, S#fifo.committed),
+                redeemers = maps:remove(Ref, S#fifo.redeemers)
+            };
         error ->
             S
     end.

@@ -6,6 +6,10 @@
 -module(py_port_fifo_op).
 
 -export([name/1, kind/1, bad/2]).
+-export_type([answer/0]).
+
+%% What the worker is told. `fetched': the receipt is for what is in it.
+-type answer() :: {fetched, term(), py_port_fifo:receipt()} | term().
 
 %% @doc Python sends names as text.
 -spec name(term()) -> binary().

@@ -42,10 +42,9 @@ finish(Pid) ->
 abort(Pid, Reason) ->
     py_port_fifo:abort(Pid, {aborted, Reason}).
 
-%% @doc One operation of docs/protocol.md, in the process of its job: it may be killed at any time,
-%% and it has done its work when it exits normally. What it took goes back to the front if it does
-%% not.
--spec op([term()]) -> term().
+%% @doc One operation of docs/protocol.md, in the process of its job. What it fetched goes back to the
+%% front unless the job commits.
+-spec op([term()]) -> py_port_fifo_op:answer().
 op([Op | Args]) ->
     Name = py_port_fifo_op:name(Op),
     case py_port_fifo_op:kind(Args) of
@@ -54,16 +53,17 @@ op([Op | Args]) ->
         _ -> {aborted, noproc}
     end.
 
--spec run(binary(), [term()]) -> term().
-run(<<"take">>, [Pid, Max]) when is_integer(Max), Max > 0 -> take(Pid, Max, infinity);
-run(<<"try_take">>, [Pid, Max]) when is_integer(Max), Max > 0 -> take(Pid, Max, 0);
+-spec run(binary(), [term()]) -> py_port_fifo_op:answer().
+run(<<"take">>, [Pid, Max]) when is_integer(Max), Max > 0 -> fetch(Pid, Max, infinity);
+run(<<"try_take">>, [Pid, Max]) when is_integer(Max), Max > 0 -> fetch(Pid, Max, 0);
 run(<<"close">>, [Pid]) -> py_port_fifo:abort(Pid, done);
 run(Op, Args) -> py_port_fifo_op:bad(Op, Args).
 
--spec take(pid(), pos_integer(), timeout()) -> {items, [term(), ...]} | empty | term().
-take(Pid, Max, Timeout) ->
-    case py_port_fifo:take(Pid, Max, Timeout, at_exit) of
+-spec fetch(pid(), pos_integer(), timeout()) -> py_port_fifo_op:answer().
+fetch(Pid, Max, Timeout) ->
+    case py_port_fifo:fetch(Pid, Max, Timeout) of
+        {items, Items, Receipt} -> {fetched, {items, Items}, Receipt};
         {ended, Why} -> Why;
         gone -> {aborted, noproc};
-        ItemsOrEmpty -> ItemsOrEmpty
+        empty -> empty
     end.

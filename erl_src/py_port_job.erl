@@ -6,7 +6,7 @@
 %% process that waits.
 %%
 %% The row in the table of jobs is there from before anything runs until just before the answer is
-%% written. A job whose context has ended finds its context's row gone and ends: rows of jobs are
+%% written, or until the end of a job that fetched something from a channel or an inlet. A job whose context has ended finds its context's row gone and ends: rows of jobs are
 %% removed after that of the context, so none is left over.
 %%
 %% The registered function sees an ordinary process: `$ancestors' holds the context, `$callers' the
@@ -17,7 +17,7 @@
 -include("py_port.hrl").
 -include("py_port_wire.hrl").
 
--export([start/2, unanswered/3]).
+-export([start/2, unanswered/3, redeem/4]).
 %% for start/2
 -export([init/2]).
 -export_type([failure/0]).
@@ -32,13 +32,21 @@
     | {noproc, term()}
     | {forbidden, binary()}
     | {bad_request, binary()}.
--type outcome() :: {ok, term()} | {error, failure()}.
+-type outcome() ::
+    {ok, term()}
+    | {error, failure()}
+    | {fetched, term(), py_port_fifo:receipt()}.
 
 %% A reason whose term has more bytes is sent as text.
 -define(MAX_REASON, 65536).
 -define(REASON_CHARS, 4096).
 -define(REASON_DEPTH, 30).
 -define(MAX_FRAMES, 40).
+
+-define(IS_FOR_ENDPOINT(Op),
+    (is_tuple(Op) andalso tuple_size(Op) >= 3 andalso is_pid(element(3, Op)) andalso
+        (element(1, Op) =:= channel orelse element(1, Op) =:= inlet))
+).
 
 %% For the owner -----------------------------------------------------------------------------------
 
@@ -57,6 +65,22 @@ unanswered(Ctx, Id, {killed, Reason} = Failure) when not is_atom(Reason) ->
     ok;
 unanswered(Ctx, Id, Failure) ->
     send(Ctx, Id, Failure).
+
+%% @doc The same for one that may have fetched something: sends its answer if it had committed, and
+%% says the failure when what it had fetched has gone back. A second answer does no harm. Called by
+%% the owner. Never blocks: a process of its own asks.
+-spec redeem(#ctx{}, py_port_wire:id(), cancelled | {killed, term()}, #job{}) -> ok.
+redeem(#ctx{writer = Writer} = Ctx, Id, Failure, #job{pid = Pid, endpoint = Endpoint, answer = Frame}) ->
+    %% The job may have been killed before it looked whether it may reach it, and what it is.
+    MayReach = py_port_reach:endpoint(Endpoint, Ctx) =:= ok,
+    _ = spawn(fun() ->
+        IsThere = MayReach andalso py_port_fifo:kind(Endpoint) =/= none,
+        case IsThere andalso py_port_fifo:redeem(Endpoint, Pid) of
+            committed -> py_port_writer:send(Writer, Frame);
+            _ -> send(Ctx, Id, Failure)
+        end
+    end),
+    ok.
 
 -spec send(#ctx{}, py_port_wire:id(), failure()) -> ok.
 send(#ctx{writer = Writer}, Id, Failure) ->
@@ -90,7 +114,8 @@ admit(Op, #ctx{pid = Owner} = Ctx, Callback) ->
         deadline = deadline(Deadline),
         requester = requester(Parent, Ctx),
         function = title(Op),
-        trace = Trace
+        trace = Trace,
+        endpoint = endpoint_of(Op)
     },
     true = ets:insert(?JOBS, Job),
     case py_port_registry:is_there(Owner) of
@@ -134,6 +159,10 @@ title(Op) when is_tuple(Op), tuple_size(Op) > 0, is_atom(element(1, Op)) ->
     atom_to_binary(element(1, Op));
 title(_) -> <<>>.
 
+-spec endpoint_of(term()) -> pid() | none.
+endpoint_of(Op) when ?IS_FOR_ENDPOINT(Op) -> element(3, Op);
+endpoint_of(_) -> none.
+
 %% Operations --------------------------------------------------------------------------------------
 
 -spec serve(term(), #ctx{}) -> outcome().
@@ -166,12 +195,7 @@ serve({monitor, Pid}, Ctx) when is_pid(Pid) ->
         {ok, _} -> {ok, {down, Pid, await_down(Pid)}};
         {error, _} = Error -> Error
     end;
-serve(Op, Ctx) when
-    is_tuple(Op),
-    tuple_size(Op) >= 3,
-    is_pid(element(3, Op)),
-    (element(1, Op) =:= channel orelse element(1, Op) =:= inlet)
-->
+serve(Op, Ctx) when ?IS_FOR_ENDPOINT(Op) ->
     case py_port_reach:endpoint(element(3, Op), Ctx) of
         ok -> endpoint(Op);
         {error, _} = Error -> Error
@@ -197,12 +221,17 @@ await_down(Pid) ->
     end.
 
 %% Channels and streams know what they can be asked for. They hand out their items for good when
-%% this process has ended normally.
+%% this process commits.
 -spec endpoint(tuple()) -> outcome().
 endpoint(Op) ->
     [Kind | Args] = tuple_to_list(Op),
     Module = module_of(Kind),
-    py_port_call:guarded(fun() -> {ok, Module:op(Args)} end).
+    py_port_call:guarded(fun() ->
+        case Module:op(Args) of
+            {fetched, _, _} = Fetched -> Fetched;
+            Answer -> {ok, Answer}
+        end
+    end).
 
 -spec module_of(channel | inlet) -> module().
 module_of(channel) -> py_port_channel;
@@ -263,14 +292,44 @@ apply_target({exact, M, F}, Args) -> apply(M, F, Args).
 %% Answers -----------------------------------------------------------------------------------------
 
 -spec answer(#ctx{}, py_port_wire:id(), outcome()) -> ok.
-answer(#ctx{max_frame = Max} = Ctx, Id, {Tag, Term}) ->
-    case encode(Term, Ctx) of
+answer(Ctx, Id, {fetched, Term, Receipt}) ->
+    case framed(Ctx, Id, ok, Term) of
+        gone -> leave();
+        Frame -> hand_over(Ctx, Receipt, Frame)
+    end;
+answer(Ctx, Id, {Tag, Term}) ->
+    case framed(Ctx, Id, Tag, Term) of
         gone ->
             leave();
+        Frame ->
+            ok = leave(),
+            write(Ctx, Frame)
+    end.
+
+%% The row goes with this process, not before: whoever finds it dead finds there what it was about to
+%% say. Without a row there is no owner any more, and what was fetched goes back.
+-spec hand_over(#ctx{}, py_port_fifo:receipt(), iodata()) -> ok.
+hand_over(#ctx{pid = Owner} = Ctx, Receipt, Frame) ->
+    case ets:update_element(?JOBS, self(), {#job.answer, Frame}) of
+        true ->
+            ok = py_port_fifo:commit(Receipt, Owner),
+            write(Ctx, Frame);
+        false ->
+            ok
+    end.
+
+%% An error instead, when it is too large. gone: the context has ended.
+-spec framed(#ctx{}, py_port_wire:id(), ok | error, term()) -> iodata() | gone.
+framed(#ctx{max_frame = Max} = Ctx, Id, Tag, Term) ->
+    case encode(Term, Ctx) of
+        gone ->
+            gone;
         Payload ->
             case iolist_size(Payload) of
-                Size when Size > Max -> answer(Ctx, Id, {error, too_large(Tag, Term, {Size, Max})});
-                _ -> write(Ctx, frame(Tag, Id, Payload))
+                Size when Size > Max ->
+                    framed(Ctx, Id, error, too_large(Tag, Term, {Size, Max}));
+                _ ->
+                    frame(Tag, Id, Payload)
             end
     end.
 
@@ -298,7 +357,6 @@ frame(error, Id, Payload) -> py_port_wire:short(?K_CALLBACK_ERROR, Id, Payload).
 
 -spec write(#ctx{}, iodata()) -> ok.
 write(#ctx{port = Port}, Frame) ->
-    ok = leave(),
     try
         true = port_command(Port, Frame),
         ok

@@ -77,18 +77,24 @@ cancel(Id, #jobs{open = Open, cancelled = Cancelled, cancels = Cancels} = Jobs) 
 %% @doc A job has ended.
 -spec down(py_port_wire:id(), pid(), term(), jobs()) -> jobs().
 down(Id, Pid, Reason, #jobs{ctx = Ctx, open = Open, cancelled = Cancelled} = Jobs) ->
-    HasRow = ets:take(?JOBS, Pid) =/= [],
+    Row = ets:take(?JOBS, Pid),
     ok = atomics:sub(Ctx#ctx.counters, ?C_CALLBACKS, 1),
-    Answer = unsaid(Reason, HasRow, is_map_key(Id, Cancelled)),
-    _ = Answer =:= none orelse py_port_job:unanswered(Ctx, Id, Answer),
+    ok = say(unsaid(Reason, Row, is_map_key(Id, Cancelled)), Id, Row, Ctx),
     Jobs#jobs{open = maps:remove(Id, Open), cancelled = maps:remove(Id, Cancelled)}.
 
-%% A job that says `normal' has answered unless it left its row behind; of any other end nobody can
-%% know. A second answer does no harm.
--spec unsaid(term(), boolean(), boolean()) -> answer().
-unsaid(normal, false, _) -> none;
+%% A job that says `normal' has answered unless it left its row behind and was not handing over; of
+%% any other end nobody can know. A second answer does no harm.
+-spec unsaid(term(), [#job{}], boolean()) -> answer().
+unsaid(normal, [], _) -> none;
+unsaid(normal, [#job{answer = Answer}], _) when Answer =/= none -> none;
 unsaid(_, _, true) -> cancelled;
 unsaid(Reason, _, false) -> {killed, Reason}.
+
+-spec say(answer(), py_port_wire:id(), [#job{}], #ctx{}) -> ok.
+say(none, _, _, _) -> ok;
+say(Answer, Id, [#job{endpoint = Pid} = Job], Ctx) when is_pid(Pid) ->
+    py_port_job:redeem(Ctx, Id, Answer, Job);
+say(Answer, Id, _, Ctx) -> py_port_job:unanswered(Ctx, Id, Answer).
 
 %% @doc The worker is gone: kills them all and waits until they have ended. Whoever hears of the
 %% context's end finds that nothing runs for it any more.

@@ -152,9 +152,9 @@ end_worker([#ctx{launcher = Launcher}]) -> py_port_death:kill_orphan(Launcher).
 -spec end_jobs(pid()) -> ok.
 end_jobs(Owner) ->
     lists:foreach(
-        fun(#job{pid = Pid} = Job) ->
+        fun(#job{pid = Pid}) ->
             true = exit(Pid, kill),
-            true = ets:delete_object(?JOBS, Job)
+            true = ets:delete(?JOBS, Pid)
         end,
         ets:match_object(?JOBS, #job{owner = Owner, _ = '_'})
     ).

@@ -39,8 +39,7 @@ check(Module, Property) ->
     Runs = list_to_integer(os:getenv("PROPER_NUMTESTS", "200")),
     Own = case erlang:function_exported(Module, Property, 1) of true -> Module:Property(opts); false -> [] end,
     io:format("~s:~s~n", [Module, Property]),
-    %% Own options come last: PropEr lets the later one win.
-    case proper:quickcheck(Module:Property(), [{numtests, Runs}] ++ Own) of
+    case proper:quickcheck(Module:Property(), Own ++ [{numtests, Runs} || not lists:keymember(numtests, 1, Own)]) of
         true -> true;
         Other -> io:format("FAILED ~s:~s: ~p~n", [Module, Property, Other]), false
     end.

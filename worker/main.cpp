@@ -187,6 +187,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
                                     .executor = executor,
                                     .current = current.value(),
                                     .main = main_loop,
+                                    .interrupts = interrupts,
                                     .cancel_task = [&tasks](const Gil& held, std::uint64_t id) { tasks.cancel(held, id); },
                                     .context_loop =
                                         [&tasks, &sentinel](const Gil& held) {

@@ -1,6 +1,6 @@
 """The Python end of a channel."""
 
-from erlang import Channel
+from erlang.channel import Channel
 
 
 def receive_all(channel):

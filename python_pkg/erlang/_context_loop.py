@@ -1,20 +1,16 @@
 """The asyncio loop of a context.
 
-The worker's main loop owns the waiting: it watches our selector's descriptor beside the frame pipe and calls :meth:`ContextLoop.step`
-when something is ready, so coroutines and calls from Erlang interleave on one thread. Between two steps no loop counts as
+The worker's main loop owns the waiting: the loop's descriptors and timers are on the same libuv loop as the frame pipe, and a step runs when
+something is ready, so coroutines and calls from Erlang interleave on one thread. Between two steps no loop counts as
 running, so a synchronous call may use ``asyncio.run`` itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import signal
-import sys
-import threading
-from asyncio import events
-from typing import AbstractSet, Any, Callable, Coroutine, Optional, Union
+from typing import AbstractSet, Any, Coroutine, Optional, Union
 
+from ._event_loop import ErlangEventLoop
 from ._tasks import spawned
 
 __all__ = ["ContextLoop", "new_context_loop"]
@@ -25,50 +21,20 @@ _CLEANING_UP = 1.0
 _ORDERLY = 0.75
 
 
-class ContextLoop(asyncio.SelectorEventLoop):
-    """One step at a time, driven from outside. Main thread only, apart from ``call_soon_threadsafe``."""
+class ContextLoop(ErlangEventLoop):
+    """One step at a time, driven by the worker's main loop (worker/loop/context_tasks). Main thread only, apart from
+    ``call_soon_threadsafe``."""
 
     _finishing = False
     _ending: Optional[asyncio.Task[None]] = None
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._signals: set[int] = set()
+    def _begin(self) -> None:
+        self._will_be_lent()
 
-    def adopt(self) -> int:
-        """From now on the main thread drives this loop. The descriptor that is returned is readable when one that the loop watches is ready
-        or another thread has called in."""
+    def adopt(self, uv_loop: object) -> None:
+        """From now on the main thread drives this loop, on its own libuv loop."""
+        self._open(uv_loop)
         asyncio.set_event_loop(self)
-        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
-
-    def delay(self) -> float:
-        """Seconds until :meth:`step` has something to do; 0 at once, -1 not before a descriptor is ready."""
-        if self._ready:  # type: ignore[attr-defined]
-            return 0.0
-        scheduled = self._scheduled  # type: ignore[attr-defined]
-        return max(0.0, scheduled[0]._when - self.time()) if scheduled else -1.0
-
-    def step(self) -> None:
-        """Runs what is ready and returns without waiting.
-
-        KeyboardInterrupt and SystemExit of a task come out of here, after the task has taken them as its result.
-        """
-        before = self._thread_id, events._get_running_loop()  # another loop's coroutine may stand in a blocking call further down the stack
-        self._thread_id = threading.get_ident()
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(
-            firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
-            finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
-        )
-        events._set_running_loop(self)
-        self._stopping = True  # makes _run_once look at the descriptors without waiting
-        try:
-            self._run_once()  # type: ignore[attr-defined]
-        finally:
-            self._stopping = False
-            self._thread_id = before[0]
-            events._set_running_loop(before[1])
-            sys.set_asyncgen_hooks(*hooks)
 
     def start(self, awaitable: Union[Coroutine[Any, Any, Any], Any], done: Any) -> "asyncio.Future[Any]":
         """Makes a task of it; ``done(task)`` is called when it has ended."""
@@ -104,33 +70,6 @@ class ContextLoop(asyncio.SelectorEventLoop):
     def _left(self) -> set[asyncio.Task[Any]]:
         return asyncio.all_tasks(self) - {self._ending}  # type: ignore[arg-type]
 
-    # asyncio has signals write to a pipe of its own, and takes that away with the last of its handlers; from then on no signal would wake the
-    # worker's main loop, to which the pipe belongs here. So these are ordinary handlers of Python, which the main loop runs.
-
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
-        """As in asyncio."""
-        if asyncio.iscoroutine(callback) or asyncio.iscoroutinefunction(callback):
-            raise TypeError("coroutines cannot be used with add_signal_handler()")
-        context = contextvars.copy_context()
-
-        def deliver(number: int, frame: object) -> None:
-            self.call_soon_threadsafe(callback, *args, context=context)
-
-        try:
-            signal.signal(sig, deliver)
-        except OSError as refused:
-            raise RuntimeError(f"sig {sig} cannot be caught") from refused
-        signal.siginterrupt(sig, False)  # system calls of C code go on
-        self._signals.add(sig)
-
-    def remove_signal_handler(self, sig: int) -> bool:
-        """As in asyncio."""
-        if sig not in self._signals:
-            return False
-        self._signals.discard(sig)
-        signal.signal(sig, signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL)
-        return True
-
     def run_forever(self) -> None:
         self._allow("run_forever")
         super().run_forever()
@@ -145,8 +84,6 @@ class ContextLoop(asyncio.SelectorEventLoop):
 
     def close(self) -> None:
         self._allow("close")
-        for sig in list(self._signals):
-            self.remove_signal_handler(sig)
         super().close()
 
     def _allow(self, what: str) -> None:

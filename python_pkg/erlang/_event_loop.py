@@ -37,11 +37,14 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 
     def __init__(self) -> None:
         base_events.BaseEventLoop.__init__(self)
-        self._open(None)
+        self._begin()
         # For what is asyncio's own.
         self._transports: Any = weakref.WeakValueDictionary()
         self._signal_handlers: dict[int, Any] = {}
         self._unix_server_sockets: dict[Any, Any] = {}
+
+    def _begin(self) -> None:
+        self._open(None)
 
     def run_forever(self) -> None:
         """Runs until :meth:`stop` is called."""

@@ -43,6 +43,11 @@ async def run(module: object, function: object, args: Sequence[Any], kwargs: Map
         raise
     if work.cancelled():
         raise asyncio.CancelledError  # the pool has been shut down
+    stop = work.exception()
+    if isinstance(stop, KeyboardInterrupt):
+        # No signal reaches a thread: its wait for Erlang was stopped, and our own cancel may come a little later. A task that raised this
+        # would end the whole loop, which may be that of somebody else's call.
+        raise asyncio.CancelledError from stop
     return work.result()
 
 

@@ -12,8 +12,8 @@ Options go before the interpreter's command:
     --all                    also what exceptions.py leaves out: does its reason still hold?
     --jobs N                 modules at a time      --log FILE        everything the tests print
 
-Each module runs in a process of its own (one_module.py). A process that dies takes one test with it, which counts as failed; the
-rest of the module runs in the next. The last line is
+Each module runs in a process of its own (one_module.py). A process that dies or hangs takes one test with it, which counts as
+failed; the rest of the module runs in the next, unless that happens too often. The last line is
 
     conformance: N passed, N failed, N skipped, N excepted
 
@@ -36,6 +36,7 @@ sys.path.insert(0, HERE)
 from exceptions import NOT_RUN  # noqa: E402
 
 MODULE_BOUND = 300  # seconds
+MAX_DEATHS = 4  # of a module's processes, then the rest of it is given up
 # The long ones first, so that the last worker to finish is not the slow one.
 LONG = ["test_tasks", "test_events", "test_ssl", "test_tcp", "test_subprocess", "test_sslproto", "test_process", "test_unix_events"]
 
@@ -64,12 +65,13 @@ class Run:
         self.outcomes, self.absent, self.loops, self.output = [], None, 0, ""
 
     def go(self):
-        after = None
+        after, deaths = None, 0
         while True:
             began, done = self.process(after)
             if done:
                 return self
-            if began is None:
+            deaths += 1
+            if began is None or deaths > MAX_DEATHS:
                 self.outcomes.append({"end": f"{self.module.name}: the module", "outcome": "failed", "text": self.output[-3000:], "seconds": 0})
                 return self
             self.outcomes.append({"end": began, "outcome": "failed", "text": "the process died:\n" + self.output[-3000:], "seconds": 0})

@@ -1,7 +1,8 @@
 """What of the two suites is not expected to pass, each with its reason. Nothing else is left out.
 
 NOT_RUN: whole modules about something that is not the loop under test.
-EXCEPTED: tests in the others, as patterns of fnmatch for `module.Class.test`, optionally only `on` a predicate of (version, ours).
+EXCEPTED: tests in the others: a pattern of fnmatch for `module.Class.test`, the reason, and when it holds. What concerns only the
+stock loop's insides is run when that is the loop under test.
 """
 
 import fnmatch
@@ -30,11 +31,8 @@ NOT_RUN = {
 
 MOCKS = "looks into the selector loop: mocks its private methods or a module it uses"
 SAME_AGAIN = "the same tests again for another selector, which makes no other loop here"
+CONTEXTS = "in which context the methods of protocols run is uvloop's own rule; stock asyncio keeps another"
 NOT_THE_LOOP = "tests child watchers, which a loop that watches its children itself does not use"
-
-
-def before(*version):
-    return lambda ours: sys.version_info < version
 
 
 def only_ours(ours):
@@ -43,6 +41,10 @@ def only_ours(ours):
 
 def always(ours):
     return True
+
+
+def since(*version):
+    return lambda ours: sys.version_info >= version
 
 
 EXCEPTED = {
@@ -63,9 +65,34 @@ EXCEPTED = {
         ("test_subprocess.SubprocessPidfdWatcherTests.*", NOT_THE_LOOP, only_ours),
         ("test_subprocess.GenericWatcherTests.*", NOT_THE_LOOP, only_ours),
         ("test_subprocess.SubprocessTransportTests.*", "mocks of asyncio.base_subprocess", only_ours),
-        ("test_events.TestCAsyncioGetEventLoopTests*", "the functions of asyncio.events, not a loop", only_ours),
+        ("test_subprocess.*.test_popen_error*", "puts a mock in the place of subprocess.Popen", only_ours),
+        ("test_subprocess.*.test_close_*kill*", "puts a mock into the transport's private Popen", only_ours),
+        ("test_subprocess.*.test_pause_reading", MOCKS, only_ours),
+        ("test_events.TestPyGetEventLoop.*", "the pure Python twins of functions that a loop in C++ calls in C", only_ours),
+        ("test_events.*.test_timeout_rounding", MOCKS, only_ours),
+        ("test_events.*.test_prompt_cancellation", MOCKS, only_ours),
+        ("test_events.*.test_create_server_multiple_hosts_*", "binds other machines' addresses through a mock of the selector loop's socket module", only_ours),
+        ("test_unix_events.*.test_create_unix_server_bind_error", MOCKS, only_ours),
+        ("test_unix_events.*.test_create_unix_server_path_stream_bittype", MOCKS, only_ours),
+        ("test_runners.*.test_loop_factory_default_event_loop", "asyncio.EventLoop is the stock loop", only_ours),
     ],
-    "uvloop": [],
+    "uvloop": [
+        ("test_runner.*.test_uvloop_run_2", "wants another loop of the default policy, which gives the one under test here", always),
+        ("test_base.*.test_thread_name_prefix_in_default_executor", "asserts that threads are named after uvloop", always),
+        ("test_base.*.test_loop_create_task_eager_start", "a keyword that asyncio's loops take from 3.14 on", always),
+        ("test_sockets.*.test_pseudosocket", "uvloop's own class for sockets of transports", always),
+        ("test_sockets.*.test_socket_sync_remove", "uvloop's own _get_backend_id", always),
+        ("test_sockets.*.test_socket_*_and_close", "asyncio leaves open what a sock_ method does when its socket is closed meanwhile", always),
+        ("test_signals.*.test_signals_no_SIGCHLD", "uvloop refuses a handler for SIGCHLD; asyncio allows it, and so do we", always),
+        ("test_context.*.test_create_connection_protocol", CONTEXTS, always),
+        ("test_context.*.test_create_*server_manual_connection_lost", CONTEXTS, always),
+        ("test_context.*.test_create_ssl_server_connection_protocol", CONTEXTS, always),
+        ("test_context.*.test_datagram_protocol", CONTEXTS, always),
+        ("test_context.*.test_start_tls", CONTEXTS, always),
+        ("test_udp.*.test_create_datagram_endpoint_reuse_address_*", "an option that Python 3.11 has removed", since(3, 11)),
+        ("test_udp.*.test_create_datagram_endpoint_wrong_sock", "the words of uvloop's message", always),
+        ("test_udp.*.test_udp_sendto_dns", "uvloop refuses names in sendto; asyncio lets the socket resolve them", always),
+    ],
 }
 
 

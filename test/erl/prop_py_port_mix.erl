@@ -36,7 +36,7 @@ property(Happenings) ->
         proper:forall({integer(1, 2), Happenings}, fun({Contexts, List}) ->
             Result = outcome(Contexts, List),
             proper:whenfail(
-                fun() -> io:format("~p~n", [Result]) end,
+                fun() -> io:put_chars(py_port_mix:report(Result)) end,
                 fun() -> proper:aggregate([element(1, H) || H <- List], Result =:= ok) end
             )
         end)

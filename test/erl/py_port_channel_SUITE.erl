@@ -318,25 +318,51 @@ a_pid_that_is_no_channel_gets_no_message(_Config) ->
     ?assertEqual(closed, op(['receive', spawn(fun() -> ok end)], job)),
     ?assertEqual([], py_port_test:flush()).
 
-what_a_killed_job_took_goes_back(_Config) ->
-    {ok, {_, Pid, _} = Ch} = py_port_channel:new(),
-    Self = self(),
-    {Job, _} = Killed = async(fun() ->
-        Self ! {took, py_port_channel:op(['receive', Pid])},
-        receive
-            never -> ok
-        end
-    end),
-    waiting(waiting_receivers, 1, Ch),
-    ok = py_port_channel:send(Ch, 1),
-    receive
-        {took, {ok, 1}} -> ok
-    end,
-    %% it has it, but nobody knows whether it could pass it on
+what_a_job_took_that_is_killed_before_it_commits_goes_back(_Config) ->
+    {ok, {_, Fifo, _} = Ch} = py_port_channel:new(),
+    {Pid, _} = Job = job_that_fetches(Ch, 1),
     ?assertMatch(#{unconfirmed := 1}, info(Ch)),
-    true = is_process_alive(Job),
-    ok = kill(Killed),
+    ok = kill(Job),
+    ?assertEqual(given_back, py_port_fifo:redeem(Fifo, Pid)),
     ?assertEqual({ok, 1}, py_port_channel:recv(Ch)).
+
+%% Its context passes it on.
+what_a_job_committed_that_is_killed_does_not_go_back(_Config) ->
+    {ok, {_, Fifo, _} = Ch} = py_port_channel:new(),
+    {Pid, _} = Job = job_that_fetches(Ch, 1),
+    Pid ! {commit, self()},
+    receive {committed, Pid} -> ok end,
+    ok = kill(Job),
+    ?assertMatch(#{size := 0, unconfirmed := 1}, info(Ch)),
+    ?assertEqual(committed, py_port_fifo:redeem(Fifo, Pid)),
+    ?assertMatch(#{size := 0, unconfirmed := 0}, info(Ch)).
+
+%% The context may hear of the end of the job before the channel does, and so of its commit.
+who_redeems_too_early_waits_for_the_end_of_the_job(_Config) ->
+    {ok, {_, Fifo, _} = Ch} = py_port_channel:new(),
+    {Pid, _} = Job = job_that_fetches(Ch, 1),
+    Redeemer = async(fun() -> py_port_fifo:redeem(Fifo, Pid) end),
+    ?assert(wait_until(fun() -> erlang:process_info(element(1, Redeemer), status) =:= {status, waiting} end, 10000)),
+    _ = sys:get_state(Fifo),
+    Pid ! {commit, self()},
+    receive {committed, Pid} -> ok end,
+    ok = kill(Job),
+    ?assertEqual(committed, await(Redeemer)),
+    ?assertMatch(#{size := 0, unconfirmed := 0}, info(Ch)).
+
+%% Nobody redeems it any more: the worker it was on its way to has ended with its context.
+what_was_committed_ends_with_the_context(_Config) ->
+    {ok, {_, Fifo, _} = Ch} = py_port_channel:new(#{owner => none}),
+    Monitor = erlang:monitor(process, Fifo),
+    {Pid, _} = Job = job_that_fetches(Ch, 1),
+    Context = async(fun() -> receive never -> ok end end),
+    Pid ! {commit, element(1, Context)},
+    receive {committed, Pid} -> ok end,
+    ok = kill(Job),
+    ok = py_port_channel:close(Ch),
+    ?assertMatch(#{size := 0, unconfirmed := 1}, info(Ch)),
+    ok = kill(Context),
+    receive {'DOWN', Monitor, process, Fifo, Why} -> ?assertEqual(normal, Why) end.
 
 what_a_job_took_that_ended_well_is_gone(_Config) ->
     {ok, {_, Pid, _} = Ch} = py_port_channel:new(),
@@ -345,15 +371,73 @@ what_a_job_took_that_ended_well_is_gone(_Config) ->
     waiting(unconfirmed, 0, Ch),
     ?assertEqual({error, empty}, py_port_channel:try_receive(Ch)).
 
+%% Jobs are killed at every step of their lives, also between their answer and their end.
+python_receives_each_message_once_and_in_order_whoever_kills_the_jobs(_Config) ->
+    Ctx = py_port_test:context(#{io => null}),
+    [
+        begin
+            {ok, Ch} = py_port_channel:new(#{capacity => 3}),
+            Handle = py_port:async_call(Ctx, probe_streams, Function, [Ch], Opts),
+            Killer = async(fun kill_jobs/0),
+            [ok = py_port_channel:send(Ch, N) || N <- lists:seq(1, 500)],
+            ok = py_port_channel:close(Ch),
+            Got = py_port:await(Handle),
+            ok = kill(Killer),
+            ?assertEqual({ok, lists:seq(1, 500)}, Got)
+        end
+     || {Function, Opts} <- [{keep_receiving, #{thread => true}}, {keep_receiving_async, #{}}]
+    ].
+
+python_gets_each_pushed_item_once_and_in_order_whoever_kills_the_jobs(_Config) ->
+    Ctx = py_port_test:context(#{io => null}),
+    {ok, Stream} = py_port:open_stream(Ctx, probe_streams, keep_iterating, [], #{buffer_items => 3}),
+    Killer = async(fun kill_jobs/0),
+    [ok = py_port:push(Stream, N) || N <- lists:seq(1, 500)],
+    ok = py_port:finish(Stream),
+    Got = py_port:result(Stream),
+    ok = kill(Killer),
+    ?assertEqual({ok, lists:seq(1, 500)}, Got).
+
+%% Until it is killed itself.
+kill_jobs() ->
+    [true = exit(Pid, kill) || Pid <- [P || {_, P, _, _} <- supervisor:which_children(py_port_job_sup)]],
+    kill_jobs().
+
 %% Helpers -------------------------------------------------------------------------------------------------------------
 
-%% As py_port_job does it: in a process of its own that exits normally when the answer is out.
+%% A process that has fetched this message and does not know yet what comes next.
+job_that_fetches({_, Fifo, _} = Ch, Message) ->
+    Self = self(),
+    {Pid, _} = Job = async(fun() ->
+        {fetched, {ok, Message}, Receipt} = py_port_channel:op(['receive', Fifo]),
+        Self ! {fetched, self()},
+        receive
+            {commit, Owner} -> ok = py_port_fifo:commit(Receipt, Owner)
+        end,
+        Self ! {committed, self()},
+        receive
+            never -> ok
+        end
+    end),
+    waiting(waiting_receivers, 1, Ch),
+    ok = py_port_channel:send(Ch, Message),
+    receive
+        {fetched, Pid} -> Job
+    end.
+
+%% As py_port_job does it: in a process of its own that commits and exits normally when the answer is out.
 op(Args, job) ->
     Self = self(),
     {Pid, Ref} = spawn_monitor(fun() ->
         Answer =
             try
-                {value, py_port_channel:op(Args)}
+                case py_port_channel:op(Args) of
+                    {fetched, Value, Receipt} ->
+                        ok = py_port_fifo:commit(Receipt, Self),
+                        {value, Value};
+                    Value ->
+                        {value, Value}
+                end
             catch
                 throw:Reason -> {thrown, Reason}
             end,

@@ -15,6 +15,9 @@
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
+    what_is_interrupted_as_it_reports_its_exception_was_interrupted/1,
+    an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits/1,
+    what_ends_in_a_thread_below_a_loop_does_not_end_the_loop/1,
     a_thread_made_by_c_code_calls_erlang/1,
     an_answer_that_comes_after_the_context_died_reaches_nobody/1,
     a_call_whose_time_is_up_in_an_import_leaves_the_package_whole/1,
@@ -38,6 +41,9 @@ all() ->
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
+        what_is_interrupted_as_it_reports_its_exception_was_interrupted,
+        an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits,
+        what_ends_in_a_thread_below_a_loop_does_not_end_the_loop,
         a_thread_made_by_c_code_calls_erlang,
         an_answer_that_comes_after_the_context_died_reaches_nobody,
         a_call_whose_time_is_up_in_an_import_leaves_the_package_whole,
@@ -177,6 +183,89 @@ a_sigint_of_the_users_own_is_a_keyboard_interrupt(_Config) ->
     Code = "__import__('os').kill(__import__('os').getpid(), 2) or __import__('time').sleep(1000)",
     ?assertMatch({error, {python, #{type := <<"KeyboardInterrupt">>}}}, py_port:eval(Ctx, Code)),
     ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ok = py_port:stop_context(Ctx).
+
+%% Its `__str__` is code like any other. Half a report would say neither what it raised nor why there is no more.
+what_is_interrupted_as_it_reports_its_exception_was_interrupted(_Config) ->
+    Self = self(),
+    ok = py_port:register_function(never, fun([]) -> Self ! asked, receive after infinity -> ok end end),
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
+    ok = py_port:exec(Ctx,
+        "import erlang\n"
+        "class Slow(Exception):\n"
+        "    asks = True\n"
+        "    def __str__(self):\n"
+        "        if Slow.asks:\n"
+        "            Slow.asks = False\n"
+        "            erlang.call('never')\n"
+        "        return 'slow'\n"
+        "def fails():\n"
+        "    Slow.asks = True\n"
+        "    raise Slow()\n"),
+    Interrupted = py_port:async_call(Ctx, '__main__', fails, []),
+    receive asked -> ok end,
+    ok = py_port:interrupt(Ctx),
+    ?assertEqual({error, interrupted}, py_port:await(Interrupted)),
+    Cancelled = py_port:async_call(Ctx, '__main__', fails, []),
+    receive asked -> ok end,
+    ok = py_port:cancel(Cancelled),
+    ?assertEqual({error, cancelled}, py_port:await(Cancelled)),
+    ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
+    ?assertMatch(#{last_stop := #{step := cancelled}}, py_port:info(Ctx)),
+    ok = py_port:unregister_function(never),
+    ok = py_port:stop_context(Ctx).
+
+%% The answer wakes a task, and the interrupt comes in the middle of that: it is not to be lost, nor the answer.
+an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits(Config) ->
+    ok = py_port:register_function(same, fun([X]) -> X end),
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
+    ok = py_port:exec(Ctx,
+        "import asyncio, erlang, os, time\n"
+        "class Loop(asyncio.SelectorEventLoop):\n"
+        "    files = None\n"
+        "    def call_soon(self, *args, **kwargs):\n"
+        "        if self.files:\n"
+        "            (come, go), self.files = self.files, None\n"
+        "            open(come, 'w').close()\n"
+        "            while not os.path.exists(go):\n"
+        "                time.sleep(0.01)\n"
+        "        return super().call_soon(*args, **kwargs)\n"
+        "def waits(come, go):\n"
+        "    loop = Loop()\n"
+        "    async def main():\n"
+        "        loop.files = come, go\n"
+        "        return await erlang.async_call('same', 1)\n"
+        "    try:\n"
+        "        return loop.run_until_complete(main())\n"
+        "    finally:\n"
+        "        loop.close()\n"),
+    Come = py_port_test:marker(Config, "come"),
+    Go = py_port_test:marker(Config, "go"),
+    Handle = py_port:async_call(Ctx, '__main__', waits, [Come, Go]),
+    ok = py_port_test:await_file(Come),
+    ok = py_port:interrupt(Ctx),
+    ok = file:write_file(Go, <<>>),
+    ?assertEqual({error, interrupted}, py_port:await(Handle, 20000)),
+    ok = py_port:unregister_function(same),
+    ok = py_port:stop_context(Ctx).
+
+%% A wait in a thread that is stopped raises KeyboardInterrupt there, which asyncio lets through all of a loop.
+what_ends_in_a_thread_below_a_loop_does_not_end_the_loop(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    ok = py_port:exec(Ctx,
+        "import asyncio, erlang\n"
+        "def ends():\n"
+        "    raise KeyboardInterrupt\n"
+        "def outer():\n"
+        "    return asyncio.run(main())\n"
+        "async def main():\n"
+        "    return await erlang.async_call('nested')\n"),
+    ok = py_port:register_function(nested, fun([]) ->
+        {error, {python, #{type := Type}}} = py_port:call(Ctx, '__main__', ends, [], #{}, #{thread => true}),
+        Type
+    end),
+    ?assertEqual({ok, <<"CancelledError">>}, py_port:call(Ctx, '__main__', outer, [])),
+    ok = py_port:unregister_function(nested),
     ok = py_port:stop_context(Ctx).
 
 %% The main thread stands in C code of ours then, and not in Python.

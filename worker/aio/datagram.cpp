@@ -1,6 +1,5 @@
+#include "aio/members.hpp"
 #include "aio/datagram.hpp"
-
-#include <structmember.h>
 
 #include <cerrno>
 
@@ -9,19 +8,19 @@
 namespace pyw::aio {
 namespace {
 
-struct DatagramObject {
+struct DatagramHead {
   PyObject_HEAD
   PyObject* of_base[4];  ///< asyncio.BaseTransport's slots
   PyObject* dict;
   PyObject* weak_references;
+};
+struct DatagramObject : DatagramHead {
   Datagram datagram;
 };
 
 Datagram& in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object)->datagram; }
 
 bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
-
-bool is_truthy(PyObject* object) { return object != Py_None && PyObject_IsTrue(object) > 0; }
 
 /// While it exists, Python code runs in this context.
 class InContext {
@@ -64,7 +63,10 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
   const Ref number = Ref::steal(PyObject_CallMethod(sock(), "fileno", nullptr));
   if (!number) return false;
   fd_ = static_cast<int>(PyLong_AsLong(number.get()));
-  if (fd_ == -1 && PyErr_Occurred()) return false;
+  if (fd_ < 0) {
+    if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", fd_);
+    return false;
+  }
   context_ = Ref::steal(PyContext_CopyCurrent());
   if (!context_) return false;
   const auto put = [&](const char* key, const Ref& value) { return value && PyDict_SetItemString(extra, key, value.get()) == 0; };
@@ -80,7 +82,7 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
     if (!put("peername", name("getpeername"))) return false;
     peer = PyDict_GetItemString(extra, "peername");
   }
-  connected_ = peer && is_truthy(peer);
+  connected_ = peer && peer != Py_None;  // asyncio takes a peer without a name, as in a socket pair, for none
   if (PyObject_SetAttrString(self(), "_extra", extra) != 0) return false;
   if (waiter != Py_None) waiter_ = Ref::share(gil, waiter);
   watcher_.emplace(loop().reactor(), this, told);
@@ -240,15 +242,17 @@ bool Datagram::survives(const Gil& gil, const char* message) {
 bool Datagram::maybe_pause(const Gil& gil) {
   if (queued_ <= high_ || protocol_paused_ || !protocol_) return true;
   protocol_paused_ = true;
-  if (Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_pause_writing.get()))) return true;
+  const Ref called = Ref::share(gil, protocol());
+  if (Ref::steal(PyObject_CallMethodNoArgs(called.get(), state_.s_pause_writing.get()))) return true;
   return survives(gil, "protocol.pause_writing() failed");
 }
 
 bool Datagram::maybe_resume(const Gil& gil) {
   if (queued_ > low_ || !protocol_paused_ || !protocol_) return true;
   protocol_paused_ = false;
+  const Ref called = Ref::share(gil, protocol());
   const InContext context(context_.get());
-  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_resume_writing.get()))) return true;
+  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(called.get(), state_.s_resume_writing.get()))) return true;
   return survives(gil, "protocol.resume_writing() failed");
 }
 
@@ -357,8 +361,8 @@ bool Datagram::sendto(const Gil& gil, PyObject* data, PyObject* name) {
       case Sent::yes:
         return true;
       case Sent::refused: {
-        const Ref error = Ref::steal(compat::take_raised());
-        return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(protocol(), state_.s_error_received.get(), error.get())));
+        const Ref error = Ref::steal(compat::take_raised()), called = Ref::share(gil, protocol());
+        return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(called.get(), state_.s_error_received.get(), error.get())));
       }
       case Sent::failed:
         return fatal(gil, "Fatal write error on datagram transport");
@@ -659,8 +663,8 @@ PyGetSetDef attributes[] = {{"_sock", get_sock, nullptr, nullptr, nullptr},     
                             {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(DatagramObject, dict), READONLY, nullptr},
-                         {"__weaklistoffset__", T_PYSSIZET, offsetof(DatagramObject, weak_references), READONLY, nullptr},
+PyMemberDef members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(DatagramHead, dict), READONLY, nullptr},
+                         {"__weaklistoffset__", T_PYSSIZET, offsetof(DatagramHead, weak_references), READONLY, nullptr},
                          {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_new, slot(new_datagram)},  {Py_tp_init, slot(init)},
@@ -678,7 +682,7 @@ bool make_datagram_type(const Gil& gil, State& state, PyObject* module) {
   const Ref base = attribute(gil, "asyncio", "DatagramTransport");
   if (!base) return false;
   const auto* type = reinterpret_cast<PyTypeObject*>(base.get());
-  if (type->tp_basicsize > static_cast<Py_ssize_t>(offsetof(DatagramObject, dict)) || type->tp_dictoffset != 0 || type->tp_weaklistoffset != 0) {
+  if (type->tp_basicsize > static_cast<Py_ssize_t>(offsetof(DatagramHead, dict)) || type->tp_dictoffset != 0 || type->tp_weaklistoffset != 0) {
     PyErr_SetString(PyExc_ImportError, "asyncio.DatagramTransport has more slots than this version of py_port knows");
     return false;
   }

@@ -1,6 +1,5 @@
+#include "aio/members.hpp"
 #include "aio/handle.hpp"
-
-#include <structmember.h>
 
 #include <cstring>
 

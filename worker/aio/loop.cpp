@@ -69,7 +69,7 @@ void Loop::push_threadsafe(HandleObject* handle) {
     incoming_.push_back(handle);
   }
   has_incoming_.store(true);
-  if (asleep_.load() || lent_) reactor_->wake();  // who runs a lent loop may be asleep at any time
+  if (reactor_ && (asleep_.load() || lent_)) reactor_->wake();  // who runs a lent loop may be asleep at any time
 }
 
 void Loop::add_timer(HandleObject* timer) {
@@ -161,7 +161,7 @@ bool Loop::step(const Gil& gil) {
 }
 
 bool Loop::due() const {
-  return !ready_.empty() || has_incoming_.load(std::memory_order_acquire) || reactor_->has_events() ||
+  return !ready_.empty() || has_incoming_.load(std::memory_order_acquire) || (reactor_ && reactor_->has_events()) ||
          (!timers_.empty() && timers_.next_due() <= monotonic_ns());
 }
 

@@ -38,7 +38,11 @@ class Loop {
 
   /// With a uv loop of its own, or on that of the worker's main thread, which then calls step() and arm(). False: OSError is pending.
   bool open(const Gil& gil, uv_loop_t* lent);
+  /// It will be opened on a uv loop that its owner runs; what is queued until then waits.
+  void will_be_lent() { lent_ = true; }
   bool is_open() const { return reactor_ != nullptr; }
+  /// Callbacks may be queued.
+  bool takes_callbacks() const { return !closed_ && (reactor_ || lent_); }
   /// Drops what is queued, closes the reactor.
   void close(const Gil& gil);
   bool closed() const { return closed_; }

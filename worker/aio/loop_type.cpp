@@ -12,8 +12,15 @@ namespace {
 LoopObject* as_object(PyObject* self) { return reinterpret_cast<LoopObject*>(self); }
 
 bool check_open(const Loop& loop) {
-  if (!loop.closed() && loop.is_open()) [[likely]] return true;
+  if (loop.takes_callbacks()) [[likely]] return true;
   PyErr_SetString(PyExc_RuntimeError, loop.closed() ? "Event loop is closed" : "the event loop was not initialised");
+  return false;
+}
+
+/// The same for what needs the reactor.
+bool check_driven(const Loop& loop) {
+  if (loop.is_open()) return true;
+  if (check_open(loop)) PyErr_SetString(PyExc_RuntimeError, "nobody drives this event loop yet");
   return false;
 }
 
@@ -170,6 +177,11 @@ PyObject* open_loop(PyObject* self, PyObject* lent) {
   Py_RETURN_NONE;
 }
 
+PyObject* will_be_lent(PyObject* self, PyObject*) {
+  loop_of(self).will_be_lent();
+  Py_RETURN_NONE;
+}
+
 PyObject* close_loop(PyObject* self, PyObject*) {
   const GilHeld gil;
   loop_of(self).close(gil);
@@ -178,13 +190,13 @@ PyObject* close_loop(PyObject* self, PyObject*) {
 
 PyObject* run_loop(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (!check_open(loop_of(self)) || !loop_of(self).run(gil)) return nullptr;
+  if (!check_driven(loop_of(self)) || !loop_of(self).run(gil)) return nullptr;
   Py_RETURN_NONE;
 }
 
 PyObject* run_once(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (!check_open(loop_of(self)) || !loop_of(self).turn(gil, true)) return nullptr;
+  if (!check_driven(loop_of(self)) || !loop_of(self).turn(gil, true)) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -211,6 +223,7 @@ PyObject* add_callback(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
     return nullptr;
   }
   Loop& loop = loop_of(self);
+  if (!check_driven(loop)) return nullptr;
   const int fd = descriptor(args[0]);
   if (fd < 0 || (Guarded && !loop.check_no_transport(gil, fd))) return nullptr;
   HandleObject* handle = handle_for(gil, self, false, args + 1, nargs - 1, nullptr, method);
@@ -387,6 +400,7 @@ PyMethodDef methods[] = {
     {"sock_accept", function(sock_accept), kFastKeywords, "sock_accept($self, sock)\n--\n\nAwait it: a connection and its address."},
     {"_sock_connect_to", function(sock_connect_to), kFastKeywords, nullptr},
     {"_open", open_loop, METH_O, nullptr},
+    {"_will_be_lent", will_be_lent, METH_NOARGS, nullptr},
     {"_close", close_loop, METH_NOARGS, nullptr},
     {"_run", run_loop, METH_NOARGS, nullptr},
     {"_run_once", run_once, METH_NOARGS, "_run_once($self, /)\n--\n\nOne turn; waits for something to do."},

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -139,10 +140,14 @@ void Reactor::prove_new() {
   for (Watcher* watcher : std::exchange(new_, {})) {
     if (!watcher) continue;
     watcher->is_new_ = false;
+    struct stat what;
+    const bool open = ::fstat(watcher->fd_, &what) == 0;
+    if (open && (S_ISSOCK(what.st_mode) || S_ISFIFO(what.st_mode))) continue;  // these can always be watched
     epoll_event event{};
     event.events = EPOLLERR;
     event.data.fd = watcher->fd_;  // as libuv sets it, which turns this registration into its own
-    if (::epoll_ctl(uv_backend_fd(loop_), EPOLL_CTL_ADD, watcher->fd_, &event) != 0 && errno != EEXIST) uv_poll_stop(watcher->poll_.get());
+    if (!open || (::epoll_ctl(uv_backend_fd(loop_), EPOLL_CTL_ADD, watcher->fd_, &event) != 0 && errno != EEXIST))
+      uv_poll_stop(watcher->poll_.get());
   }
 }
 

@@ -87,7 +87,11 @@ Tried try_recv(SockCallObject* call, int fd, PyObject*& result) {
 
 Tried try_recv_into(SockCallObject* call, int fd, PyObject*& result) {
   Py_buffer room;
-  if (PyObject_GetBuffer(call->args[0], &room, PyBUF_WRITABLE) != 0) return Tried::failed;
+  if (PyObject_GetBuffer(call->args[0], &room, PyBUF_WRITABLE) != 0) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "recv_into() argument 1 must be read-write bytes-like object, not %s", Py_TYPE(call->args[0])->tp_name);
+    return Tried::failed;
+  }
   const ssize_t count = room.len == 0 ? 0 : receive(fd, room.buf, static_cast<std::size_t>(room.len));
   const int error = errno;
   PyBuffer_Release(&room);

@@ -10,7 +10,7 @@ namespace pyw::aio {
 ///
 /// recv, recv_into and sendall call the system themselves; the others call the method of Python's socket, which knows addresses and makes
 /// sockets. Only for objects whose type is exactly socket.socket: asyncio's own methods do the rest.
-/// Invariant: event_ is not 0 if and only if the loop's SockWaits has it. Threads: the loop's. GIL: held.
+/// Invariant: waits_for is not 0 if and only if the loop's SockWaits has it. Threads: the loop's. GIL: held.
 struct SockCallObject {
   enum class Kind : unsigned char { recv, recv_into, recvfrom, recvfrom_into, sendall, sendto, accept, connect };
   enum class Stage : unsigned char { fresh, running, over };

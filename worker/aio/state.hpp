@@ -3,6 +3,7 @@
 #include <array>
 
 #include "aio/receive_room.hpp"
+#include "aio/run_functions.hpp"
 #include "aio/tls_state.hpp"
 #include "python/ref.hpp"
 
@@ -28,6 +29,7 @@ struct State {
   Ref empty;  ///< b""
 
   TlsState tls;
+  RunFunctions running;
 
   /// Handles that have been used, kept for the next ones.
   static constexpr std::size_t kFree = 512;

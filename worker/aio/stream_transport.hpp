@@ -125,11 +125,13 @@ class StreamTransport {
 };
 
 /// The Python object around it. asyncio's _FlowControlMixin is its base class, whose slots stay empty.
-struct StreamObject {
+struct StreamHead {
   PyObject_HEAD
   PyObject* of_base[5];
   PyObject* weak_references;
   PyObject* dict;
+};
+struct StreamObject : StreamHead {
   std::optional<StreamTransport> stream;
 };
 

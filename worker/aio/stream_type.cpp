@@ -1,9 +1,8 @@
 // The Python type `_erlang_loop.StreamTransport`.
 
-#include <structmember.h>
-
 #include <new>
 
+#include "aio/members.hpp"
 #include "aio/module.hpp"
 #include "aio/stream_transport.hpp"
 
@@ -177,8 +176,8 @@ PyMethodDef methods[] = {
     {"_fatal_error", fatal_error, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
-PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(StreamObject, weak_references), READONLY, nullptr},
-                         {"__dictoffset__", T_PYSSIZET, offsetof(StreamObject, dict), READONLY, nullptr},
+PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(StreamHead, weak_references), READONLY, nullptr},
+                         {"__dictoffset__", T_PYSSIZET, offsetof(StreamHead, dict), READONLY, nullptr},
                          {nullptr, 0, 0, 0, nullptr}};
 
 // StreamTransport(loop, sock, protocol, waiter, extra, server)
@@ -267,7 +266,7 @@ PyType_Spec spec{"_erlang_loop.StreamTransport", sizeof(StreamObject), 0,
 bool make_stream_type(const Gil& gil, State& state, PyObject* module) {
   const Ref base = attribute(gil, "asyncio.transports", "_FlowControlMixin");
   if (!base) return false;
-  if (reinterpret_cast<PyTypeObject*>(base.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(StreamObject, weak_references))) {
+  if (reinterpret_cast<PyTypeObject*>(base.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(StreamHead, weak_references))) {
     PyErr_SetString(PyExc_ImportError, "asyncio's transports have more slots than this version of py_port knows");
     return false;
   }

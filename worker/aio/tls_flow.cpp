@@ -342,19 +342,19 @@ bool Tls::encrypt_held(const Gil& gil) {
   return true;
 }
 
-/// ssl takes one record at a time. Stuck: it needs bytes of the peer first (a renegotiation).
+/// As much as is sent at once. Stuck: ssl needs bytes of the peer first (a renegotiation).
 bool Tls::encrypt_piece(const Gil& gil, std::size_t& taken, bool& stuck) {
   const Ref data = Ref::share(gil, held_.front().data.get());
   const std::size_t offset = held_.front().offset;
   taken = 0;
   stuck = false;
   Ref count;
-  if (offset == 0) {
+  if (offset == 0 && held_.front().size <= kSendAt) {
     count = call(encrypt_, data.get());
   } else {
     const View view(data.get(), PyBUF_SIMPLE);
     if (!view) return false;
-    const Ref rest = memory(view.data() + offset, view.size() - offset, PyBUF_READ);
+    const Ref rest = memory(view.data() + offset, std::min(view.size() - offset, kSendAt), PyBUF_READ);
     if (!rest) return false;
     count = call(encrypt_, rest.get());
   }

@@ -1,8 +1,7 @@
 // The Python type `_erlang_loop.TlsProtocol`, and what the module has for TLS.
 
+#include "aio/members.hpp"
 #include "aio/tls_protocol.hpp"
-
-#include <structmember.h>
 
 #include <new>
 

@@ -1,8 +1,7 @@
 // The Python type `_erlang_loop.TlsTransport`.
 
+#include "aio/members.hpp"
 #include "aio/tls_transport.hpp"
-
-#include <structmember.h>
 
 namespace pyw::aio {
 namespace {

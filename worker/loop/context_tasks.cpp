@@ -1,7 +1,8 @@
 #include "loop/context_tasks.hpp"
 
-#include <cmath>
+#include <utility>
 
+#include "aio/run_scope.hpp"
 #include "python/fork.hpp"
 
 namespace pyw::loop {
@@ -98,10 +99,14 @@ void ContextTasks::look_after(const Gil& gil, std::uint64_t id) {
 
 void ContextTasks::step(const Gil& gil) {
   due_ = false;
-  if (!uv_is_active(reinterpret_cast<uv_handle_t*>(poll_.get()))) look_again();
   stepping_ = true;
   stepped_above_ = session_.step_begins();
-  const bool ok = static_cast<bool>(Ref::steal(PyObject_CallMethod(loop_object_.get(), "step", nullptr)));
+  bool ok;
+  {
+    driven_->reactor().hold(false);
+    const aio::RunScope running(gil, *driven_);
+    ok = running.ok() && driven_->step(gil);
+  }
   if (in_forked_child()) end_child(gil);
   if (!ok) {
     // KeyboardInterrupt and SystemExit of a task are that task's result already, and end nothing else.
@@ -110,11 +115,6 @@ void ContextTasks::step(const Gil& gil) {
     else
       report_unraisable(loop_object_.get());
   }
-  const Ref delay = Ref::steal(PyObject_CallMethod(loop_object_.get(), "delay", nullptr));
-  if (delay)
-    arm(PyFloat_AsDouble(delay.get()));
-  else
-    report_unraisable(loop_object_.get());
   // Only now may an interrupt hit what waits below: above, it would end up as a failure of the loop, and nobody would be interrupted.
   stepping_ = false;
   session_.step_ends();
@@ -131,18 +131,10 @@ void ContextTasks::end_child(const Gil& gil) {
   end_forked_child(gil);
 }
 
-void ContextTasks::arm(double delay) {
-  if (delay == 0.0) {
-    due_ = true;
-  } else if (delay > 0.0) {
-    uv_update_time(uv_.get());
-    uv_timer_start(timer_.get(), [](uv_timer_t* timer) {
-      uv_stop(timer->loop);  // uv_run may have called us before its wait, which is then not to begin
-      if (timer->data) static_cast<ContextTasks*>(timer->data)->due_ = true;
-    }, static_cast<std::uint64_t>(std::ceil(delay * 1000)), 0);
-  } else {
-    uv_timer_stop(timer_.get());
-  }
+void ContextTasks::prepare_wait(bool held) {
+  if (!driven_) return;
+  driven_->reactor().hold(held);
+  if (!held) driven_->reactor().arm(driven_->next_moment());
 }
 
 Ref ContextTasks::loop(const Gil& gil) { return make_loop(gil) ? Ref::share(gil, loop_object_.get()) : Ref(); }
@@ -169,27 +161,10 @@ bool ContextTasks::make_loop(const Gil& gil) {
 }
 
 bool ContextTasks::watch(const Gil&) {
-  const Ref number = Ref::steal(PyObject_CallMethod(loop_object_.get(), "adopt", nullptr));
-  if (!number) return false;
-  const int fd = static_cast<int>(PyLong_AsLong(number.get()));
-  auto poll = uv::open<uv_poll_t>("uv_poll", this, [&](uv_poll_t* h) { return uv_poll_init(uv_.get(), h, fd); });
-  auto timer = uv::open<uv_timer_t>("uv_timer", this, [&](uv_timer_t* h) { return uv_timer_init(uv_.get(), h); });
-  if (!poll || !timer) {
-    PyErr_SetString(PyExc_OSError, (poll ? timer.error() : poll.error()).message.c_str());
-    return false;
-  }
-  poll_ = poll.take();
-  timer_ = timer.take();
-  look_again();
+  const Ref lent = Ref::steal(PyCapsule_New(uv_.get(), "uv_loop_t", nullptr));
+  if (!lent || !Ref::steal(PyObject_CallMethod(loop_object_.get(), "adopt", "O", lent.get()))) return false;
+  driven_ = &aio::loop_of(loop_object_.get());
   return true;
-}
-
-/// Once per step: while main waits in a blocking call and may not step, a descriptor that stays readable must not keep it awake.
-void ContextTasks::look_again() {
-  uv_poll_start(poll_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
-    uv_poll_stop(handle);
-    if (handle->data) static_cast<ContextTasks*>(handle->data)->due_ = true;
-  });
 }
 
 void ContextTasks::begin_end(const Gil&) {
@@ -208,15 +183,17 @@ bool ContextTasks::has_ended(const Gil&) const {
   return !done || done.get() == Py_True;
 }
 
-void ContextTasks::finish(const Gil&) {
+void ContextTasks::finish(const Gil& gil) {
+  finished_ = true;
   end_.reset();
   if (!loop_object_) return;
-  poll_.reset();
-  timer_.reset();
+  if (!driven_ && !watch(gil)) return report_unraisable(loop_object_.get());
+  driven_->reactor().hold(false);
   stepping_ = true;  // what a `finally` waits for on this thread must not step the loop as well
   stepped_above_ = 0;
   if (!Ref::steal(PyObject_CallMethod(loop_object_.get(), "finish", nullptr))) report_unraisable(loop_object_.get());
   stepping_ = false;
+  std::exchange(driven_, nullptr)->close(gil);  // whatever became of finish(): the uv loop ends before Python does
   loop_object_.reset();
 }
 

@@ -6,17 +6,17 @@
 #include <functional>
 #include <unordered_map>
 
+#include "aio/loop.hpp"
 #include "python/executor.hpp"
-#include "uv/handle.hpp"
 
 namespace pyw::loop {
 
-/// The requests that have become tasks of the context's asyncio loop, and the driving of that loop from libuv: its selector's descriptor
-/// is watched, its next timer is ours, and a step runs when either is due. The loop is made when the first awaitable comes, so a worker
-/// without coroutines never imports asyncio.
+/// The requests that have become tasks of the context's asyncio loop, and the driving of that loop: its descriptors and timers are on the uv loop of
+/// the main thread, whose waits note what is ready, and a step tells it. The loop is made when the first awaitable comes, so a worker without
+/// coroutines never imports asyncio.
 /// Requests that have become tasks of loops of the user's own are kept here as well, but driven there.
 /// Threads: the main thread, but for loop(), and for start_task() and cancel() of tasks of another loop, which are called on its thread. GIL: held,
-/// but for the uv callbacks, which touch no Python object.
+/// but for due() and prepare_wait().
 class ContextTasks final : public TaskHost {
  public:
   ContextTasks(uv::Loop& loop, session::Session& session) : uv_(loop), session_(session) {}
@@ -34,20 +34,22 @@ class ContextTasks final : public TaskHost {
   void look_after(const Gil& gil, std::uint64_t id);
 
   /// True when step() has something to do now.
-  bool due() const { return due_; }
+  bool due() const { return due_ || (driven_ && driven_->due()); }
+  /// Before the main thread waits: the wait is to end at the loop's next moment, or, while it may not step (`held`), not because of the loop.
+  void prepare_wait(bool held);
   /// A coroutine of the context's loop runs right now, further down the stack.
   bool stepping() const { return stepping_; }
   /// Something has happened that the loop must look at.
   void mark_due() { due_ = true; }
   /// The asyncio loop, made when there is none yet. Any thread; one that another thread made is driven from main's next adopt() on.
   Ref loop(const Gil& gil);
-  bool has_loop_to_adopt() const { return loop_object_.get() && !poll_; }
+  bool has_loop_to_adopt() const { return loop_object_.get() && !driven_ && !finished_; }
   /// Begins to drive a loop that another thread has made. Main thread.
   void adopt(const Gil& gil);
   /// Requests that are tasks now.
   bool pending() const { return !tasks_.empty(); }
   /// There is a loop that is driven from here. One that a thread has made while a request ran is so only after adopt().
-  bool any() const { return static_cast<bool>(poll_); }
+  bool any() const { return driven_ != nullptr; }
   /// One step of the asyncio loop; then says when the next is due. Main thread, no loop running.
   void step(const Gil& gil);
   /// Cancels what is left and lets it clean up: from now on the loop has an end, and steps lead to it. Without a loop there is nothing to end.
@@ -72,8 +74,6 @@ class ContextTasks final : public TaskHost {
   void ended(const Gil& gil, std::uint64_t id, PyObject* future);
   bool make_loop(const Gil& gil);
   bool watch(const Gil& gil);
-  void look_again();
-  void arm(double delay);
   [[noreturn]] void end_child(const Gil& gil);
 
   const pthread_t main_thread_ = ::pthread_self();
@@ -85,8 +85,8 @@ class ContextTasks final : public TaskHost {
   Ref loop_object_;
   Ref current_task_;  // asyncio.current_task
   std::unordered_map<std::uint64_t, Task> tasks_;
-  uv::Handle<uv_poll_t> poll_;
-  uv::Handle<uv_timer_t> timer_;
+  aio::Loop* driven_ = nullptr;  ///< the native half of loop_object_, once it is on our uv loop
+  bool finished_ = false;
   bool due_ = false;
   bool stepping_ = false;
   bool ending_ = false;

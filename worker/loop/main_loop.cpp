@@ -258,6 +258,7 @@ void MainLoop::flush() {
 }
 
 void MainLoop::rest(const Gil& gil) {
+  parts_.tasks.prepare_wait(!serves_tasks());
   // Other threads of Python get the GIL once per turn, however busy the callers keep us: calls of C functions never offer it.
   const bool alone = only_thread();
   if (has_work()) {

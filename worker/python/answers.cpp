@@ -63,17 +63,25 @@ void Executor::answer_exception(const Gil& gil, std::uint64_t id) {
   if (stopped_.erase(id) != 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) why = session::Interrupt::cancel;
   if (why != session::Interrupt::none) {
     PyErr_Clear();  // ours: it has done what it was raised for
-    return why == session::Interrupt::cancel ? answer_ended(id, port::Ended::cancelled) : answer_atom(Kind::error, id, "interrupted");
+    return answer_interrupt(id, why);
   }
   {
     Reply reply(*this);
     reply->begin(Kind::error, 0, id);
     reply->writer().version();
-    if (write_exception(gil, parts_.codec, reply->writer()) && !reply->overflowed()) return parts_.outbox.append(*reply);
+    const bool written = write_exception(gil, parts_.codec, reply->writer()) && !reply->overflowed();
+    // Reporting runs code of the user's, `__str__` say. What broke that off would leave half a report, with nothing that says why.
+    why = parts_.interrupts.take_note(gil, id);
+    if (written && why == session::Interrupt::none) return parts_.outbox.append(*reply);
     reply->writer().clear();
   }
   PyErr_Clear();  // the report of the failure failed; what can be said is said below
+  if (why != session::Interrupt::none) return answer_interrupt(id, why);
   answer_text(id, "bad_request", "the exception could not be reported");
+}
+
+void Executor::answer_interrupt(std::uint64_t id, session::Interrupt why) {
+  why == session::Interrupt::cancel ? answer_ended(id, port::Ended::cancelled) : answer_atom(Kind::error, id, "interrupted");
 }
 
 void Executor::answer_bad_term(std::uint64_t id, const BadTerm& bad) {

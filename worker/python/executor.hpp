@@ -79,6 +79,7 @@ class Executor {
   Ref run_to_end(const Gil& gil, PyObject* awaitable);
   void answer_failure(const Gil& gil, std::uint64_t id, const Failure& failure);
   void answer_exception(const Gil& gil, std::uint64_t id);
+  void answer_interrupt(std::uint64_t id, session::Interrupt why);
   void answer_bad_term(std::uint64_t id, const BadTerm& bad);
   void answer_text(std::uint64_t id, std::string_view tag, std::string_view why);
   void answer_atom(port::Kind kind, std::uint64_t id, std::string_view atom);

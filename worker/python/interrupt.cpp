@@ -46,12 +46,17 @@ bool InterruptPoint::on_signal(const Gil&) {
   return false;
 }
 
-session::Interrupt InterruptPoint::take_fired(const Gil&, std::uint64_t id) {
+session::Interrupt InterruptPoint::take_fired(const Gil& gil, std::uint64_t id) {
+  const auto why = take_note(gil, id);
+  return why != session::Interrupt::none && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ? why : session::Interrupt::none;
+}
+
+session::Interrupt InterruptPoint::take_note(const Gil&, std::uint64_t id) {
   const auto found = std::find_if(fired_.rbegin(), fired_.rend(), [id](const auto& one) { return one.first == id; });
   if (found == fired_.rend()) return session::Interrupt::none;
   const auto why = found->second;
   std::erase_if(fired_, [id](const auto& one) { return one.first == id; });
-  return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ? why : session::Interrupt::none;
+  return why;
 }
 
 }  // namespace pyw

@@ -32,6 +32,8 @@ class InterruptPoint {
 
   /// Whether the pending KeyboardInterrupt is the one that we raised in request `id`, and why. Asking takes the note away.
   session::Interrupt take_fired(const Gil& gil, std::uint64_t id);
+  /// Whether one was raised in request `id` since the last time somebody asked, whatever became of it. Asking takes the note away.
+  session::Interrupt take_note(const Gil& gil, std::uint64_t id);
 
   /// As long as one of these lives, interrupts wait: for imports, which leave half of a package behind when they are broken off (asyncio is
   /// one that cannot be imported again then). On threads other than main, which no interrupt hits, it does nothing.

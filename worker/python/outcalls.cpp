@@ -322,6 +322,8 @@ void Outcalls::hand_out(const Gil& gil, Mailbox& mailbox, Mailbox::Mail& mail) {
   }
   const Ref done = mailbox.forget(gil, mail.id);
   if (!done) return;  // cancelled while the answer lay here
+  // One that came in here would end with us, and whoever awaits the answer would never hear of it.
+  const InterruptPoint::Hold whole(gil, parts_.interrupts);
   Ref answer = decode(gil, mail.frame);
   if (!answer) {
     // The value has no counterpart here: whoever awaits it gets the exception as its answer.

@@ -47,6 +47,7 @@ class Outcalls {
     Executor& executor;
     CurrentCall& current;
     MainWait& main;
+    InterruptPoint& interrupts;
     std::function<void(const Gil&, std::uint64_t)> cancel_task;  ///< cancels the task of this request; on the thread of its loop
     std::function<Ref(const Gil&)> context_loop;  ///< the context's asyncio loop, made when there is none yet; any thread
     std::function<void()> attend;  ///< a thread begins to wait: somebody must read the pipe, whatever main does

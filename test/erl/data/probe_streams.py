@@ -3,6 +3,8 @@
 import asyncio
 import io
 
+import erlang
+
 seen = []
 
 
@@ -147,3 +149,36 @@ async def notes_how_it_ended(inlet, name):
     except BaseException as error:
         seen.append(name + " " + type(error).__name__)
         raise
+
+
+def keep_receiving(term):
+    """All of a channel, whatever happens to the jobs that fetch it."""
+    return keep_going(erlang.Channel(term).receive, erlang.ChannelClosed)
+
+
+async def keep_receiving_async(term):
+    channel = erlang.Channel(term)
+    got = []
+    while True:
+        try:
+            got.append(await channel.async_receive())
+        except erlang.ChannelClosed:
+            return got
+        except erlang.CallError:
+            pass
+
+
+def keep_iterating(items):
+    """The same for what Erlang pushes."""
+    return keep_going(lambda: next(items), StopIteration)
+
+
+def keep_going(fetch, end):
+    got = []
+    while True:
+        try:
+            got.append(fetch())
+        except end:
+            return got
+        except erlang.CallError:
+            pass

@@ -9,7 +9,7 @@
 -module(py_port_mix).
 
 -export([work/1, trouble/0, sample/1, register/0, unregister/0, options/1]).
--export([run/2, happen/2, judge/3, leftovers/1, settled/1, wait/1]).
+-export([run/2, report/1, happen/2, judge/3, leftovers/1, settled/1, wait/1]).
 
 -include("py_port.hrl").
 
@@ -197,7 +197,8 @@ happen({interrupt, I, Delay}, Contexts) ->
 happen({kill_worker, I, Delay}, Contexts) ->
     wait(Delay),
     case py_port:info(nth(I, Contexts)) of
-        #{os_pid := Pid} -> py_port_trouble:signal(kill, Pid);
+        %% What else happens may end it before the signal comes.
+        #{os_pid := Pid} -> py_port_trouble:signal_if_there(kill, Pid);
         Down -> Down
     end;
 happen({stop, I, Grace, Delay}, Contexts) ->
@@ -267,7 +268,6 @@ pushed(Pushes, Stream) ->
 %% Judging -----------------------------------------------------------------------------------------------------------
 
 %% @doc Whether a happening may end so, when `All' happened.
-judge(_, Outcome, _) when Outcome =:= hangs -> false;
 judge({journey, [], [], _, _}, {ok, T, T}, _) -> true;
 judge({journey, _, _, _, Timeout}, {Outcome, Token}, All) -> is_own(Outcome, Token) orelse fails(Outcome, Timeout, All);
 judge({gather, N, Timeout}, Outcome, All) -> Outcome =:= {ok, N} orelse fails(Outcome, Timeout, All);
@@ -277,9 +277,9 @@ judge({awaits, N, Timeout}, Outcomes, All) when length(Outcomes) =:= N ->
         fun({I, Outcome}) -> Outcome =:= {ok, float(I)} orelse fails(Outcome, Timeout, All) end,
         lists:zip(lists:seq(1, N), Outcomes)
     );
-judge({pipe, _, N, _}, {{ok, Passed}, Got}, All) -> Passed =:= length(Got) andalso once(Got, All) =:= lists:seq(1, N);
+judge({pipe, _, N, _}, {{ok, Passed}, Got}, _) -> Passed =:= length(Got) andalso Got =:= lists:seq(1, N);
 judge({pipe, _, N, Timeout}, {Outcome, Got}, All) ->
-    lists:prefix(once(Got, All), lists:seq(1, N)) andalso fails(Outcome, Timeout, All);
+    lists:prefix(Got, lists:seq(1, N)) andalso fails(Outcome, Timeout, All);
 judge({stream, _, N}, Outcome, All) -> Outcome =:= {ok, lists:seq(0, N - 1)} orelse fails(Outcome, infinity, All);
 judge({push, _, N}, Outcome, All) -> Outcome =:= {ok, N * (N + 1) div 2} orelse fails(Outcome, infinity, All);
 judge({stay, _, Timeout}, Outcome, All) -> fails(Outcome, Timeout, All);
@@ -295,17 +295,6 @@ judge({Tag, _, _}, Outcome, _) when Tag =:= kill_jobs -> Outcome =:= ok;
 judge({rename, _}, Outcome, _) -> Outcome =:= ok;
 judge({stop, _, _, _}, Outcome, _) -> Outcome =:= ok;
 judge(_, _, _) -> false.
-
-%% Who kills a job between its answer and its end makes a channel believe that the message was not received: it comes again.
-once(Got, All) ->
-    case lists:keymember(kill_jobs, 1, All) of
-        true -> repeated(Got);
-        false -> Got
-    end.
-
-repeated([Message, Message | Rest]) -> repeated([Message | Rest]);
-repeated([Message | Rest]) -> [Message | repeated(Rest)];
-repeated([]) -> [].
 
 is_own({ok, [Number, Text]}, [Number, Text]) -> true;
 is_own(_, _) -> false.
@@ -327,13 +316,13 @@ is_explained(Tag, _, All) ->
 
 %% One mix -----------------------------------------------------------------------------------------------------------
 
-%% @doc Carries it out on so many new contexts. `ok', or what was wrong.
+%% @doc Carries it out on so many new contexts. `ok', or what was wrong, the worst first.
 run(N, Happenings) ->
     ok = py_port_test:start(),
     ok = register(),
     Names = lists:sublist([mix_one, mix_two], N),
     Contexts = [py_port_test:start_context(options(#{name => Name, link => false})) || Name <- Names],
-    Crowd = py_port_trouble:crowd(length(Happenings), fun(I) -> happen(lists:nth(I, Happenings), Names) end),
+    Crowd = py_port_trouble:crowd(length(Happenings), fun(I) -> happened(lists:nth(I, Happenings), Names) end),
     Outcomes = lists:zip(Happenings, [outcome(Pid) || Pid <- Crowd]),
     Wrong = [O || {Happening, Outcome} = O <- Outcomes, not judge(Happening, Outcome, Happenings)],
     Late = [{H, M} || {H, Pid} <- lists:zip(Happenings, Crowd), M <- [late(Pid)], M =/= []],
@@ -344,14 +333,41 @@ run(N, Happenings) ->
     Left = try py_port_test:check_clean() of ok -> [] catch error:What -> [What] end ++ leftovers([]),
     case {Wrong, Late, After, Left ++ py_port_test:flush()} of
         {[], [], [], []} -> ok;
-        _ -> {failed, #{wrong => Wrong, late => Late, afterwards => After, left => Left}}
+        {_, _, _, Rest} -> {failed, [{wrong, Wrong}, {late, Late}, {afterwards, After}, {left, Rest}]}
+    end.
+
+happened(Happening, Names) ->
+    try
+        happen(Happening, Names)
+    catch
+        Class:Reason:Stack -> {crashed, Class, Reason, Stack}
     end.
 
 outcome(Pid) ->
-    receive
-        {outcome, Pid, Outcome} -> Outcome
-    after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace)}
-    end.
+    Ref = erlang:monitor(process, Pid),
+    Outcome =
+        receive
+            {outcome, Pid, Known} -> Known;
+            {'DOWN', Ref, process, Pid, Reason} -> {ended, Reason}
+        after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace)}
+        end,
+    true = erlang:demonitor(Ref, [flush]),
+    Outcome.
+
+%% @doc What was wrong, one line each, the worst first: logs are cut off at their end. Texts of any size are not worth reading.
+report(ok) ->
+    "ok";
+report({failed, Failures}) when is_list(Failures) ->
+    [io_lib:format("~s: ~0tp~n", [What, brief(Failure)]) || {What, List} <- Failures, Failure <- List];
+report({failed, Why}) ->
+    io_lib:format("failed: ~0tp~n", [brief(Why)]).
+
+brief(Text) when is_binary(Text), byte_size(Text) > 2000 ->
+    {binary:part(Text, 0, 100), '... of', byte_size(Text)};
+brief([Head | Tail]) -> [brief(Head) | brief(Tail)];
+brief(Tuple) when is_tuple(Tuple) -> list_to_tuple(brief(tuple_to_list(Tuple)));
+brief(Map) when is_map(Map) -> maps:map(fun(_, Value) -> brief(Value) end, Map);
+brief(Value) -> Value.
 
 %% A context whose process was killed ends the handles of its asynchronous calls with a 'DOWN' that await/1 understands.
 late(Pid) ->

@@ -35,7 +35,8 @@ start_context(Options) ->
     case py_port:start_context(Options) of
         {ok, Ctx} ->
             #{os_pid := Worker, launcher_pid := Launcher} = py_port:info(Ctx),
-            true = ets:insert(?SEEN, [{Pid, start_time(Pid)} || Pid <- [Worker, Launcher]]),
+            %% One that was killed meanwhile has left already.
+            true = ets:insert(?SEEN, [{Pid, Since} || Pid <- [Worker, Launcher], Since <- [start_time(Pid)], Since =/= gone]),
             Ctx;
         {error, Reason} ->
             error({context_not_started, py_port:format_error(Reason), Reason})

@@ -7,7 +7,7 @@
 
 -export([options/1, data/1, support/1, go_file/1, go/1]).
 -export([aside/1, crowd/2, outcomes/1, outcomes/2, dismiss/1]).
--export([signal/2, identity/1, is_gone/1, gone_within/2, rss/1]).
+-export([signal/2, signal_if_there/2, identity/1, is_gone/1, gone_within/2, rss/1]).
 -export([exit_of/1, in_flight/1, is_idle/1, mailbox/1]).
 -export_type([crowd/0]).
 
@@ -135,14 +135,29 @@ is_idle(Ctx) ->
 %% @doc Sends a signal to a process of a test's own worker.
 -spec signal(atom(), pos_integer()) -> ok.
 signal(Name, Pid) ->
+    case kill(Name, Pid) of
+        0 -> ok;
+        Status -> error({kill_failed, Name, Pid, Status})
+    end.
+
+%% @doc To one that may end by itself meanwhile.
+-spec signal_if_there(atom(), pos_integer()) -> ok.
+signal_if_there(Name, Pid) ->
+    Identity = identity(Pid),
+    case kill(Name, Pid) of
+        0 -> ok;
+        Status -> is_gone(Identity) orelse error({kill_failed, Name, Pid, Status}), ok
+    end.
+
+-spec kill(atom(), pos_integer()) -> non_neg_integer().
+kill(Name, Pid) ->
     Port = open_port({spawn_executable, "/bin/sh"}, [
-        {args, ["-c", "kill -s \"$1\" \"$2\"", "sh", string:uppercase(atom_to_list(Name)), integer_to_list(Pid)]},
+        {args, ["-c", "kill -s \"$1\" \"$2\" 2>/dev/null", "sh", string:uppercase(atom_to_list(Name)), integer_to_list(Pid)]},
         exit_status,
         in
     ]),
     receive
-        {Port, {exit_status, 0}} -> ok;
-        {Port, {exit_status, Status}} -> error({kill_failed, Name, Pid, Status})
+        {Port, {exit_status, Status}} -> Status
     end.
 
 %% @doc A process, as opposed to a later one with the same number.

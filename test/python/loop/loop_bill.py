@@ -126,6 +126,8 @@ class Bill:
         owe = self.debts.append
         if not until(lambda: not self._new_threads()):
             owe(f"threads: {self._new_threads()}")
+        while gc.collect():  # what the last of them held
+            pass
         if not until(lambda: not self._new_children()):
             owe(f"children: {self._new_children()}")
         if not until(lambda: not self._new_fds(), 1):

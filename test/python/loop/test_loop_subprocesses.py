@@ -322,8 +322,10 @@ def test_the_limit_of_the_streams(run):
     run(main())
 
 
-def test_a_child_that_reads_nothing_and_ends(run):
+def test_a_child_that_reads_nothing_and_ends(run, bill):
     """What was meant for it cannot be delivered; communicate does not mind."""
+    if sys.version_info < (3, 12):
+        bill.allow_log("never retrieved(.|\n)*BrokenPipeError")  # asyncio.subprocess forgets the one of drain()
 
     async def main():
         process = await execute("true", stdin=PIPE)

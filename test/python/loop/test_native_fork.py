@@ -166,7 +166,7 @@ def test_timers_of_a_child_are_not_the_parents(loop, run):
             asyncio._set_running_loop(None)
             fresh = new_event_loop()
             for _ in range(10):
-                fresh.run_until_complete(asyncio.sleep(0.001))  # sleep-ok
+                fresh.run_until_complete(asyncio.sleep(0.001))  # sleep-ok: timers are the subject
             fresh.close()
 
         pid = in_child(child)

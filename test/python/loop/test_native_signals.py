@@ -61,7 +61,7 @@ def test_an_interrupt_ends_a_loop_that_waits(loop):
     timer = later(os.kill, os.getpid(), signal.SIGINT)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(asyncio.sleep(20))
+        loop.run_until_complete(asyncio.sleep(20))  # sleep-ok: it is to be interrupted
     assert time.monotonic() - began < 10
     timer.join()
     signal.signal(signal.SIGINT, before)
@@ -90,7 +90,7 @@ def test_a_runner_cancels_its_task_at_the_first_interrupt(make_loop):
 
     async def main():
         try:
-            await asyncio.sleep(20)
+            await asyncio.sleep(20)  # sleep-ok: it is to be interrupted
         finally:
             ended.append(1)
 

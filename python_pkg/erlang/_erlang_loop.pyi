@@ -27,6 +27,7 @@ class Loop:
     @property
     def _timers(self) -> int: ...
     def _open(self, lent: object | None, /) -> None: ...  # None, or a capsule "uv_loop_t" of a libuv loop that somebody else runs and closes
+    def _will_be_lent(self) -> None: ...  # callbacks and timers are taken before the libuv loop is there
     def _close(self) -> None: ...
     def _run(self) -> None: ...  # until stop(); raises KeyboardInterrupt and SystemExit of callbacks
     def _run_once(self) -> None: ...  # one turn; waits until there is something to do
@@ -68,10 +69,12 @@ class SockCall(asyncio.Future[_T]):
     """A ``sock_*`` call under way. Only to be awaited: a ``Future`` here so that it goes wherever a coroutine of asyncio would go."""
 
 @final
-class Handle(asyncio.Handle): ...
+class Handle(asyncio.Handle):
+    def get_context(self) -> Context: ...  # asyncio's has it from 3.12 on
 
 @final
-class TimerHandle(asyncio.TimerHandle): ...
+class TimerHandle(asyncio.TimerHandle):
+    def get_context(self) -> Context: ...
 
 @final
 class StreamTransport(asyncio.Transport):
@@ -102,6 +105,9 @@ class DatagramTransport(asyncio.DatagramTransport):
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     def is_reading(self) -> bool: ...
+    def get_write_buffer_size(self) -> int: ...
+    def get_write_buffer_limits(self) -> tuple[int, int]: ...  # low, high
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 @final
 class TlsProtocol(asyncio.BufferedProtocol):
@@ -119,6 +125,7 @@ class TlsProtocol(asyncio.BufferedProtocol):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> None: ...
+    def data_received(self, data: Any, /) -> None: ...  # for transports that have the bytes already
     @property
     def _app_transport(self) -> TlsTransport: ...  # the application's, from the begin on
 

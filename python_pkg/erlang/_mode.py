@@ -22,6 +22,5 @@ def detect_mode() -> ExecutionMode:
     Never ``SUBINTERP``, which is here for code that asks: a context is a process of its own with one interpreter, and a subinterpreter with
     its own GIL cannot import this package.
     """
-    if not getattr(sys, "_is_gil_enabled", bool)():
-        return ExecutionMode.FREE_THREADED
-    return ExecutionMode.SHARED_GIL
+    has_gil = getattr(sys, "_is_gil_enabled", None)  # since 3.13; before that there is always one
+    return ExecutionMode.SHARED_GIL if has_gil is None or has_gil() else ExecutionMode.FREE_THREADED

@@ -90,6 +90,24 @@ class StreamTransport(asyncio.Transport):
     ) -> None: ...
 
 @final
+class Listener:
+    """Accepts the connections of one listening socket of a server."""
+
+    # hand_over(connection, peer's address), where more is to be done than making a transport; None: our transport
+    def __new__(
+        cls,
+        loop: Loop,
+        sock: socket.socket,
+        protocol_factory: Callable[[], Any],
+        server: Any,
+        backlog: int,
+        hand_over: Callable[[socket.socket, Any], None] | None,
+        /,
+    ) -> Listener: ...
+    def start(self) -> None: ...  # from now on, unless it was stopped
+    def stop(self) -> None: ...  # for good; the socket stays open
+
+@final
 class DatagramTransport(asyncio.DatagramTransport):
     def __init__(
         self,

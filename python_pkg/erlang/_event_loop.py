@@ -13,9 +13,9 @@ import sys
 import threading
 import weakref
 from asyncio import base_events, events
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
-from ._erlang_loop import DatagramTransport, Loop, StreamTransport
+from ._erlang_loop import DatagramTransport, Listener, Loop, StreamTransport
 from ._selector_loop import SelectorLoop
 from ._signals import SignalHandlers, Wakeup
 from ._subprocesses import Subprocesses
@@ -42,6 +42,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         self._transports: Any = weakref.WeakValueDictionary()
         self._signal_handlers: dict[int, Any] = {}
         self._unix_server_sockets: dict[Any, Any] = {}
+        self._listeners: dict[socket.socket, Listener] = {}
 
     def _begin(self) -> None:
         self._open(None)
@@ -87,6 +88,47 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None
     ) -> StreamTransport:
         return StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], Any],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *timeouts: Optional[float],
+    ) -> None:
+        """``timeouts`` of TLS: of the handshake and, in the versions that have it, of the shutdown."""
+        accepted = self._tls_server(protocol_factory, sslcontext, server, *timeouts) if sslcontext else None
+        listener = self._listeners[sock] = Listener(self, sock, protocol_factory, server, backlog, accepted)
+        listener.start()
+
+    def _tls_server(
+        self, protocol_factory: Callable[[], Any], sslcontext: Any, server: Any, handshake: Optional[float] = None, shutdown: Optional[float] = None
+    ) -> Callable[[socket.socket, Any], None]:
+        def accepted(conn: socket.socket, peer: Any) -> None:
+            try:
+                self._make_ssl_transport(
+                    conn,
+                    protocol_factory(),
+                    sslcontext,
+                    server_side=True,
+                    extra={"peername": peer},
+                    server=server,
+                    ssl_handshake_timeout=handshake,
+                    ssl_shutdown_timeout=shutdown,
+                )
+            except BaseException:
+                conn.close()
+                raise
+
+        return accepted
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock, None)
+        if listener is not None:
+            listener.stop()
+        super()._stop_serving(sock)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Optional[int]) -> int:
         resume = transp.is_reading()

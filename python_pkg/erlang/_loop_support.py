@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 import warnings
-from asyncio import base_events, constants, format_helpers, trsock
+from asyncio import constants, format_helpers
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -18,7 +17,6 @@ __all__ = [
     "attach",
     "callback_failed",
     "callback_was_slow",
-    "describe_socket",
     "detach",
     "extract_stack",
     "report",
@@ -61,22 +59,6 @@ def report(loop: asyncio.AbstractEventLoop, message: str, exception: Optional[Ba
     loop.call_exception_handler(context)
 
 
-def describe_socket(extra: dict[str, Any], sock: socket.socket) -> None:
-    """What get_extra_info() of a transport knows of its socket. Small writes are not to wait for company on the way."""
-    extra["socket"] = trsock.TransportSocket(sock)
-    extra["sockname"] = _name_of(sock.getsockname)
-    if "peername" not in extra:
-        extra["peername"] = _name_of(sock.getpeername)
-    base_events._set_nodelay(sock)  # type: ignore[attr-defined]
-
-
-def _name_of(ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except OSError:
-        return None
-
-
 # Servers count their transports; since 3.13 they know them, too.
 _KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
 
@@ -89,10 +71,9 @@ def detach(server: Any, transport: asyncio.Transport) -> None:
     server._detach(transport) if _KNOWS_TRANSPORTS else server._detach()
 
 
-def unclosed(transport: asyncio.Transport, sock: socket.socket, server: Any) -> None:
+def unclosed(transport: asyncio.Transport, server: Any) -> None:
     """A transport that nobody has any more and nobody has closed."""
     warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport)
-    sock.close()
     if server is not None:
         detach(server, transport)
 

@@ -1,7 +1,7 @@
 """Signals and the event loop: ``add_signal_handler``, and how a signal ends the loop's wait.
 
-Handlers are ordinary handlers of Python, which queue the callback: a signal that comes while no loop runs is not lost. libuv waits on when a signal
-interrupts its wait, so while a loop runs on the main thread CPython writes a byte for each signal into a pipe that the loop watches
+Handlers are ordinary handlers of Python, which queue the callback: a signal that comes while no loop runs is not lost. libuv waits on when
+a signal interrupts its wait, so while a loop runs on the main thread CPython writes a byte for each signal into a pipe that the loop watches
 (``signal.set_wakeup_fd``). When the run ends, that descriptor is again what it was: the worker's main loop has its own.
 """
 
@@ -53,8 +53,8 @@ class SignalHandlers:
 
 
 class Wakeup:
-    """The pipe into which CPython writes signals while a loop runs on the main thread. Made with the first such run, one for all loops of the
-    process, so that a loop costs no more than watching it. Main thread only."""
+    """The pipe into which CPython writes signals while a loop runs on the main thread. Made with the first such run, one for all loops of
+    the process, so that a loop costs no more than watching it. Main thread only."""
 
     ours: "Optional[Wakeup]" = None
 
@@ -103,7 +103,8 @@ class Wakeup:
             if self._instead_of >= 0:
                 os.write(self._instead_of, signals)
         except OSError:
-            pass  # another loop has read it; or the other descriptor is full or closed, and a signal would not have come through there either
+            # Another loop has read it; or the other descriptor is full or closed, and a signal would not have come through there either.
+            pass
 
     @classmethod
     def in_child(cls) -> None:

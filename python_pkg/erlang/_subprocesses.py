@@ -1,8 +1,8 @@
 """Child processes of the event loop: ``loop.subprocess_exec``, ``asyncio.create_subprocess_shell`` and their like.
 
 asyncio's own transport and pipes, with another way to start a child and to see its end. It is started without copying the worker
-(worker/aio/spawn.hpp), and its end is seen through a descriptor that the loop watches (a pidfd). So there is no SIGCHLD handler and no child watcher, it works
-in every thread, and nobody else's child is reaped.
+(worker/aio/spawn.hpp), and its end is seen through a descriptor that the loop watches (a pidfd). So there is no SIGCHLD handler and no child
+watcher, it works in every thread, and nobody else's child is reaped.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _EXIT_STATUS_UNKNOWN = 255  # what asyncio reports when somebody else has reaped
 
 
 class ChildProcess(_Popen):
-    """A ``Popen`` that starts natively, unless something is asked for that is not done so: ``preexec_fn`` runs Python in the child, and another user or
-    group must not be a process that shares our memory, not even for a moment.
+    """A ``Popen`` that starts natively, unless something is asked for that is not done so: ``preexec_fn`` runs Python in the child, and a process of
+    another user or group must not share our memory, not even for a moment.
 
     ``pidfd`` is readable when the child has ended; -1: this kernel has none.
     """
@@ -71,7 +71,8 @@ class ChildProcess(_Popen):
             of["umask"],
         )
         self._child_created = True
-        self._close_pipe_fds(*(of[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")))  # type: ignore[attr-defined]
+        pipes = (of[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"))
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
     def reap(self, flags: int) -> Optional[int]:
         """The return code, if there is one already or ``flags`` let us wait for it."""
@@ -188,7 +189,9 @@ class Subprocesses:
         self: Any, protocol: Any, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, extra: Any = None, **kwargs: Any
     ) -> Any:
         waiter = self.create_future()
-        transport: Any = _Transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs)
+        transport: Any = _Transport(
+            self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
+        )
         try:
             transport.watch_exit()
         except BaseException:

@@ -1,4 +1,6 @@
 #include "aio/members.hpp"
+
+#include "aio/context_scope.hpp"
 #include "aio/datagram.hpp"
 
 #include <cerrno>
@@ -21,23 +23,6 @@ struct DatagramObject : DatagramHead {
 Datagram& in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object)->datagram; }
 
 bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
-
-/// While it exists, Python code runs in this context.
-class InContext {
- public:
-  explicit InContext(PyObject* context) : context_(context), entered_(PyContext_Enter(context) == 0) {}
-  ~InContext() {
-    if (entered_) PyContext_Exit(context_);  // keeps a pending exception
-  }
-  InContext(const InContext&) = delete;
-  InContext& operator=(const InContext&) = delete;
-  /// False: RuntimeError is pending, something runs in it already.
-  bool entered() const { return entered_; }
-
- private:
-  PyObject* context_;
-  const bool entered_;
-};
 
 }  // namespace
 
@@ -221,8 +206,8 @@ bool Datagram::tell(const Gil& gil, const Ref& method, PyObject* first, PyObject
   PyObject* args[3] = {called.get(), first, second};
   bool ok;
   {
-    const InContext context(context_.get());
-    ok = context.entered() && Ref::steal(PyObject_VectorcallMethod(method.get(), args, second ? 3 : 2, nullptr));
+    const ContextScope scope(gil, context_.get(), in_context_);
+    ok = static_cast<bool>(Ref::steal(PyObject_VectorcallMethod(method.get(), args, second ? 3 : 2, nullptr)));
   }
   if (ok) [[likely]] return true;
   const char* name = PyUnicode_AsUTF8(method.get());
@@ -251,8 +236,8 @@ bool Datagram::maybe_resume(const Gil& gil) {
   if (queued_ > low_ || !protocol_paused_ || !protocol_) return true;
   protocol_paused_ = false;
   const Ref called = Ref::share(gil, protocol());
-  const InContext context(context_.get());
-  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(called.get(), state_.s_resume_writing.get()))) return true;
+  const ContextScope scope(gil, context_.get(), in_context_);
+  if (Ref::steal(PyObject_CallMethodNoArgs(called.get(), state_.s_resume_writing.get()))) return true;
   return survives(gil, "protocol.resume_writing() failed");
 }
 

@@ -111,6 +111,7 @@ class Datagram {
   int lost_ = 0;  ///< connection_lost is on its way; and how many sendto there were since
   bool claimed_ = false;
   bool connected_ = false;
+  bool in_context_ = false;  ///< context_ is entered
   bool closing_ = false;
   bool paused_ = false;
   bool begun_ = false;

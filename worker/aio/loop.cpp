@@ -170,6 +170,7 @@ bool Loop::turn(const Gil& gil, bool may_wait) {
     PyErr_SetString(PyExc_RuntimeError, "this event loop belongs to the parent process; make a new one in a forked child");
     return false;
   }
+  if (sock_waits_ && sock_waits_->is_foreign() && !sock_waits_->renew(gil)) [[unlikely]] return false;
   look(gil, may_wait);
   // Signal handlers of Python: their byte has ended our wait, and nothing else would run them while callbacks are C functions.
   if (PyErr_CheckSignals() != 0) return false;

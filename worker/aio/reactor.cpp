@@ -79,8 +79,8 @@ bool Reactor::renew() {
   if (!is_foreign()) return true;
   if (!own_ || (runs_ && !::pthread_equal(runner_, ::pthread_self()))) return false;
   {
-    // The code that forked may have closed descriptors since; libuv aborts when it cannot watch one again. Stopping these says nothing to the parent's
-    // epoll set: what is under the number here is not what the parent watches.
+    // The code that forked may have closed descriptors since; libuv aborts when it cannot watch one again. Stopping these says nothing to the
+    // parent's epoll set: what is under the number here is not what the parent watches.
     UniqueFd probe(::epoll_create1(EPOLL_CLOEXEC));
     int fd = probe.get();
     if (!probe) return false;

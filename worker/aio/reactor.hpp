@@ -61,7 +61,8 @@ class Reactor {
   /// Around a run: only the thread that was in it when the process was forked knows what state things were in.
   void begin_run() { runner_ = ::pthread_self(), runs_ = true; }
   void end_run() { runs_ = false; }
-  /// In a forked child: makes it the child's own, with everything that is watched. False: another thread of the parent was in it, or it was borrowed.
+  /// In a forked child: makes it the child's own, with everything that is watched. False: another thread of the parent was in it, it was
+  /// borrowed, or descriptors are used up.
   bool renew();
 
  private:

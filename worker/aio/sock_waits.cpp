@@ -46,7 +46,32 @@ SockWaits::~SockWaits() {
   for (auto& [fd, slot] : slots) drop_all(slot.waiting);
 }
 
-bool SockWaits::wait(const Gil&, PyObject* sock, int fd, int event, SockCallObject* call) {
+bool SockWaits::renew(const Gil&) {
+  Reactor& reactor = loop_.reactor();
+  if (reactor.is_foreign() && !reactor.renew()) {
+    PyErr_SetString(PyExc_RuntimeError, "this event loop belongs to the parent process; make a new one in a forked child");
+    return false;
+  }
+  UniqueFd set(::epoll_create1(EPOLL_CLOEXEC));
+  const int number = set.get();
+  if (set) {
+    watcher_.close();  // while the number is still that of the old one
+    set_ = std::move(set);
+  }
+  if (number < 0 || !watcher_.watch(number, Watcher::kReadable)) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    return false;
+  }
+  generation_ = fork_generation();
+  for (auto& [fd, slot] : slots_) {
+    slot.id = 0;
+    if (!slot.waiting.empty() && !ask(fd, slot, slot.mask)) PyErr_Clear();  // closed since; its calls wait for ever
+  }
+  return true;
+}
+
+bool SockWaits::wait(const Gil& gil, PyObject* sock, int fd, int event, SockCallObject* call) {
+  if (is_foreign() && !renew(gil)) return false;
   const std::uint32_t wanted = event == Watcher::kReadable ? kIn : kOut;
   Slot& slot = slots_[fd];
   if (slot.id == 0 || !is_the_one(slot.sock, sock)) {
@@ -67,7 +92,6 @@ bool SockWaits::wait(const Gil&, PyObject* sock, int fd, int event, SockCallObje
 
 /// Registers for these events, as a new one if the slot has no id. False: OSError is pending.
 bool SockWaits::ask(int fd, Slot& slot, std::uint32_t mask) {
-  if (loop_.reactor().is_foreign()) return true;  // a forked child's epoll set is its parent's
   const bool anew = slot.id == 0;
   if (anew && (slot.id = ++last_id_) == 0) slot.id = ++last_id_;
   epoll_event what{};
@@ -119,6 +143,7 @@ bool SockWaits::told(void* owner, int) {
   auto* self = static_cast<SockWaits*>(owner);
   constexpr int kMost = 128;
   epoll_event events[kMost];
+  if (self->is_foreign()) return true;  // what the parent is to be told
   const int count = ::epoll_wait(self->set_.get(), events, kMost, 0);
   auto woken = std::move(self->woken_);
   for (int i = 0; i < count; ++i) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "aio/loop.hpp"
+#include "base/fork_generation.hpp"
 #include "base/unique_fd.hpp"
 
 namespace pyw::aio {
@@ -31,6 +32,10 @@ class SockWaits {
 
   /// wake(call) is called at the next edge of `event` (Watcher::kReadable or kWritable), or earlier. Shares the call. False: an exception is pending.
   bool wait(const Gil& gil, PyObject* sock, int fd, int event, SockCallObject* call);
+  /// We are in a child of the process that made it, or that renewed it last: its epoll set is the parent's.
+  bool is_foreign() const { return generation_ != fork_generation(); }
+  /// An epoll set of our own; who waits does so there. False: an exception is pending.
+  bool renew(const Gil& gil);
   /// It no longer waits.
   void leave(int fd, SockCallObject* call);
   int traverse(visitproc visit, void* arg) const;
@@ -42,7 +47,8 @@ class SockWaits {
     Ref sock;  ///< a weak reference
     std::vector<SockCallObject*> waiting;
   };
-  SockWaits(Loop& loop, UniqueFd set) : loop_(loop), set_(std::move(set)), watcher_(loop.reactor(), this, told) {}
+  SockWaits(Loop& loop, UniqueFd set)
+      : loop_(loop), set_(std::move(set)), watcher_(loop.reactor(), this, told), generation_(fork_generation()) {}
   bool ask(int fd, Slot& slot, std::uint32_t mask);
   static bool told(void* owner, int events);
   void take(int fd, std::uint32_t id, std::uint32_t events, std::vector<SockCallObject*>& woken);
@@ -53,6 +59,7 @@ class SockWaits {
   std::unordered_map<int, Slot> slots_;
   std::vector<SockCallObject*> woken_;
   std::uint32_t last_id_ = 0;
+  int generation_;
 };
 
 }  // namespace pyw::aio

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 // Newer than the kernel headers of the oldest systems that we build on. The numbers are the same on every architecture.
@@ -72,7 +72,7 @@ bool close_others(const SpawnPlan& plan) {
   return close_range(from, ~0u) == 0;
 }
 
-/// exec does that as well, but a signal that comes between our unblocking them and exec would run the parent's handler in the parent's memory.
+/// exec does that as well, but a signal that comes between our unblocking them and exec would run the parent's handler in its memory.
 void drop_handlers(bool restore) {
   struct sigaction usual {};
   usual.sa_handler = SIG_DFL;

@@ -4,7 +4,7 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstring>
+#include <new>
 
 #include "aio/spawn.hpp"
 
@@ -67,8 +67,7 @@ PyObject* raise(const Spawned& failed, PyObject* program, PyObject* cwd) {
   }
 }
 
-PyObject* spawn_process(PyObject*, PyObject* arguments) {
-  const GilHeld gil;
+PyObject* spawn_with(const Gil& gil, PyObject* arguments) {
   PyObject *program, *programs, *argv, *env, *cwd, *pass_fds;
   SpawnPlan plan;
   int restore_signals, new_session;
@@ -77,8 +76,8 @@ PyObject* spawn_process(PyObject*, PyObject* arguments) {
     return nullptr;
   Strings program_strings, argv_strings, env_strings, cwd_string;
   const Ref one_cwd = Ref::steal(cwd == Py_None ? PyTuple_New(0) : PyTuple_Pack(1, cwd));
-  if (!one_cwd || !program_strings.take(gil, programs, "programs must be a sequence") || !argv_strings.take(gil, argv, "argv must be a sequence") ||
-      !cwd_string.take(gil, one_cwd.get(), "cwd"))
+  if (!one_cwd || !program_strings.take(gil, programs, "programs must be a sequence") ||
+      !argv_strings.take(gil, argv, "argv must be a sequence") || !cwd_string.take(gil, one_cwd.get(), "cwd"))
     return nullptr;
   if (env != Py_None && !env_strings.take(gil, env, "env must be a sequence")) return nullptr;
   plan.programs = program_strings.pointers();
@@ -100,6 +99,15 @@ PyObject* spawn_process(PyObject*, PyObject* arguments) {
   return Py_BuildValue("(ii)", made.pid, made.pidfd);
 }
 
+PyObject* spawn_process(PyObject*, PyObject* arguments) {
+  const GilHeld gil;
+  try {
+    return spawn_with(gil, arguments);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+}
+
 PyObject* can_spawn_here(PyObject*, PyObject*) { return PyBool_FromLong(can_spawn()); }
 
 PyObject* open_pidfd_of(PyObject*, PyObject* pid) {
@@ -112,8 +120,8 @@ PyObject* open_pidfd_of(PyObject*, PyObject* pid) {
 PyMethodDef functions[] = {
     {"spawn", spawn_process, METH_VARARGS,
      "spawn(program, programs, argv, env, cwd, std_fds, pass_fds, restore_signals, new_session, process_group, umask, /)\n--\n\n"
-     "Starts a child process; (pid, pidfd), the latter -1 where there is none. pass_fds None: no descriptor is closed. OSError with program or "
-     "cwd as filename."},
+     "Starts a child process; (pid, pidfd), the latter -1 where there is none. pass_fds None: no descriptor is closed. OSError with program "
+     "or cwd as filename."},
     {"can_spawn", can_spawn_here, METH_NOARGS, "can_spawn()\n--\n\nWhether this kernel has what spawn needs."},
     {"open_pidfd", open_pidfd_of, METH_O, "open_pidfd(pid, /)\n--\n\nA descriptor that is readable when that child has ended. OSError."},
     {nullptr, nullptr, 0, nullptr}};

@@ -1,5 +1,7 @@
 #include "aio/stream_transport.hpp"
 
+#include "aio/context_scope.hpp"
+
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -33,33 +35,30 @@ bool settle(const Gil&, State& state, PyObject* future, PyObject* exception) {
 StreamTransport::StreamTransport(const Gil&, StreamObject* object, Parts parts, Ref context)
     : object_(object),
       loop_(&loop_of(parts.loop.get())),
-      fd_(parts.fd),
+      socket_(std::move(parts.socket)),
       watcher_(loop_->reactor(), this, told),
       loop_object_(std::move(parts.loop)),
-      socket_(std::move(parts.socket)),
       protocol_(std::move(parts.protocol)),
       waiter_(std::move(parts.waiter)),
       extra_(std::move(parts.extra)),
       server_(std::move(parts.server)),
       context_(std::move(context)) {
-  loop_->claim(fd_, self());
+  loop_->claim(fd(), self());
 }
 
 StreamTransport::~StreamTransport() {
   watcher_.close();
-  if (fd_ >= 0 && !lent_) loop_->unclaim(fd_);
+  if (socket_.is_open() && !lent_) loop_->unclaim(fd());
 }
 
 bool StreamTransport::begin(const Gil& gil) { return loop_->soon(gil, connected, self()); }
 
 /// Calls a method of the protocol in our context. Empty: its exception is pending.
 Ref StreamTransport::call(const Gil& gil, const Ref& method, PyObject* argument) {
-  const Ref protocol = Ref::share(gil, protocol_.get()), context = Ref::share(gil, context_.get());  // the method may end us
-  if (PyContext_Enter(context.get()) != 0) return {};
+  const Ref protocol = Ref::share(gil, protocol_.get());  // the method may give us another
+  const ContextScope scope(gil, context_.get(), in_context_);
   PyObject* args[2] = {protocol.get(), argument};
-  Ref result = Ref::steal(PyObject_VectorcallMethod(method.get(), args, argument ? 2 : 1, nullptr));
-  PyContext_Exit(context.get());
-  return result;
+  return Ref::steal(PyObject_VectorcallMethod(method.get(), args, argument ? 2 : 1, nullptr));
 }
 
 void StreamTransport::report(const Gil& gil, const char* message, PyObject* exception) {
@@ -86,7 +85,7 @@ bool StreamTransport::watch(const Gil& gil) {
   const int events = (reads ? Watcher::kReadable : 0) | (wants_to_write_ ? Watcher::kWritable : 0);
   if (lent_) return true;
   if (events == watcher_.events()) return true;
-  if (auto watched = watcher_.watch(fd_, events); !watched) {
+  if (auto watched = watcher_.watch(fd(), events); !watched) {
     PyErr_SetFromErrno(PyExc_OSError);
     return fatal_pending(gil, "Fatal error: the socket cannot be watched");
   }
@@ -127,7 +126,7 @@ Ref StreamTransport::received(const Gil&, ssize_t& n) {
   if (last_read_ >= kLargeRead) {
     PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(Loop::kScratch));
     if (!bytes) return {};
-    n = ::recv(fd_, PyBytes_AS_STRING(bytes), Loop::kScratch, 0);
+    n = ::recv(fd(), PyBytes_AS_STRING(bytes), Loop::kScratch, 0);
     if (n <= 0) {
       const int error = errno;
       Py_DECREF(bytes);
@@ -137,7 +136,7 @@ Ref StreamTransport::received(const Gil&, ssize_t& n) {
     if (static_cast<std::size_t>(n) != Loop::kScratch && _PyBytes_Resize(&bytes, n) != 0) return {};
     return Ref::steal(bytes);
   }
-  n = ::recv(fd_, loop_->scratch(), Loop::kScratch, 0);
+  n = ::recv(fd(), loop_->scratch(), Loop::kScratch, 0);
   return n > 0 ? Ref::steal(PyBytes_FromStringAndSize(loop_->scratch(), n)) : Ref();
 }
 
@@ -171,7 +170,7 @@ bool StreamTransport::read_into_buffer(const Gil& gil) {
     ok = false;
   }
   if (!ok) return fatal_pending(gil, "Fatal error: protocol.get_buffer() call failed.");
-  const ssize_t n = ::recv(fd_, view.buf, static_cast<std::size_t>(view.len), 0);
+  const ssize_t n = ::recv(fd(), view.buf, static_cast<std::size_t>(view.len), 0);
   const int error = errno;
   PyBuffer_Release(&view);
   if (n == 0) return end_of_stream(gil);
@@ -224,7 +223,7 @@ bool StreamTransport::write(const Gil& gil, PyObject* data) {
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) != 0) return false;
     const auto size = static_cast<std::size_t>(view.len);
-    const ssize_t n = size == 0 ? 0 : ::send(fd_, view.buf, size, MSG_NOSIGNAL);
+    const ssize_t n = size == 0 ? 0 : ::send(fd(), view.buf, size, MSG_NOSIGNAL);
     const int error = errno;
     PyBuffer_Release(&view);
     if (n == static_cast<ssize_t>(size)) [[likely]] {
@@ -275,7 +274,7 @@ bool StreamTransport::flush(const Gil& gil) {
     msghdr message{};
     message.msg_iov = pieces.data();
     message.msg_iovlen = static_cast<std::size_t>(queue_.pieces(pieces));
-    const ssize_t n = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+    const ssize_t n = ::sendmsg(fd(), &message, MSG_NOSIGNAL);
     if (n < 0) {
       if (would_block(errno)) break;
       PyErr_SetFromErrno(PyExc_OSError);
@@ -300,7 +299,7 @@ bool StreamTransport::all_has_left(const Gil& gil) {
   wants_to_write_ = false;
   if (empty_waiter_) lend(gil);
   if (closing_ && lost_count_ == 0) return lose(gil, Py_None);
-  if (eof_) ::shutdown(fd_, SHUT_WR);
+  if (eof_) ::shutdown(fd(), SHUT_WR);
   return true;
 }
 
@@ -325,7 +324,7 @@ bool StreamTransport::set_limits(const Gil& gil, std::size_t high, std::size_t l
 bool StreamTransport::write_eof(const Gil&) {
   if (closing_ || eof_) return true;
   eof_ = true;
-  if (!queue_.empty() || ::shutdown(fd_, SHUT_WR) == 0) return true;
+  if (!queue_.empty() || ::shutdown(fd(), SHUT_WR) == 0) return true;
   PyErr_SetFromErrno(PyExc_OSError);
   return false;
 }
@@ -393,9 +392,9 @@ bool StreamTransport::end(const Gil& gil, PyObject* exception) {
   }
   // With a KeyboardInterrupt pending the rest is done all the same.
   Ref pending = goes_on ? Ref() : Ref::steal(compat::take_raised());
-  if (const int fd = std::exchange(fd_, -1); !lent_) loop_->unclaim(fd);
-  const Ref socket = std::move(socket_), server = std::move(server_), protocol = std::move(protocol_);
-  if (socket && !Ref::steal(PyObject_CallMethodNoArgs(socket.get(), state.s_close.get()))) PyErr_WriteUnraisable(socket.get());
+  if (!lent_) loop_->unclaim(fd());
+  const Ref server = std::move(server_), protocol = std::move(protocol_);
+  socket_.close(gil, state);
   if (server && !Ref::steal(PyObject_CallMethod(state.helpers.get(), "detach", "OO", server.get(), self()))) PyErr_WriteUnraisable(server.get());
   if (empty_waiter_) {
     const Ref gone = Ref::steal(PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer"));
@@ -427,7 +426,7 @@ PyObject* StreamTransport::make_empty_waiter(const Gil& gil) {
 void StreamTransport::lend(const Gil& gil) {
   lent_ = true;
   watcher_.close();
-  loop_->unclaim(fd_);
+  loop_->unclaim(fd());
   const Ref alive = Ref::share(gil, self());
   loop_->let_go(self());
   settle_empty_waiter(gil, nullptr);
@@ -435,13 +434,14 @@ void StreamTransport::lend(const Gil& gil) {
 
 bool StreamTransport::reset_empty_waiter(const Gil& gil) {
   empty_waiter_ = Ref();
-  if (std::exchange(lent_, false) && fd_ >= 0) loop_->claim(fd_, self());
+  if (std::exchange(lent_, false) && socket_.is_open()) loop_->claim(fd(), self());
   return lost_count_ > 0 || watch(gil);
 }
 
 int StreamTransport::traverse(visitproc visit, void* arg) const {
-  for (const Ref* each : {&loop_object_, &socket_, &protocol_, &waiter_, &extra_, &server_, &context_, &empty_waiter_, &why_lost_})
+  for (const Ref* each : {&loop_object_, &protocol_, &waiter_, &extra_, &server_, &context_, &empty_waiter_, &why_lost_})
     if (const int stop = each->traverse(visit, arg)) return stop;
+  if (const int stop = socket_.traverse(visit, arg)) return stop;
   return queue_.traverse(visit, arg);
 }
 

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "aio/loop.hpp"
+#include "aio/stream_socket.hpp"
 #include "aio/write_queue.hpp"
 
 namespace pyw::aio {
@@ -20,8 +21,8 @@ struct StreamObject;
 class StreamTransport {
  public:
   struct Parts {
-    Ref loop, socket, protocol, waiter, extra, server;
-    int fd;
+    Ref loop, protocol, waiter, extra, server;
+    StreamSocket socket;
   };
   StreamTransport(const Gil& gil, StreamObject* object, Parts parts, Ref context);
   ~StreamTransport();
@@ -57,11 +58,11 @@ class StreamTransport {
   bool force_close(const Gil& gil, PyObject* exception);
 
   PyObject* protocol() const { return protocol_.get(); }
-  PyObject* socket() const { return socket_.get(); }
+  StreamSocket& socket() { return socket_; }
   PyObject* server() const { return server_.get(); }
   PyObject* extra() const { return extra_.get(); }
   PyObject* loop_object() const { return loop_object_.get(); }
-  int fd() const { return fd_; }
+  int fd() const { return socket_.fd(); }
   Loop* loop() const { return loop_; }
 
   int traverse(visitproc visit, void* arg) const;
@@ -94,7 +95,7 @@ class StreamTransport {
 
   StreamObject* object_;
   Loop* loop_;
-  int fd_;
+  StreamSocket socket_;
   Watcher watcher_;
   WriteQueue queue_;
   std::size_t high_ = 64u << 10;
@@ -111,10 +112,10 @@ class StreamTransport {
   bool flush_queued_ = false;
   bool wants_to_write_ = false;
   bool protocol_paused_ = false;
+  bool in_context_ = false;  ///< context_ is entered
   bool lent_ = false;  ///< for sendfile
 
   Ref loop_object_;
-  Ref socket_;
   Ref protocol_;
   Ref waiter_;
   Ref extra_;
@@ -134,6 +135,9 @@ struct StreamHead {
 struct StreamObject : StreamHead {
   std::optional<StreamTransport> stream;
 };
+
+/// A new transport, which has been begun. Empty: an exception is pending, and the socket is as it was, or closed if it was accepted.
+Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts);
 
 /// Makes the type and adds it to the module. False: an exception is pending.
 bool make_stream_type(const Gil& gil, State& state, PyObject* module);

@@ -108,7 +108,11 @@ PyObject* get_extra_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs
     PyErr_SetString(PyExc_TypeError, "get_extra_info(name, default=None)");
     return nullptr;
   }
-  PyObject* found = PyDict_GetItemWithError(of(self).extra(), args[0]);
+  const GilHeld gil;
+  StreamTransport& stream = of(self);
+  PyObject* found = PyDict_GetItemWithError(stream.extra(), args[0]);
+  if (!found && !PyErr_Occurred() && stream.socket().describe(gil, stream.loop()->state(), args[0], stream.extra()))
+    found = PyDict_GetItemWithError(stream.extra(), args[0]);
   if (!found && PyErr_Occurred()) return nullptr;
   return shared(found ? found : given == 2 ? args[1] : Py_None);
 }
@@ -121,9 +125,22 @@ PyObject* repr(PyObject* self) {
 }
 
 // asyncio's own code (sendfile, start_tls, servers) reads these.
-PyObject* get_extra(PyObject* self, void*) { return shared(of(self).extra()); }
+PyObject* get_extra(PyObject* self, void*) {
+  const GilHeld gil;
+  StreamTransport& stream = of(self);
+  for (const char* text : {"socket", "sockname", "peername"}) {
+    const Ref name = Ref::steal(PyUnicode_FromString(text));
+    const int known = name ? PyDict_Contains(stream.extra(), name.get()) : -1;
+    if (known < 0 || (known == 0 && !stream.socket().describe(gil, stream.loop()->state(), name.get(), stream.extra()))) return nullptr;
+  }
+  return shared(stream.extra());
+}
 PyObject* get_loop(PyObject* self, void*) { return shared(of(self).loop_object()); }
-PyObject* get_sock(PyObject* self, void*) { return shared(of(self).socket()); }
+PyObject* get_sock(PyObject* self, void*) {
+  const GilHeld gil;
+  Ref socket = of(self).socket().python(gil, of(self).loop()->state());
+  return socket || PyErr_Occurred() ? socket.release() : shared(nullptr);
+}
 PyObject* get_protocol_attribute(PyObject* self, void*) { return shared(of(self).protocol()); }
 PyObject* get_fd(PyObject* self, void*) { return PyLong_FromLong(of(self).fd()); }
 PyObject* get_paused(PyObject* self, void*) { return PyBool_FromLong(of(self).protocol_paused()); }
@@ -197,24 +214,11 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   }
   const int fd = PyObject_AsFileDescriptor(socket);
   if (fd < 0) return nullptr;
-  Ref context = Ref::steal(PyContext_CopyCurrent());
-  Ref known = Ref::steal(extra == Py_None ? PyDict_New() : PyDict_Copy(extra));
-  if (!context || !known) return nullptr;
-  if (!Ref::steal(PyObject_CallMethod(state->helpers.get(), "describe_socket", "OO", known.get(), socket))) return nullptr;
-  const Ref self = Ref::steal(type->tp_alloc(type, 0));
-  if (!self) return nullptr;
   const auto unless_none = [&](PyObject* object) { return object == Py_None ? Ref() : Ref::share(gil, object); };
-  auto& stream = as_object(self.get())->stream;
-  new (&stream) std::optional<StreamTransport>();
-  stream.emplace(gil, as_object(self.get()),
-                 StreamTransport::Parts{Ref::share(gil, loop), Ref::share(gil, socket), Ref::share(gil, protocol), unless_none(waiter),
-                                        std::move(known), unless_none(server), fd},
-                 std::move(context));
-  if (!stream->set_protocol(gil, protocol)) return nullptr;
-  if (server != Py_None && !Ref::steal(PyObject_CallMethod(state->helpers.get(), "attach", "OO", server, self.get()))) return nullptr;
-  if (!stream->begin(gil)) return nullptr;
-  Py_INCREF(self.get());
-  return self.get();
+  return make_stream(gil, *state,
+                     {Ref::share(gil, loop), Ref::share(gil, protocol), unless_none(waiter), unless_none(extra), unless_none(server),
+                      StreamSocket(Ref::share(gil, socket), fd)})
+      .release();
 }
 
 /// Everything is done by __new__; asyncio's __init__ would fill slots that nobody reads.
@@ -222,11 +226,12 @@ int init(PyObject*, PyObject*, PyObject*) { return 0; }
 
 void finalize(PyObject* self) {
   const GilHeld gil;
-  if (!as_object(self)->stream || !of(self).socket()) return;
+  if (!as_object(self)->stream || !of(self).socket().is_open()) return;
   Ref pending = Ref::steal(compat::take_raised());
   State* state = state_behind(Py_TYPE(self));
-  if (!state || !Ref::steal(PyObject_CallMethod(state->helpers.get(), "unclosed", "OOO", self, of(self).socket(), of(self).server() ? of(self).server() : Py_None)))
+  if (!state || !Ref::steal(PyObject_CallMethod(state->helpers.get(), "unclosed", "OO", self, of(self).server() ? of(self).server() : Py_None)))
     PyErr_WriteUnraisable(self);
+  of(self).socket().close(gil, of(self).loop()->state());
   if (pending) compat::restore_raised(pending.release());
 }
 
@@ -262,6 +267,22 @@ PyType_Spec spec{"_erlang_loop.StreamTransport", sizeof(StreamObject), 0,
                  static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
 
 }  // namespace
+
+Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts) {
+  Ref context = Ref::steal(PyContext_CopyCurrent());
+  parts.extra = Ref::steal(parts.extra ? PyDict_Copy(parts.extra.get()) : PyDict_New());
+  if (!context || !parts.extra) return {};
+  auto* type = reinterpret_cast<PyTypeObject*>(state.stream.get());
+  Ref self = Ref::steal(type->tp_alloc(type, 0));
+  if (!self) return {};
+  auto& stream = as_object(self.get())->stream;
+  new (&stream) std::optional<StreamTransport>();
+  const Ref protocol = Ref::share(gil, parts.protocol.get()), server = Ref::share(gil, parts.server.get());
+  stream.emplace(gil, as_object(self.get()), std::move(parts), std::move(context));
+  if (!stream->set_protocol(gil, protocol.get())) return {};
+  if (server && !Ref::steal(PyObject_CallMethod(state.helpers.get(), "attach", "OO", server.get(), self.get()))) return {};
+  return stream->begin(gil) ? std::move(self) : Ref();
+}
 
 bool make_stream_type(const Gil& gil, State& state, PyObject* module) {
   const Ref base = attribute(gil, "asyncio.transports", "_FlowControlMixin");

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "aio/tls_context.hpp"
+#include "aio/context_scope.hpp"
 #include "aio/tls_protocol.hpp"
 
 namespace pyw::aio {
@@ -69,7 +69,7 @@ bool Tls::pending(const Ref& bio, std::size_t& size) {
 
 Ref Tls::tell_app(const Gil& gil, const Ref& method, PyObject* argument) {
   const Ref app = Ref::share(gil, app_protocol_.get());
-  const InAppContext inside(*this);
+  const ContextScope inside(gil, context_.get(), in_app_);
   return call_method(app.get(), method, argument);
 }
 

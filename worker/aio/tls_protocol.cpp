@@ -211,8 +211,8 @@ PyGetSetDef attributes[] = {{"_app_transport", get_app_transport, nullptr, nullp
                             {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(TlsObject, weakrefs), READONLY, nullptr},
-                         {"__dictoffset__", T_PYSSIZET, offsetof(TlsObject, dict), READONLY, nullptr},
+PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(TlsHead, weakrefs), READONLY, nullptr},
+                         {"__dictoffset__", T_PYSSIZET, offsetof(TlsHead, dict), READONLY, nullptr},
                          {nullptr, 0, 0, 0, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)}, {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)}, {Py_tp_new, slot(new_protocol)},
@@ -224,7 +224,7 @@ PyType_Spec spec{"_erlang_loop.TlsProtocol", sizeof(TlsObject), 0,
 }  // namespace
 
 bool make_tls_protocol_type(const Gil&, TlsState& state, PyObject* module) {
-  if (reinterpret_cast<PyTypeObject*>(state.buffered_protocol.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(TlsObject, dict))) {
+  if (reinterpret_cast<PyTypeObject*>(state.buffered_protocol.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(TlsHead, dict))) {
     PyErr_SetString(PyExc_ImportError, "asyncio.BufferedProtocol has more slots than this version of py_port knows");
     return false;
   }

@@ -94,7 +94,6 @@ class Tls {
     std::size_t size, offset;
     std::size_t left() const { return size - offset; }
   };
-  friend class InAppContext;
 
   Loop& loop() const { return reinterpret_cast<LoopObject*>(loop_.get())->loop; }
   PyObject* self() const { return reinterpret_cast<PyObject*>(object_); }
@@ -175,11 +174,15 @@ class Tls {
   bool shared_buffer_ = false;
 };
 
-/// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.
-struct TlsObject {
+/// What CPython has to find in the object: of standard layout, so that it has offsets.
+struct TlsHead {
   PyObject_HEAD
   PyObject* dict;
   PyObject* weakrefs;
+};
+
+/// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.
+struct TlsObject : TlsHead {
   Tls tls;
 };
 

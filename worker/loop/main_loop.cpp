@@ -271,8 +271,8 @@ void MainLoop::rest(const Gil& gil) {
   if (alone && read()) return;
   const std::uint64_t began = monotonic_ns();
   if (!(alone && spin(began))) {
-    // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up; or it runs further down the stack, and
-    // gets it back when this wait is over.
+    // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up; or it runs further down the
+    // stack, and gets it back when this wait is over.
     const int before = take_signals(signal_write_.get());
     if (awaited_ && before != signal_write_.get()) awaited_->signals_before = before;
     const GilRelease released(gil);

@@ -311,3 +311,37 @@ def test_a_descriptor_that_is_closed_at_once_does_no_harm(loop, run):
         peer.close()
 
     run(main())
+
+
+@pytest.mark.ours_only("a child of stock asyncio's shares its epoll set")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_waits_for_itself(loop, run):
+    async def main():
+        pairs = [socketpair() for _ in range(2)]
+        tasks = [loop.create_task(loop.sock_recv(ours, 10)) for ours, _ in pairs]
+        await turns()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                asyncio._set_running_loop(loop)
+                pairs[1][0].close()
+                pairs[0][1].send(b"child")
+                assert await asyncio.wait_for(tasks[0], 5) == b"child"
+                new, peer = socketpair()
+                waiting = loop.create_task(loop.sock_recv(new, 10))
+                await turns()
+                peer.send(b"new")
+                assert await asyncio.wait_for(waiting, 5) == b"new"
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0  # the loop does not turn meanwhile: the data is the child's
+        pairs[1][1].send(b"parent")
+        assert await soon(tasks[1]) == b"parent"
+        tasks[0].cancel()
+        await asyncio.wait(tasks[:1])
+        for sock in (sock for pair in pairs for sock in pair):
+            sock.close()
+
+    run(main())

@@ -3,7 +3,9 @@
 * Calling Erlang: :func:`call`, :func:`async_call`, or any registered function by its name: ``erlang.my_function(1, 2)``.
 * Processes: :func:`send`, :func:`whereis`, :func:`self`, :func:`monitor`, :func:`demonitor`.
 * The call at hand: :func:`deadline`, :func:`remaining`, :func:`trace_context`.
-* Going on by itself: :func:`spawn_task`, :func:`sleep`; :func:`run` for a loop of your own.
+* Going on by itself: :func:`spawn_task`, :func:`sleep`.
+* Loops of your own: :func:`run`, :func:`new_event_loop`, :class:`ErlangEventLoop`; :func:`install` and :class:`EventLoopPolicy` for code that
+  asks asyncio for its loops; :func:`detect_mode`.
 * Queues between the two: :class:`Channel`, :class:`ByteChannel`.
 * Terms that Python has no type for (:class:`Pid`, :class:`Ref`, :class:`Atom`, ...), the way to say how values of your own classes become
   terms (:func:`encoder`), and the exceptions (:mod:`erlang.errors`).
@@ -20,10 +22,13 @@ from .terms import Atom, BitString, Export, Fun, ImproperList, Pid, Port, Ref, a
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
     from ._context import deadline, remaining, trace_context
+    from ._event_loop import ErlangEventLoop, new_event_loop
     from ._inlet import Inlet
+    from ._loops import ErlangEventLoopPolicy, EventLoopPolicy, get_event_loop_policy, install, run
+    from ._mode import ExecutionMode, detect_mode
     from ._processes import Monitor, demonitor, monitor, send, whereis
     from ._processes import self_pid as self
-    from ._tasks import run, sleep, spawn_task
+    from ._tasks import sleep, spawn_task
     from .byte_channel import ByteChannel, ByteChannelClosed
     from .channel import Channel
 
@@ -36,6 +41,10 @@ __all__ = [
     "Channel",
     "ChannelClosed",
     "ErlangError",
+    "ErlangEventLoop",
+    "ErlangEventLoopPolicy",
+    "EventLoopPolicy",
+    "ExecutionMode",
     "Export",
     "ForbiddenError",
     "Fun",
@@ -56,8 +65,12 @@ __all__ = [
     "call",
     "deadline",
     "demonitor",
+    "detect_mode",
     "encoder",
+    "get_event_loop_policy",
+    "install",
     "monitor",
+    "new_event_loop",
     "register_encoder",
     "remaining",
     "run",

@@ -11,6 +11,7 @@ import asyncio
 from typing import AbstractSet, Any, Coroutine, Optional, Union
 
 from ._event_loop import ErlangEventLoop
+from ._loops import run
 from ._tasks import spawned
 
 __all__ = ["ContextLoop", "new_context_loop"]
@@ -68,7 +69,7 @@ class ContextLoop(ErlangEventLoop):
         await self.shutdown_asyncgens()
 
     def _left(self) -> set[asyncio.Task[Any]]:
-        return asyncio.all_tasks(self) - {self._ending}  # type: ignore[arg-type]
+        return asyncio.all_tasks(self) - {self._ending}
 
     def run_forever(self) -> None:
         self._allow("run_forever")
@@ -88,7 +89,7 @@ class ContextLoop(ErlangEventLoop):
 
     def _allow(self, what: str) -> None:
         if not self._finishing:
-            raise RuntimeError(f"{what}: this loop belongs to the context; use asyncio.run() for a loop of your own")
+            raise RuntimeError(f"{what}: this loop belongs to the context; use erlang.run() for a loop of your own")
 
 
 async def _cancel(tasks: AbstractSet[asyncio.Task[Any]], awaited: AbstractSet[asyncio.Task[Any]], timeout: float) -> None:
@@ -104,7 +105,7 @@ def new_context_loop() -> ContextLoop:
 
 def start_here(awaitable: Any, done: Any) -> "asyncio.Future[Any]":
     """The same on the loop that runs in this thread."""
-    task = asyncio.ensure_future(awaitable, loop=asyncio.get_running_loop())
+    task: asyncio.Future[Any] = asyncio.ensure_future(awaitable, loop=asyncio.get_running_loop())
     task.add_done_callback(done)
     return task
 
@@ -115,4 +116,4 @@ def run_to_end(awaitable: Any) -> Any:
     async def main() -> Any:
         return await awaitable
 
-    return asyncio.run(main())
+    return run(main())

@@ -15,8 +15,8 @@ import weakref
 from asyncio import base_events, events
 from typing import Any, Callable, Optional
 
-from _erlang_loop import DatagramTransport, Listener, Loop, StreamTransport
-
+from ._erlang_loop import DatagramTransport, Listener, Loop, StreamTransport
+from ._selector_loop import SelectorLoop
 from ._signals import SignalHandlers, Wakeup
 from ._subprocesses import Subprocesses
 from ._tls import TlsMethods
@@ -26,7 +26,7 @@ __all__ = ["ErlangEventLoop", "new_event_loop"]
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLoop):  # type: ignore[misc]
     """An asyncio event loop in C++ on libuv.
 
     Use it as any loop: ``erlang.run(main())``, ``asyncio.Runner(loop_factory=erlang.new_event_loop)``. One thread at a time may run it, and only
@@ -82,7 +82,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, asyncio.Se
             executor.shutdown(wait=False)
         if not sys.is_finalizing():
             for number in list(self._signal_handlers):
-                self.remove_signal_handler(number)  # type: ignore[arg-type]
+                self.remove_signal_handler(number)
 
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None

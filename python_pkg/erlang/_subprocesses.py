@@ -15,7 +15,7 @@ from asyncio import base_subprocess
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, Optional
 
-import _erlang_loop
+from . import _erlang_loop
 
 __all__ = ["ChildProcess", "Subprocesses"]
 
@@ -95,7 +95,7 @@ class ChildProcess(_Popen):
 
     def __del__(self, *values: Any) -> None:
         self.close_pidfd()
-        super().__del__(*values)  # type: ignore[misc]
+        super().__del__(*values)
 
 
 def _program(args: Any, executable: Any, shell: bool) -> tuple[Any, list[Any]]:
@@ -157,19 +157,19 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
             return
         self._loop._remove_reader(self._proc.pidfd)
         self._proc.close_pidfd()
-        self._loop.call_soon(self._process_exited, code)  # type: ignore[attr-defined]
+        self._loop.call_soon(self._process_exited, code)
 
     def send_signal(self, signal: int) -> None:
         """Never hits another process: Popen knows whether the number is still that of the child."""
-        self._check_proc()  # type: ignore[attr-defined]
+        self._check_proc()
         self._proc.send_signal(signal)
 
     def terminate(self) -> None:
-        self._check_proc()  # type: ignore[attr-defined]
+        self._check_proc()
         self._proc.terminate()
 
     def kill(self) -> None:
-        self._check_proc()  # type: ignore[attr-defined]
+        self._check_proc()
         self._proc.kill()
 
 
@@ -186,10 +186,10 @@ class Subprocesses:
     """The part of an event loop that asyncio's ``subprocess_exec`` and ``subprocess_shell`` stand on."""
 
     async def _make_subprocess_transport(
-        self, protocol: Any, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, extra: Any = None, **kwargs: Any
+        self: Any, protocol: Any, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, extra: Any = None, **kwargs: Any
     ) -> Any:
-        waiter = self.create_future()  # type: ignore[attr-defined]
-        transport: Any = _Transport(  # type: ignore[call-arg]
+        waiter = self.create_future()
+        transport: Any = _Transport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
         )
         try:

@@ -14,19 +14,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["run", "sleep", "spawn_task"]
+__all__ = ["sleep", "spawn_task", "spawned"]
 
 _tasks: set[asyncio.Task[Any]] = set()  # a loop holds its tasks weakly: one that nobody else knows of could vanish
-
-
-def run(coro: Coroutine[Any, Any, T], *, debug: Optional[bool] = None) -> T:
-    """Run a coroutine to its end on a loop of its own, like ``asyncio.run``, and return its result.
-
-    In a synchronous call, in any thread, or where a callback of Erlang's calls back into Python; not inside a coroutine.
-    """
-    import asyncio
-
-    return asyncio.run(coro, debug=debug)
 
 
 def spawn_task(coro: Coroutine[Any, Any, T], *, name: Optional[str] = None) -> Union[asyncio.Task[T], Future[T]]:

@@ -7,9 +7,8 @@ import contextvars
 import sys
 from typing import Any, Optional
 
-from _erlang_loop import TlsProtocol
-
-from erlang._tls_support import ssl
+from ._erlang_loop import TlsProtocol
+from ._tls_support import ssl
 
 __all__ = ["TlsMethods"]
 
@@ -101,7 +100,7 @@ class TlsMethods:
             # The exception knows this frame, and the future the exception.
             waiter = None
             raise
-        return tls._app_transport  # type: ignore[no-any-return]
+        return tls._app_transport
 
     if sys.version_info < (3, 11):
         # The keyword that these methods have since 3.11.

@@ -12,7 +12,7 @@ try:
 except ImportError:  # a Python without it has no TLS, and everything else
     ssl = None  # type: ignore[assignment]
 
-__all__ = ["prepare", "limits", "add_extra", "fatal", "log", "warn_closed", "warn_keep_open"]
+__all__ = ["prepare", "limits", "add_extra", "fatal", "log", "ssl", "warn_closed", "warn_keep_open"]
 
 if ssl is not None:
     SSLObject: Any = ssl.SSLObject
@@ -23,7 +23,7 @@ else:
     SSLObject = SSLError = CertificateError = type(None)
     AGAIN_ERRORS = ()
 
-SENDFILE_FALLBACK = constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
+SENDFILE_FALLBACK = constants._SendfileMode.FALLBACK
 
 # asyncio of 3.9 and 3.10 does not have the later ones.
 HANDSHAKE_SECONDS = constants.SSL_HANDSHAKE_TIMEOUT

@@ -47,6 +47,7 @@ readme(_Config) -> page("README.md").
 getting_started(_Config) -> page("docs/getting_started.md").
 callbacks(_Config) -> page("docs/callbacks.md").
 async(_Config) -> page("docs/async.md").
+asyncio(_Config) -> page("docs/asyncio.md").
 streams(_Config) -> page("docs/streams.md").
 security(_Config) -> page("docs/security.md").
 

@@ -26,11 +26,12 @@ sqrt(X) ->
     {ok, C} = py_port:start_context(#{}),
     {ok, Root} = py_port:call(C, math, sqrt, [X]),
     {ok, Origin} = py_port:eval(C, <<"__import__('erlang').__file__">>),
+    {ok, Older} = py_port:eval(C, <<"__import__('erlang_loop').__file__">>),
     Pid = maps:get(os_pid, py_port:info(C)),
     Rss = rss(Pid),
     ok = py_port:stop_context(C),
-    io:format("root ~p~nalive after stop ~p~nrss_kb ~p~npackage ~ts~npriv ~ts~n",
-              [Root, filelib:is_dir("/proc/" ++ integer_to_list(Pid)), Rss, Origin, code:priv_dir(py_port)]).
+    io:format("root ~p~nalive after stop ~p~nrss_kb ~p~npackage ~ts~nolder ~ts~npriv ~ts~n",
+              [Root, filelib:is_dir("/proc/" ++ integer_to_list(Pid)), Rss, Origin, Older, code:priv_dir(py_port)]).
 rss(Pid) ->
     {ok, Status} = file:read_file("/proc/" ++ integer_to_list(Pid) ++ "/status"),
     {match, [Kb]} = re:run(Status, "VmRSS:\\\\s+(\\\\d+)", [{capture, all_but_first, list}]),
@@ -116,9 +117,10 @@ class PackagingTest(unittest.TestCase):
     def assert_demo_output(self, output, under):
         self.assertIn("root 4.0", output)
         self.assertIn("alive after stop false", output)
-        found = dict(re.findall(r"^(package|priv|rss_kb) (.*)$", output, re.M))
+        found = dict(re.findall(r"^(package|older|priv|rss_kb) (.*)$", output, re.M))
         self.assertTrue(found["priv"].startswith(under), output)
         self.assertTrue(found["package"].startswith(under), output)
+        self.assertTrue(found["older"].startswith(under), output)
         self.assertLess(int(found["rss_kb"]), 100_000, output)
 
     def rebar_project(self, name):

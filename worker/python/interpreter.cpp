@@ -33,14 +33,15 @@ Result<void> status_of(const PyStatus& status, const char* doing) {
   return Error{Errc::python, std::string(doing) + ": " + why};
 }
 
-Result<void> preinitialize(bool use_environment) {
+/// `argv`: a command line like Python's, of which some options (-X dev, -I, -E) are to be known by now; or null.
+Result<void> preinitialize(bool use_environment, int argc, char** argv) {
   PyPreConfig pre;
   PyPreConfig_InitPythonConfig(&pre);
   pre.utf8_mode = 1;
-  pre.parse_argv = 0;
+  pre.parse_argv = argv ? 1 : 0;
   pre.use_environment = use_environment ? 1 : 0;
   if (PyImport_AppendInittab("_erlang", &PyInit__erlang) != 0) return Error{Errc::python, "the module _erlang cannot be registered"};
-  return status_of(Py_PreInitialize(&pre), "before Python's start");
+  return status_of(argv ? Py_PreInitializeFromBytesArgs(&pre, argc, argv) : Py_PreInitialize(&pre), "before Python's start");
 }
 
 Result<void> put_path(const Gil& gil, const InterpreterOptions& options) {
@@ -100,7 +101,7 @@ std::string pending_text() {
 }  // namespace
 
 Result<void> start_interpreter(const InterpreterOptions& options) {
-  if (auto ready = preinitialize(options.use_environment); !ready) return ready;
+  if (auto ready = preinitialize(options.use_environment, 0, nullptr); !ready) return ready;
   Config config;
   config->use_environment = options.use_environment ? 1 : 0;
   config->parse_argv = 0;
@@ -141,7 +142,7 @@ bool flush_streams(const Gil&) {
 bool stop_interpreter() { return Py_FinalizeEx() == 0; }
 
 int run_like_python(int argc, char** argv, const std::string& package) {
-  if (auto ready = preinitialize(true); !ready) {
+  if (auto ready = preinitialize(true, argc, argv); !ready) {
     std::fprintf(stderr, "py_worker: %s\n", ready.error().message.c_str());
     return 1;
   }

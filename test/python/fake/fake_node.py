@@ -5,11 +5,11 @@ It takes the place of the functions in `erlang._port`. What an operation does is
 Keeps the same promises as the worker: done functions are called by drain() only, never after cancel_op() has said True.
 """
 
+import asyncio
 import collections
 import contextvars
 import itertools
 import os
-import select
 import struct
 import threading
 import types
@@ -170,28 +170,41 @@ def failed(error_class, reason, stack="stack"):
 
 
 class Context:
-    """The worker's main thread: steps the context's loop and drains its mailbox. Here it is a thread of its own."""
+    """The worker's main thread: runs the context's loop and drains its mailbox. Here it is a thread of its own."""
 
     def __init__(self):
         from erlang._context_loop import ContextLoop
 
+        class OwnLoop(ContextLoop):
+            """With a libuv loop of its own."""
+
+            def _begin(self):
+                self._open(None)
+
         self.mailbox = Mailbox()
-        self.loop = ContextLoop()
+        self.loop = OwnLoop()
         self._stop_read, self._stop_write = os.pipe()
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
     def _run(self):
-        loop_fd = self.loop.adopt()
-        while True:
-            delay = self.loop.delay()
-            wait_for = [loop_fd, self.mailbox.fileno(), self._stop_read]
-            ready, _, _ = select.select(wait_for, [], [], None if delay < 0 else delay)
-            if self._stop_read in ready:
-                break
-            self.mailbox.drain()
-            self.loop.step()
+        from erlang import ErlangEventLoop
+
+        asyncio.set_event_loop(self.loop)
+        # Those of the loop that a context's loop refuses to everybody else.
+        self.loop._add_reader(self._stop_read, ErlangEventLoop.stop, self.loop)
+        self.loop._add_reader(self.mailbox.fileno(), self._drain)
+        ErlangEventLoop.run_forever(self.loop)
+        self.loop._remove_reader(self._stop_read)
+        self.loop._remove_reader(self.mailbox.fileno())
         self.loop.finish()
+
+    def _drain(self):
+        asyncio._set_running_loop(None)  # the main loop does it between two steps
+        try:
+            self.mailbox.drain()
+        finally:
+            asyncio._set_running_loop(self.loop)
 
     def stop(self):
         os.write(self._stop_write, b"x")

@@ -19,10 +19,11 @@ def _factory():
     name = os.environ.get("LOOP_FACTORY")
     if not name:
         try:
-            import erlang
-        except ImportError:
-            erlang = None
-        name = "erlang:new_event_loop" if hasattr(erlang, "new_event_loop") else "asyncio:new_event_loop"
+            from erlang import new_event_loop  # noqa: F401
+
+            name = "erlang:new_event_loop"
+        except ImportError:  # not in a worker, or with the stand-in of test/python/fake
+            name = "asyncio:new_event_loop"
     module, _, function = name.partition(":")
     return name, getattr(importlib.import_module(module), function)
 

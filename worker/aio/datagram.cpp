@@ -115,7 +115,7 @@ void Datagram::detach(const Gil&) {
 }
 
 void Datagram::unclaim() {
-  if (std::exchange(claimed_, false)) loop().unclaim(fd_);
+  if (std::exchange(claimed_, false)) loop().unclaim(fd_, self());
 }
 
 void Datagram::drop(const Gil& gil) {
@@ -240,15 +240,17 @@ bool Datagram::survives(const Gil& gil, const char* message) {
 bool Datagram::maybe_pause(const Gil& gil) {
   if (queued_ <= high_ || protocol_paused_ || !protocol_) return true;
   protocol_paused_ = true;
-  if (Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_pause_writing.get()))) return true;
+  const Ref told = Ref::share(gil, protocol());
+  if (Ref::steal(PyObject_CallMethodNoArgs(told.get(), state_.s_pause_writing.get()))) return true;
   return survives(gil, "protocol.pause_writing() failed");
 }
 
 bool Datagram::maybe_resume(const Gil& gil) {
   if (queued_ > low_ || !protocol_paused_ || !protocol_) return true;
   protocol_paused_ = false;
+  const Ref told = Ref::share(gil, protocol());
   const InContext context(context_.get());
-  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(protocol(), state_.s_resume_writing.get()))) return true;
+  if (context.entered() && Ref::steal(PyObject_CallMethodNoArgs(told.get(), state_.s_resume_writing.get()))) return true;
   return survives(gil, "protocol.resume_writing() failed");
 }
 
@@ -357,8 +359,8 @@ bool Datagram::sendto(const Gil& gil, PyObject* data, PyObject* name) {
       case Sent::yes:
         return true;
       case Sent::refused: {
-        const Ref error = Ref::steal(compat::take_raised());
-        return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(protocol(), state_.s_error_received.get(), error.get())));
+        const Ref error = Ref::steal(compat::take_raised()), told = Ref::share(gil, protocol());
+        return static_cast<bool>(Ref::steal(PyObject_CallMethodOneArg(told.get(), state_.s_error_received.get(), error.get())));
       }
       case Sent::failed:
         return fatal(gil, "Fatal write error on datagram transport");

@@ -69,7 +69,8 @@ void Loop::push_threadsafe(HandleObject* handle) {
     incoming_.push_back(handle);
   }
   has_incoming_.store(true);
-  if (asleep_.load() || lent_) reactor_->wake();  // who runs a lent loop may be asleep at any time
+  // Who runs a lent loop may be asleep at any time. No reactor: the loop was closed while the handle was made, which may run any code.
+  if (reactor_ && (asleep_.load() || lent_)) reactor_->wake();
 }
 
 void Loop::add_timer(HandleObject* timer) {

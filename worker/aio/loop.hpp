@@ -96,7 +96,9 @@ class Loop {
 
   /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
   void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
-  void unclaim(int fd) { transports_.erase(fd); }
+  void unclaim(int fd, PyObject* transport) {
+    if (const auto found = transports_.find(fd); found != transports_.end() && found->second == transport) transports_.erase(found);
+  }
   /// Keeps a transport alive that waits for something, until let_go() or the end of the loop.
   void hold(const Gil& gil, PyObject* transport);
   void let_go(PyObject* transport);

@@ -46,7 +46,32 @@ SockWaits::~SockWaits() {
   for (auto& [fd, slot] : slots) drop_all(slot.waiting);
 }
 
+/// In a forked child: makes the set the child's own. False: OSError is pending.
+bool SockWaits::renew() {
+  if (generation_ == fork_generation()) return true;
+  if (!loop_.reactor().renew()) return true;  // it will never run here: what waits, waits for ever
+  UniqueFd set(::epoll_create1(EPOLL_CLOEXEC));
+  const bool made = static_cast<bool>(set);
+  if (made) {
+    watcher_.close();
+    set_ = std::move(set);
+  }
+  if (!made || !watcher_.watch(set_.get(), Watcher::kReadable)) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    return false;
+  }
+  generation_ = fork_generation();
+  for (auto& [fd, slot] : slots_) {
+    if (slot.id == 0) continue;
+    slot.id = 0;
+    // A socket that has been closed since is refused, and its calls, if any, wait for ever, as with asyncio.
+    if (!slot.waiting.empty() && !ask(fd, slot, slot.mask)) PyErr_Clear();
+  }
+  return true;
+}
+
 bool SockWaits::wait(const Gil&, PyObject* sock, int fd, int event, SockCallObject* call) {
+  if (!renew()) return false;
   const std::uint32_t wanted = event == Watcher::kReadable ? kIn : kOut;
   Slot& slot = slots_[fd];
   if (slot.id == 0 || !is_the_one(slot.sock, sock)) {
@@ -67,7 +92,7 @@ bool SockWaits::wait(const Gil&, PyObject* sock, int fd, int event, SockCallObje
 
 /// Registers for these events, as a new one if the slot has no id. False: OSError is pending.
 bool SockWaits::ask(int fd, Slot& slot, std::uint32_t mask) {
-  if (loop_.reactor().is_foreign()) return true;  // a forked child's epoll set is its parent's
+  if (generation_ != fork_generation()) return true;  // the set is the parent's
   const bool anew = slot.id == 0;
   if (anew && (slot.id = ++last_id_) == 0) slot.id = ++last_id_;
   epoll_event what{};
@@ -117,6 +142,10 @@ void SockWaits::take(int fd, std::uint32_t id, std::uint32_t events, std::vector
 bool SockWaits::told(void* owner, int) {
   const GilHeld gil;
   auto* self = static_cast<SockWaits*>(owner);
+  if (self->generation_ != fork_generation()) {
+    if (!self->renew()) PyErr_WriteUnraisable(self->loop_.object());
+    return true;
+  }
   constexpr int kMost = 128;
   epoll_event events[kMost];
   const int count = ::epoll_wait(self->set_.get(), events, kMost, 0);

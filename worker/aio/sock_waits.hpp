@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "aio/loop.hpp"
+#include "base/fork_generation.hpp"
 #include "base/unique_fd.hpp"
 
 namespace pyw::aio {
@@ -18,7 +19,8 @@ struct SockCallObject;
 /// an epoll set of their own, which the reactor watches as one descriptor, and they are edge-triggered: a registration that nobody waits for costs
 /// one event at most, and who waits has been told EAGAIN before, so an edge is still to come. The kernel forgets a socket that is closed. Its
 /// number may be another socket's then: a registration is good for the very socket object only (a weak reference tells), and each has an id
-/// of its own, so that an event of a closed socket that another process still has open finds nobody.
+/// of its own, so that an event of a closed socket that another process still has open finds nobody. A forked child that goes on with the loop
+/// gets a set of its own, for in a shared one each would take the other's events.
 ///
 /// Owns: the calls that wait. Threads: the loop's. GIL: held.
 class SockWaits {
@@ -42,7 +44,8 @@ class SockWaits {
     Ref sock;  ///< a weak reference
     std::vector<SockCallObject*> waiting;
   };
-  SockWaits(Loop& loop, UniqueFd set) : loop_(loop), set_(std::move(set)), watcher_(loop.reactor(), this, told) {}
+  SockWaits(Loop& loop, UniqueFd set) : loop_(loop), set_(std::move(set)), watcher_(loop.reactor(), this, told), generation_(fork_generation()) {}
+  bool renew();
   bool ask(int fd, Slot& slot, std::uint32_t mask);
   static bool told(void* owner, int events);
   void take(int fd, std::uint32_t id, std::uint32_t events, std::vector<SockCallObject*>& woken);
@@ -53,6 +56,7 @@ class SockWaits {
   std::unordered_map<int, Slot> slots_;
   std::vector<SockCallObject*> woken_;
   std::uint32_t last_id_ = 0;
+  int generation_;  ///< of the process whose epoll set it is
 };
 
 }  // namespace pyw::aio

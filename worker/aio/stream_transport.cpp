@@ -45,9 +45,11 @@ StreamTransport::StreamTransport(const Gil&, StreamObject* object, Parts parts, 
   loop_->claim(fd_, self());
 }
 
-StreamTransport::~StreamTransport() {
+StreamTransport::~StreamTransport() { detach(); }
+
+void StreamTransport::detach() {
   watcher_.close();
-  if (fd_ >= 0 && !lent_) loop_->unclaim(fd_);
+  if (fd_ >= 0 && !lent_) loop_->unclaim(fd_, self());
 }
 
 bool StreamTransport::begin(const Gil& gil) { return loop_->soon(gil, connected, self()); }
@@ -55,10 +57,16 @@ bool StreamTransport::begin(const Gil& gil) { return loop_->soon(gil, connected,
 /// Calls a method of the protocol in our context. Empty: its exception is pending.
 Ref StreamTransport::call(const Gil& gil, const Ref& method, PyObject* argument) {
   const Ref protocol = Ref::share(gil, protocol_.get()), context = Ref::share(gil, context_.get());  // the method may end us
-  if (PyContext_Enter(context.get()) != 0) return {};
+  // What a method of the protocol writes may call pause_writing: the context is entered then, and cannot be entered twice.
+  const bool enters = !in_context_;
+  if (enters && PyContext_Enter(context.get()) != 0) return {};
+  in_context_ = true;
   PyObject* args[2] = {protocol.get(), argument};
   Ref result = Ref::steal(PyObject_VectorcallMethod(method.get(), args, argument ? 2 : 1, nullptr));
-  PyContext_Exit(context.get());
+  if (enters) {
+    in_context_ = false;
+    PyContext_Exit(context.get());
+  }
   return result;
 }
 
@@ -393,7 +401,7 @@ bool StreamTransport::end(const Gil& gil, PyObject* exception) {
   }
   // With a KeyboardInterrupt pending the rest is done all the same.
   Ref pending = goes_on ? Ref() : Ref::steal(compat::take_raised());
-  if (const int fd = std::exchange(fd_, -1); !lent_) loop_->unclaim(fd);
+  if (const int fd = std::exchange(fd_, -1); !lent_) loop_->unclaim(fd, self());
   const Ref socket = std::move(socket_), server = std::move(server_), protocol = std::move(protocol_);
   if (socket && !Ref::steal(PyObject_CallMethodNoArgs(socket.get(), state.s_close.get()))) PyErr_WriteUnraisable(socket.get());
   if (server && !Ref::steal(PyObject_CallMethod(state.helpers.get(), "detach", "OO", server.get(), self()))) PyErr_WriteUnraisable(server.get());
@@ -427,7 +435,7 @@ PyObject* StreamTransport::make_empty_waiter(const Gil& gil) {
 void StreamTransport::lend(const Gil& gil) {
   lent_ = true;
   watcher_.close();
-  loop_->unclaim(fd_);
+  loop_->unclaim(fd_, self());
   const Ref alive = Ref::share(gil, self());
   loop_->let_go(self());
   settle_empty_waiter(gil, nullptr);

@@ -66,6 +66,8 @@ class StreamTransport {
 
   int traverse(visitproc visit, void* arg) const;
   void clear_references();
+  /// The descriptor is about to be closed by somebody else: no longer watches it, and is not known to the loop as its owner.
+  void detach();
 
  private:
   static bool told(void* owner, int events);
@@ -111,7 +113,8 @@ class StreamTransport {
   bool flush_queued_ = false;
   bool wants_to_write_ = false;
   bool protocol_paused_ = false;
-  bool lent_ = false;  ///< for sendfile
+  bool lent_ = false;        ///< for sendfile
+  bool in_context_ = false;  ///< a method of the protocol runs
 
   Ref loop_object_;
   Ref socket_;

@@ -154,6 +154,11 @@ bool Loop::run_ready(const Gil& gil) {
 }
 
 bool Loop::step(const Gil& gil) {
+  struct Turn {
+    int& depth;
+    explicit Turn(int& turns) : depth(++turns) {}
+    ~Turn() { --depth; }
+  } const turn(in_turns_);
   ++turns_;
   if (reactor_->has_events() && !reactor_->dispatch()) return false;
   take_due();

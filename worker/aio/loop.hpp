@@ -42,6 +42,8 @@ class Loop {
   /// Drops what is queued, closes the reactor.
   void close(const Gil& gil);
   bool closed() const { return closed_; }
+  /// Something is dispatched or run at this moment, further up on the stack.
+  bool in_turn() const { return in_turns_ > 0; }
 
   State& state() { return state_; }
   /// The Python object, borrowed.
@@ -157,6 +159,7 @@ class Loop {
   std::atomic<bool> asleep_{false};
 
   std::uint64_t turns_ = 0;
+  int in_turns_ = 0;  ///< how deep
   std::uint64_t looked_ = 0;  ///< when the reactor was last asked
   unsigned long thread_ = 0;
   double slow_ = 0.1;

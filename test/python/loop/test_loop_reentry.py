@@ -47,7 +47,7 @@ def test_a_protocol_is_paused_while_it_is_given_data(loop, run, answer):
     failures = HandlerCalls(loop)
 
     async def main():
-        protocol, peer = await with_raw_peer(lambda: Answers(answer))
+        protocol, peer = await with_raw_peer(lambda: Answers(answer), tcp=False)
         peer.send(b"?")
         assert await protocol.received(1)
         assert protocol.calls[1:] == ["data", "answers", "pause", "answered"]
@@ -70,7 +70,7 @@ def test_a_protocol_is_paused_and_resumed_while_it_is_given_data(loop, run):
         transport.set_write_buffer_limits(high=0)
 
     async def main():
-        protocol, peer = await with_raw_peer(lambda: Answers(answer))
+        protocol, peer = await with_raw_peer(lambda: Answers(answer), tcp=False)
         peer.send(b"?")
         assert await protocol.received(1)
         assert protocol.calls[1:] == ["data", "answers", "pause", "answered"]
@@ -88,6 +88,7 @@ def test_a_tls_protocol_is_paused_while_it_is_given_data(loop, run):
 
     async def main():
         server, client, theirs = await tls_pair(Recorder)
+        small_buffers(client.transport.get_extra_info("socket"), theirs.transport.get_extra_info("socket"))
         client.transport.pause_reading()
 
         def answer(data):
@@ -251,6 +252,29 @@ def test_a_handle_that_is_run_by_hand_and_cancels_itself(make_loop):
     handle = loop.call_soon(fails)
     handle._run()
     assert [str(failure) for failure in failures] == ["on purpose"]
+
+
+@pytest.mark.ours_only("stock asyncio closes it and fails in the turn after")
+def test_a_loop_cannot_be_closed_in_a_turn_that_is_made_by_hand(make_loop):
+    refused = []
+
+    class Closes(asyncio.Protocol):
+        def data_received(self, data):
+            try:
+                loop.close()
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    loop = make_loop()
+    one, two = socket.socketpair()
+    transport, _ = loop.run_until_complete(loop.create_unix_connection(Closes, sock=one))
+    two.send(b"x")
+    while not refused:
+        loop._run_once()
+    assert refused == ["Cannot close a running event loop"]
+    transport.abort()
+    loop.run_until_complete(turns())
+    two.close()
 
 
 # ------------------------------------------------------------------------------------------------------------ garbage

@@ -102,7 +102,7 @@ void Datagram::detach(const Gil&) {
 }
 
 void Datagram::unclaim() {
-  if (std::exchange(claimed_, false)) loop().unclaim(fd_);
+  if (std::exchange(claimed_, false)) loop().unclaim(fd_, self());
 }
 
 void Datagram::drop(const Gil& gil) {

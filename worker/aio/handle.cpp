@@ -83,6 +83,7 @@ PyObject* when(PyObject* self, PyObject*) { return PyFloat_FromDouble(as_handle(
 
 PyObject* run(PyObject* self, PyObject*) {
   const GilHeld gil;
+  const Ref loop = Ref::share(gil, reinterpret_cast<PyObject*>(as_handle(self)->loop));  // the callback may cancel the handle, which lets go of it
   if (!run_handle(gil, as_handle(self))) return nullptr;
   Py_RETURN_NONE;
 }

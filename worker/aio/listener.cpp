@@ -54,7 +54,7 @@ bool Listener::start(const Gil& gil) {
 void Listener::stop() {
   stopped_ = true;
   watcher_.close();
-  if (fd_ >= 0) loop_.unclaim(std::exchange(fd_, -1));
+  if (fd_ >= 0) loop_.unclaim(std::exchange(fd_, -1), object_);
   loop_.let_go(object_);
 }
 

@@ -69,7 +69,8 @@ void Loop::push_threadsafe(HandleObject* handle) {
     incoming_.push_back(handle);
   }
   has_incoming_.store(true);
-  if (reactor_ && (asleep_.load() || lent_)) reactor_->wake();  // who runs a lent loop may be asleep at any time
+  // Who runs a lent loop may be asleep at any time. No reactor: the loop was closed while the handle was made, which may run any code.
+  if (reactor_ && (asleep_.load() || lent_)) reactor_->wake();
 }
 
 void Loop::add_timer(HandleObject* timer) {
@@ -153,6 +154,11 @@ bool Loop::run_ready(const Gil& gil) {
 }
 
 bool Loop::step(const Gil& gil) {
+  struct Turn {
+    int& depth;
+    explicit Turn(int& turns) : depth(++turns) {}
+    ~Turn() { --depth; }
+  } const turn(in_turns_);
   ++turns_;
   if (reactor_->has_events() && !reactor_->dispatch()) return false;
   take_due();

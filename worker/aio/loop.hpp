@@ -46,6 +46,8 @@ class Loop {
   /// Drops what is queued, closes the reactor.
   void close(const Gil& gil);
   bool closed() const { return closed_; }
+  /// Something is dispatched or run at this moment, further up on the stack.
+  bool in_turn() const { return in_turns_ > 0; }
 
   State& state() { return state_; }
   /// The Python object, borrowed.
@@ -100,7 +102,9 @@ class Loop {
 
   /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
   void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
-  void unclaim(int fd) { transports_.erase(fd); }
+  void unclaim(int fd, PyObject* transport) {
+    if (const auto found = transports_.find(fd); found != transports_.end() && found->second == transport) transports_.erase(found);
+  }
   /// Keeps a transport alive that waits for something, until let_go() or the end of the loop.
   void hold(const Gil& gil, PyObject* transport);
   void let_go(PyObject* transport);
@@ -159,6 +163,7 @@ class Loop {
   std::atomic<bool> asleep_{false};
 
   std::uint64_t turns_ = 0;
+  int in_turns_ = 0;  ///< how deep
   std::uint64_t looked_ = 0;  ///< when the reactor was last asked
   unsigned long thread_ = 0;
   double slow_ = 0.1;

@@ -184,6 +184,10 @@ PyObject* will_be_lent(PyObject* self, PyObject*) {
 
 PyObject* close_loop(PyObject* self, PyObject*) {
   const GilHeld gil;
+  if (loop_of(self).in_turn()) {  // by hand, with _run_once: a loop that runs refuses in Python
+    PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+    return nullptr;
+  }
   loop_of(self).close(gil);
   Py_RETURN_NONE;
 }

@@ -167,21 +167,17 @@ void Reactor::forget(Watcher& watcher) {
 }
 
 bool Reactor::dispatch() {
-  // Watchers may be ended, and others started, by what is told; nothing is noted meanwhile, unless a nested loop runs, which is then told here.
+  // Watchers may be ended, and others started, by what is told; nothing is noted meanwhile, unless a nested loop runs. That dispatches as well, so
+  // the list may be another one after each call: what has been told is null in it, and only that is taken out.
   bool ok = true;
-  std::size_t told = 0;
-  while (ok && told < ready_.size()) {
-    Watcher* watcher = ready_[told++];
+  for (std::size_t i = 0; ok && i < ready_.size(); ++i) {
+    Watcher* watcher = std::exchange(ready_[i], nullptr);
     if (!watcher) continue;
     const int events = std::exchange(watcher->ready_, 0) & watcher->events_;
-    ready_[told - 1] = nullptr;
     if (watcher->held_) watcher->resume();
     if (events != 0) ok = watcher->told_(watcher->owner_, events);
   }
-  if (told >= ready_.size())
-    ready_.clear();
-  else
-    ready_.erase(ready_.begin(), ready_.begin() + static_cast<std::ptrdiff_t>(told));
+  std::erase(ready_, nullptr);
   return ok;
 }
 

@@ -360,6 +360,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(call->sock);
   Py_VISIT(call->args[0]);
   Py_VISIT(call->args[1]);
+  Py_VISIT(call->data.obj);
   Py_VISIT(call->future);
   return 0;
 }

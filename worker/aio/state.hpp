@@ -31,8 +31,12 @@ struct State {
   TlsState tls;
   RunFunctions running;
 
-  /// Handles that have been used, kept for the next ones.
+  /// Handles that have been used, kept for the next ones. The sanitizer can only see the use of one that was really freed.
+#ifdef __SANITIZE_ADDRESS__
+  static constexpr std::size_t kFree = 1;
+#else
   static constexpr std::size_t kFree = 512;
+#endif
   std::array<HandleObject*, kFree> free_handles;
   std::size_t free_count = 0;
 

@@ -46,9 +46,11 @@ StreamTransport::StreamTransport(const Gil&, StreamObject* object, Parts parts, 
   loop_->claim(fd(), self());
 }
 
-StreamTransport::~StreamTransport() {
+StreamTransport::~StreamTransport() { detach(); }
+
+void StreamTransport::detach() {
   watcher_.close();
-  if (socket_.is_open() && !lent_) loop_->unclaim(fd());
+  if (socket_.is_open() && !lent_) loop_->unclaim(fd(), self());
 }
 
 bool StreamTransport::begin(const Gil& gil) { return loop_->soon(gil, connected, self()); }
@@ -392,7 +394,7 @@ bool StreamTransport::end(const Gil& gil, PyObject* exception) {
   }
   // With a KeyboardInterrupt pending the rest is done all the same.
   Ref pending = goes_on ? Ref() : Ref::steal(compat::take_raised());
-  if (!lent_) loop_->unclaim(fd());
+  if (!lent_) loop_->unclaim(fd(), self());
   const Ref server = std::move(server_), protocol = std::move(protocol_);
   socket_.close(gil, state);
   if (server && !Ref::steal(PyObject_CallMethod(state.helpers.get(), "detach", "OO", server.get(), self()))) PyErr_WriteUnraisable(server.get());
@@ -426,7 +428,7 @@ PyObject* StreamTransport::make_empty_waiter(const Gil& gil) {
 void StreamTransport::lend(const Gil& gil) {
   lent_ = true;
   watcher_.close();
-  loop_->unclaim(fd());
+  loop_->unclaim(fd(), self());
   const Ref alive = Ref::share(gil, self());
   loop_->let_go(self());
   settle_empty_waiter(gil, nullptr);

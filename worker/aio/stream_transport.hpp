@@ -67,6 +67,8 @@ class StreamTransport {
 
   int traverse(visitproc visit, void* arg) const;
   void clear_references();
+  /// The descriptor is about to be closed by somebody else: no longer watches it, and is not known to the loop as its owner.
+  void detach();
 
  private:
   static bool told(void* owner, int events);

@@ -228,6 +228,7 @@ void finalize(PyObject* self) {
   const GilHeld gil;
   if (!as_object(self)->stream || !of(self).socket().is_open()) return;
   Ref pending = Ref::steal(compat::take_raised());
+  of(self).detach();  // before the number of the descriptor may be somebody else's
   State* state = state_behind(Py_TYPE(self));
   if (!state || !Ref::steal(PyObject_CallMethod(state->helpers.get(), "unclosed", "OO", self, of(self).server() ? of(self).server() : Py_None)))
     PyErr_WriteUnraisable(self);

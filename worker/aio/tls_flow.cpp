@@ -44,6 +44,13 @@ class View {
   bool ok_;
 };
 
+/// Whether a piece that waits is as large as when it was given to us. A bytearray may have been changed by code that ran since.
+bool is_still(const View& view, std::size_t size) {
+  if (!view) return false;
+  if (view.size() != size) PyErr_SetString(PyExc_BufferError, "data that was given to a transport changed its size before it was sent");
+  return view.size() == size;
+}
+
 Ref memory(char* data, std::size_t size, int flags) { return Ref::steal(PyMemoryView_FromMemory(data, static_cast<Py_ssize_t>(size), flags)); }
 
 /// Changes the size of bytes that nobody else has seen. False: MemoryError is pending, and it is gone.
@@ -261,9 +268,9 @@ bool Tls::read_buffered(const Gil& gil) {
     full = used == view.size();
   }
   if (full && more) loop().soon(gil, read_chore, self());
-  if (used > 0) {
+  if (used > 0 && app_protocol_) {
     const Ref size = Ref::steal(PyLong_FromSize_t(used));
-    if (!size || !app_protocol_ || !tell_app(gil, state_.s_buffer_updated, size.get())) return false;
+    if (!size || !tell_app(gil, state_.s_buffer_updated, size.get())) return false;
   }
   return !ended || (tell_eof(gil) && start_shutdown(gil));
 }
@@ -298,8 +305,11 @@ bool Tls::write_all(const Gil& gil, PyObject* list) {
   if (!takes_writes(gil)) return true;
   const Ref each = Ref::steal(PyObject_GetIter(list));
   if (!each) return false;
-  while (Ref item = Ref::steal(PyIter_Next(each.get())))
-    if (!hold(gil, item.get())) return false;
+  while (Ref item = Ref::steal(PyIter_Next(each.get()))) {
+    // What makes the next item may change this one.
+    const Ref copy = PyByteArray_Check(item.get()) ? Ref::steal(PyBytes_FromObject(item.get())) : Ref::share(gil, item.get());
+    if (!copy || !hold(gil, copy.get())) return false;
+  }
   return !PyErr_Occurred() && push(gil);
 }
 
@@ -353,7 +363,7 @@ bool Tls::encrypt_piece(const Gil& gil, std::size_t& taken, bool& stuck) {
     count = call(encrypt_, data.get());
   } else {
     const View view(data.get(), PyBUF_SIMPLE);
-    if (!view) return false;
+    if (!is_still(view, held_.front().size)) return false;
     const Ref rest = memory(view.data() + offset, std::min(view.size() - offset, kSendAt), PyBUF_READ);
     if (!rest) return false;
     count = call(encrypt_, rest.get());
@@ -380,7 +390,7 @@ bool Tls::merge_small(const Gil&) {
   char* at = PyBytes_AS_STRING(merged.get());
   for (std::size_t i = 0; i < count; ++i) {
     const View view(held_[i].data.get(), PyBUF_SIMPLE);
-    if (!view) return false;
+    if (!is_still(view, held_[i].size)) return false;
     std::memcpy(at, view.data() + held_[i].offset, held_[i].left());
     at += held_[i].left();
   }

@@ -7,8 +7,21 @@ namespace pyw::aio {
 namespace {
 
 TlsTransportObject* as_transport(PyObject* self) { return reinterpret_cast<TlsTransportObject*>(self); }
+
+/// The connection of a transport, kept alive for a call: what runs in it may close the transport, which then lets go of it.
 /// Null when the connection is over and close() was called once more: there is nothing to be said about it any more.
-Tls* tls_of(PyObject* self) { return as_transport(self)->protocol ? &as_transport(self)->protocol->tls : nullptr; }
+class Held {
+ public:
+  Held(const Gil& gil, PyObject* transport)
+      : protocol_(as_transport(transport)->protocol), alive_(Ref::share(gil, reinterpret_cast<PyObject*>(protocol_))) {}
+  explicit operator bool() const { return protocol_ != nullptr; }
+  Tls* operator->() const { return &protocol_->tls; }
+  Tls& operator*() const { return protocol_->tls; }
+
+ private:
+  TlsObject* protocol_;
+  Ref alive_;
+};
 
 PyObject* none_if(bool ok) {
   if (!ok) return nullptr;
@@ -31,13 +44,13 @@ PyObject* write(PyObject* self, PyObject* data) {
   }
   const Py_ssize_t size = PyBytes_Check(data) ? PyBytes_GET_SIZE(data) : PyObject_Size(data);
   if (size < 0) return nullptr;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return none_if(size == 0 || !tls || tls->write(gil, data));
 }
 
 PyObject* writelines(PyObject* self, PyObject* list) {
   const GilHeld gil;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return none_if(!tls || tls->write_all(gil, list));
 }
 
@@ -50,7 +63,7 @@ PyObject* can_write_eof(PyObject*, PyObject*) { Py_RETURN_FALSE; }
 
 PyObject* append_held(PyObject* self, PyObject* data) {
   const GilHeld gil;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return none_if(!tls || tls->hold(gil, data));
 }
 
@@ -60,7 +73,7 @@ PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(as_tran
 
 PyObject* close(PyObject* self, PyObject*) {
   const GilHeld gil;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   if (!as_transport(self)->closed) {
     as_transport(self)->closed = true;
     return none_if(!tls || tls->start_shutdown(gil));
@@ -73,7 +86,7 @@ PyObject* close(PyObject* self, PyObject*) {
 PyObject* force_close(PyObject* self, PyObject* exception) {
   const GilHeld gil;
   as_transport(self)->closed = true;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return none_if(!tls || tls->abort(gil, exception));
 }
 
@@ -82,18 +95,20 @@ PyObject* abort(PyObject* self, PyObject*) { return force_close(self, Py_None); 
 // Flow control ----------------------------------------------------------------------------------------------------------
 
 PyObject* is_reading(PyObject* self, PyObject*) {
-  const Tls* tls = tls_of(self);
+  const GilHeld gil;
+  const Held tls(gil, self);
   return PyBool_FromLong(tls && !tls->app_reading_paused());
 }
 
 PyObject* pause_reading(PyObject* self, PyObject*) {
-  if (Tls* tls = tls_of(self)) tls->pause_reading();
+  const GilHeld gil;
+  if (const Held tls(gil, self); tls) tls->pause_reading();
   Py_RETURN_NONE;
 }
 
 PyObject* resume_reading(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (Tls* tls = tls_of(self)) tls->resume_reading(gil);
+  if (const Held tls(gil, self); tls) tls->resume_reading(gil);
   Py_RETURN_NONE;
 }
 
@@ -113,25 +128,27 @@ bool limits(Tls& tls, PyObject* args, PyObject* kwargs, const char* kind, std::s
 PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
   std::size_t high, low;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return none_if(!tls || (limits(*tls, args, kwargs, "write", high, low) && tls->set_write_limits(gil, high, low)));
 }
 
 PyObject* set_read_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
   std::size_t high, low;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return none_if(!tls || (limits(*tls, args, kwargs, "read", high, low) && tls->set_read_limits(gil, high, low)));
 }
 
 PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  const Tls* tls = tls_of(self);
+  const GilHeld gil;
+  const Held tls(gil, self);
   const auto [high, low] = tls ? tls->write_limits() : std::pair<std::size_t, std::size_t>(0, 0);
   return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
 }
 
 PyObject* get_read_buffer_limits(PyObject* self, PyObject*) {
-  const Tls* tls = tls_of(self);
+  const GilHeld gil;
+  const Held tls(gil, self);
   const auto [high, low] = tls ? tls->read_limits() : std::pair<std::size_t, std::size_t>(0, 0);
   return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
 }
@@ -139,13 +156,14 @@ PyObject* get_read_buffer_limits(PyObject* self, PyObject*) {
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) {
   const GilHeld gil;
   std::size_t size = 0;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return !tls || tls->write_size(gil, size) ? PyLong_FromSize_t(size) : nullptr;
 }
 
 PyObject* get_read_buffer_size(PyObject* self, PyObject*) {
   std::size_t size = 0;
-  Tls* tls = tls_of(self);
+  const GilHeld gil;
+  const Held tls(gil, self);
   return !tls || tls->read_size(size) ? PyLong_FromSize_t(size) : nullptr;
 }
 
@@ -156,29 +174,32 @@ PyObject* get_extra_info(PyObject* self, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"name", "default", nullptr};
   PyObject *name, *missing = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", const_cast<char**>(names), &name, &missing)) return nullptr;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return tls ? tls->extra_info(gil, name, missing) : shared(missing);
 }
 
 PyObject* get_protocol(PyObject* self, PyObject*) {
-  const Tls* tls = tls_of(self);
+  const GilHeld gil;
+  const Held tls(gil, self);
   return shared(tls ? tls->app_protocol() : nullptr);
 }
 
 PyObject* set_protocol(PyObject* self, PyObject* protocol) {
   const GilHeld gil;
-  Tls* tls = tls_of(self);
+  const Held tls(gil, self);
   return none_if(!tls || tls->set_app_protocol(gil, protocol));
 }
 
 PyObject* get_ssl_protocol(PyObject* self, void*) { return shared(reinterpret_cast<PyObject*>(as_transport(self)->protocol)); }
 PyObject* get_loop(PyObject* self, void*) {
-  const Tls* tls = tls_of(self);
+  const GilHeld gil;
+  const Held tls(gil, self);
   return shared(tls ? tls->loop_object() : nullptr);
 }
 PyObject* get_closed(PyObject* self, void*) { return PyBool_FromLong(as_transport(self)->closed); }
 PyObject* get_protocol_paused(PyObject* self, void*) {
-  const Tls* tls = tls_of(self);
+  const GilHeld gil;
+  const Held tls(gil, self);
   return PyBool_FromLong(tls && tls->app_writing_paused());
 }
 PyObject* get_sendfile(PyObject* self, void*) { return shared(state_of_type(Py_TYPE(self)).tls.fallback.get()); }

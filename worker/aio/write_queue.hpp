@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <deque>
+#include <utility>
 
 #include "python/ref.hpp"
 
@@ -51,29 +52,29 @@ class WriteQueue {
     return static_cast<int>(n);
   }
 
-  /// So many bytes have left.
+  /// So many bytes of what pieces() gave have left. Releasing what has left may run its owner's code, which may push, or clear everything.
   void drop(std::size_t bytes) {
     size_ -= bytes;
+    std::array<Py_buffer, kPieces> gone;
+    std::size_t count = 0;
     while (bytes > 0) {
       Chunk& chunk = chunks_.front();
       const std::size_t left = static_cast<std::size_t>(chunk.view.len) - chunk.offset;
       if (bytes < left) {
         chunk.offset += bytes;
-        return;
+        break;
       }
       bytes -= left;
-      PyBuffer_Release(&chunk.view);
+      gone[count++] = chunk.view;
       chunks_.pop_front();
     }
+    for (std::size_t i = 0; i < count; ++i) PyBuffer_Release(&gone[i]);
   }
 
   void clear() {
     size_ = 0;
-    while (!chunks_.empty()) {
-      Chunk chunk = chunks_.front();
-      chunks_.pop_front();
-      PyBuffer_Release(&chunk.view);  // may run the owner's code
-    }
+    auto gone = std::exchange(chunks_, {});
+    for (Chunk& chunk : gone) PyBuffer_Release(&chunk.view);
   }
 
   int traverse(visitproc visit, void* arg) const {

@@ -1,10 +1,11 @@
-# The doctest binary of python/, with CPython embedded. Built once, for the first version that was found.
+# The doctest binary of python/, and of what needs Python in aio/, with CPython embedded. Built once, for the first version that was found.
 # Included after worker/workers.cmake, whose found_versions and targets it uses.
 
 list(GET found_versions 0 pyw_tested_version)
 set(pyw_tested_worker py_worker-${pyw_tested_version})
 file(GLOB pyw_python_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/worker/python/*.cpp)
-file(GLOB pyw_python_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/cpp/python/*_test.cpp)
+file(GLOB pyw_python_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/test/cpp/python/*_test.cpp ${CMAKE_SOURCE_DIR}/test/cpp/aio/python/*_test.cpp)
+list(APPEND pyw_python_sources ${CMAKE_SOURCE_DIR}/worker/aio/address.cpp ${CMAKE_SOURCE_DIR}/worker/aio/receive_room.cpp)
 
 add_executable(test_python ${pyw_python_tests} ${CMAKE_SOURCE_DIR}/test/cpp/python/embedded_main.cpp ${pyw_python_sources})
 target_include_directories(test_python PRIVATE ${CMAKE_SOURCE_DIR}/test/cpp/python)

@@ -37,6 +37,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "ours_only(why): stock asyncio does not promise this")
     config.addinivalue_line("markers", "stock_fails(why, since=(3, 0), until=(4, 0)): a defect of stock asyncio")
     config.addinivalue_line("markers", "needs_python(major, minor): only from this version on")
+    config.addinivalue_line("markers", "takes(seconds): interrupted only after so long")
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         config.loop_tests_stderr = os.dup(2)
@@ -77,7 +78,9 @@ def pytest_runtest_setup(item):
 def pytest_runtest_call(item):
     """Innermost around the test, so that warnings and unraisable exceptions come to the bill and not to pytest."""
     bill = item.bill
-    with interrupted_after(TEST_BOUND, item.config.loop_tests_stderr), bill.watching():
+    takes = item.get_closest_marker("takes")
+    bound = max(TEST_BOUND, takes.args[0] if takes else 0)
+    with interrupted_after(bound, item.config.loop_tests_stderr), bill.watching():
         outcome = yield
         bill.close_loops()
         if outcome.excinfo is None:  # a failed test's traceback holds on to everything

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 import warnings
-from asyncio import base_events, constants, format_helpers, trsock
+from asyncio import constants, format_helpers, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -67,7 +67,9 @@ def describe_socket(extra: dict[str, Any], sock: socket.socket) -> None:
     extra["sockname"] = _name_of(sock.getsockname)
     if "peername" not in extra:
         extra["peername"] = _name_of(sock.getpeername)
-    base_events._set_nodelay(sock)  # type: ignore[attr-defined]
+    # asyncio asks for the protocol by its name, but a socket made without that is one of TCP just the same.
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM and sock.proto in (0, socket.IPPROTO_TCP):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _name_of(ask: Callable[[], Any]) -> Any:

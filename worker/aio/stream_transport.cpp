@@ -55,10 +55,11 @@ bool StreamTransport::begin(const Gil& gil) { return loop_->soon(gil, connected,
 /// Calls a method of the protocol in our context. Empty: its exception is pending.
 Ref StreamTransport::call(const Gil& gil, const Ref& method, PyObject* argument) {
   const Ref protocol = Ref::share(gil, protocol_.get()), context = Ref::share(gil, context_.get());  // the method may end us
-  if (PyContext_Enter(context.get()) != 0) return {};
+  const bool entered = PyContext_Enter(context.get()) == 0;
+  if (!entered) PyErr_Clear();  // a write from within the protocol: it is called in the context that it is in
   PyObject* args[2] = {protocol.get(), argument};
   Ref result = Ref::steal(PyObject_VectorcallMethod(method.get(), args, argument ? 2 : 1, nullptr));
-  PyContext_Exit(context.get());
+  if (entered) PyContext_Exit(context.get());  // keeps a pending exception
   return result;
 }
 
@@ -345,7 +346,7 @@ bool StreamTransport::resume_reading(const Gil& gil) {
 }
 
 bool StreamTransport::set_protocol(const Gil& gil, PyObject* protocol) {
-  const int buffered = PyObject_IsInstance(protocol, loop_->state().buffered_protocol.get());
+  const int buffered = wants_buffers(gil, loop_->state().buffered_protocol, protocol);
   if (buffered < 0) return false;
   buffered_ = buffered == 1;
   Ref before = std::exchange(protocol_, Ref::share(gil, protocol));

@@ -17,7 +17,7 @@ import pytest
 import erlang
 
 try:
-    from _erlang_loop import TlsProtocol, TlsTransport
+    from _erlang_loop import TlsProtocol, SSLTransport
 except ImportError:
     pytest.skip("only inside a worker", allow_module_level=True)
 
@@ -46,12 +46,12 @@ def contexts(files):
 
 
 @pytest.fixture
-def loop():
+def loop(bill):
     made = erlang.new_event_loop()
+    bill.to_close.append(made)
     made.problems = []
     made.set_exception_handler(lambda _, context: made.problems.append(context))
-    yield made
-    made.close()
+    return made
 
 
 class App(asyncio.Protocol):
@@ -185,10 +185,10 @@ class Pair:
 
 
 @pytest.fixture
-def pair(loop, contexts):
+def pair(loop, contexts, bill):
     made = Pair(loop, contexts).shake_hands()
-    yield made
-    made.close()
+    bill.to_close.insert(0, made)  # before its loop
+    return made
 
 
 def in_loop(pair, function, *args):
@@ -358,6 +358,7 @@ def test_abort_does_not_take_back_what_was_written(pair):
     in_loop(pair, write)
     pair.here.carry_to(pair.there)
     assert pair.server.data == b"last words" and pair.client.calls == ["made", "lost"] and pair.client.lost_with is None
+    pair.server.transport.abort()  # nobody says goodbye to it
 
 
 def test_what_a_failing_protocol_wrote_is_sent(loop, contexts):
@@ -636,7 +637,8 @@ def test_a_server_needs_a_context(loop):
         TlsProtocol(loop, App(), None, None, server_side=True)
 
 
-def test_writes_to_a_closed_connection_are_dropped_and_logged_at_last(pair, caplog):
+def test_writes_to_a_closed_connection_are_dropped_and_logged_at_last(pair, caplog, bill):
+    bill.expect_log("SSL connection is closed")
     transport = pair.client.transport
     pair.close()
     with caplog.at_level(logging.WARNING, "asyncio"):
@@ -676,7 +678,8 @@ def test_a_failing_eof_received_is_reported(pair):
     assert isinstance(pair.server.lost_with, LookupError)
 
 
-def test_eof_received_cannot_keep_it_open(pair, caplog):
+def test_eof_received_cannot_keep_it_open(pair, caplog, bill):
+    bill.expect_log("no effect when using ssl")
     pair.server.eof_received = lambda: True
     with caplog.at_level(logging.WARNING, "asyncio"):
         pair.client.transport.close()
@@ -702,7 +705,7 @@ def test_debug_mode_logs_what_happens(loop, contexts, caplog):
 
 def test_they_are_what_asyncio_expects(pair):
     transport = pair.client.transport
-    assert type(transport) is TlsTransport and isinstance(transport, (asyncio.Transport, asyncio.transports._FlowControlMixin))
+    assert type(transport) is SSLTransport and isinstance(transport, (asyncio.Transport, asyncio.transports._FlowControlMixin))
     assert isinstance(pair.client_tls, asyncio.BufferedProtocol) and transport._ssl_protocol is pair.client_tls
     assert transport._start_tls_compatible and transport._sendfile_compatible is asyncio.constants._SendfileMode.FALLBACK
     transport.note = "transports have attributes"

@@ -18,9 +18,10 @@ if ssl is not None:
     SSLObject: Any = ssl.SSLObject
     SSLError: Any = ssl.SSLError
     CertificateError: Any = ssl.CertificateError
+    ZERO_RETURN_ERROR: Any = ssl.SSLZeroReturnError
     AGAIN_ERRORS: Any = (ssl.SSLWantReadError, ssl.SSLSyscallError)
 else:
-    SSLObject = SSLError = CertificateError = type(None)
+    SSLObject = SSLError = CertificateError = ZERO_RETURN_ERROR = type(None)
     AGAIN_ERRORS = ()
 
 SENDFILE_FALLBACK = constants._SendfileMode.FALLBACK

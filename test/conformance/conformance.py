@@ -27,6 +27,8 @@ import concurrent.futures
 import glob
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +59,16 @@ def modules_in(suite, folder):
     return [Module(suite, name) for name in names if name not in NOT_RUN[suite]]
 
 
+def make_python(command, folder):
+    """What uvloop's tests are to start as `sys.executable`: the interpreter under test, in which the loop under test is `uvloop`."""
+    path = os.path.join(folder, "python")
+    with open(path, "w") as script:
+        shim = shlex.quote(os.pathsep.join([os.path.join(HERE, "shim"), HERE]))
+        script.write(f'#!/bin/sh\nPYTHONPATH={shim} exec {shlex.join(command)} "$@"\n')
+    os.chmod(path, 0o755)
+    return path
+
+
 class Run:
     """The outcomes of one module, however many processes it took."""
 
@@ -83,7 +95,8 @@ class Run:
             arguments = [self.module.suite, self.module.name, report.name, *self.options.pattern]
             arguments += ["--all"] * self.options.all + (["--after", after] if after else [])
             arguments += ["--packages", os.path.abspath(self.options.packages)] if self.options.packages else []
-            environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "UVLOOP_SOURCES": self.options.uvloop or ""}
+            environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "UVLOOP_SOURCES": self.options.uvloop or "",
+                           "UVLOOP_PYTHON": self.options.python}
             try:
                 ran = subprocess.run([*self.command, os.path.join(HERE, "one_module.py"), *arguments], env=environment, text=True,
                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -116,7 +129,10 @@ def main():
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
     options.uvloop = options.uvloop and os.path.abspath(options.uvloop)
+    if os.path.exists(options.command[0]):
+        options.command[0] = os.path.abspath(options.command[0])
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell we ignore it, and so would the tests' processes
     modules = []
     if options.suite != "uvloop":
         modules += modules_of_cpython(options.command)
@@ -130,7 +146,8 @@ def main():
     modules.sort(key=lambda module: LONG.index(module.name) if module.name in LONG else len(LONG))
 
     totals, reasons, failures = collections.Counter(), collections.Counter(), []
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        options.python = make_python(options.command, folder)
         runs = [pool.submit(Run(options.command, module, options).go) for module in modules]
         for run in (future.result() for future in concurrent.futures.as_completed(runs)):
             counts = collections.Counter(outcome["outcome"] for outcome in run.outcomes)

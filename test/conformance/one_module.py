@@ -110,6 +110,7 @@ def load_uvloop(name):
     for real in [each for each in sys.modules if each.partition(".")[0] == "uvloop"]:  # LOOP_FACTORY=uvloop:new_event_loop
         del sys.modules[real]
     sys.path[:0] = [os.path.join(HERE, "shim"), os.environ["UVLOOP_SOURCES"]]
+    sys.executable = os.environ["UVLOOP_PYTHON"]
     from uvloop import _testbase
 
     module = importlib.import_module(f"tests.{name}")

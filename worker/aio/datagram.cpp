@@ -665,13 +665,14 @@ PyType_Spec spec{"_erlang_loop.DatagramTransport", sizeof(DatagramObject), 0,
 
 bool make_datagram_type(const Gil& gil, State& state, PyObject* module) {
   const Ref base = attribute(gil, "asyncio", "DatagramTransport");
-  if (!base) return false;
+  const Ref stream = attribute(gil, "asyncio", "Transport");  // as asyncio's own one
+  if (!base || !stream) return false;
   const auto* type = reinterpret_cast<PyTypeObject*>(base.get());
   if (type->tp_basicsize > static_cast<Py_ssize_t>(offsetof(DatagramHead, dict)) || type->tp_dictoffset != 0 || type->tp_weaklistoffset != 0) {
     PyErr_SetString(PyExc_ImportError, "asyncio.DatagramTransport has more slots than this version of py_port knows");
     return false;
   }
-  const Ref bases = Ref::steal(PyTuple_Pack(1, base.get()));
+  const Ref bases = Ref::steal(PyTuple_Pack(2, base.get(), stream.get()));
   if (!bases) return false;
   state.datagram = Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get()));
   return state.datagram && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.datagram.get())) == 0;

@@ -143,8 +143,8 @@ void Loop::look(const Gil& gil, bool may_wait) {
   }
 }
 
-bool Loop::run_ready(const Gil& gil) {
-  for (std::size_t n = ready_.size(); n > 0 && !ready_.empty(); --n) {
+bool Loop::run_ready(const Gil& gil, std::size_t count) {
+  for (std::size_t n = count; n > 0 && !ready_.empty(); --n) {
     const Entry entry = ready_.pop();
     const bool goes_on = entry.chore ? entry.chore(gil, entry.object) : run_handle(gil, reinterpret_cast<HandleObject*>(entry.object));
     Py_DECREF(entry.object);
@@ -160,10 +160,14 @@ bool Loop::step(const Gil& gil) {
     ~Turn() { --depth; }
   } const turn(in_turns_);
   ++turns_;
-  if (reactor_->has_events() && !reactor_->dispatch()) return false;
-  take_due();
   take_incoming();
-  return run_ready(gil);
+  const std::size_t before = ready_.size();
+  take_due();
+  const std::size_t due = ready_.size() - before;
+  if (!run_ready(gil, before)) return false;
+  if (reactor_ && reactor_->has_events() && !reactor_->dispatch()) return false;
+  // What these callbacks queued has its turn next; with none before, what the watchers queued need not wait for it.
+  return run_ready(gil, before == 0 ? ready_.size() : due);
 }
 
 bool Loop::due() const {

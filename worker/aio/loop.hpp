@@ -26,8 +26,9 @@ using Chore = bool (*)(const Gil& gil, PyObject* owner);
 /// One asyncio loop: the queue of what is ready, the timers, and the turns in which they run. The Python type `_erlang_loop.Loop` is around
 /// it; what of asyncio's interface is not hot is in Python (erlang/_event_loop.py).
 ///
-/// A turn: what the reactor found ready is told to its watchers, timers that are due are put into the queue, and what is in the queue at that moment
-/// is run. The reactor is not asked in each turn while there is work: a look at it costs as much as several callbacks.
+/// A turn, in asyncio's order: what is in the queue at its beginning is run, what the reactor found ready is told to its watchers, and the timers that
+/// are due are run. So a task that was made before data arrived runs before the protocol gets it.
+/// The reactor is not asked in each turn while there is work: a look at it costs as much as several callbacks.
 /// Threads: one at a time, that which runs the loop; call_threadsafe() and wake() any. GIL: held, released while waiting.
 class Loop {
  public:
@@ -143,7 +144,8 @@ class Loop {
   }
   void fetch_incoming();
   void take_due();
-  bool run_ready(const Gil& gil);
+  /// The first so many in the queue. False: an exception is pending that ends the run.
+  bool run_ready(const Gil& gil, std::size_t count);
 
   State& state_;
   LoopObject* object_;

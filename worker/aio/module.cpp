@@ -61,6 +61,12 @@ Ref attribute(const Gil&, const char* module, const char* name) {
   return imported ? Ref::steal(PyObject_GetAttrString(imported.get(), name)) : Ref();
 }
 
+int wants_buffers(const Gil&, const Ref& buffered_protocol, PyObject* protocol) {
+  const int is_one = PyObject_IsInstance(protocol, buffered_protocol.get());
+  if (is_one != 0) return is_one;
+  return !PyObject_HasAttrString(protocol, "data_received") && PyObject_HasAttrString(protocol, "get_buffer");
+}
+
 State* state_behind(PyTypeObject* type) {
   for (PyTypeObject* at = type; at; at = at->tp_base) {
     if (!(at->tp_flags & Py_TPFLAGS_HEAPTYPE)) continue;

@@ -51,6 +51,10 @@ struct State {
 /// A class that `from` defines. Empty: an exception is pending.
 Ref attribute(const Gil& gil, const char* module, const char* name);
 
+/// Whether a protocol is to be given data in buffers of its own: a BufferedProtocol, or another with its methods and none for received data.
+/// -1: an exception is pending.
+int wants_buffers(const Gil& gil, const Ref& buffered_protocol, PyObject* protocol);
+
 /// The state behind an instance of exactly one of our types (not of a class that Python derived from one).
 inline State& state_of_type(PyTypeObject* type) { return **static_cast<State**>(PyType_GetModuleState(type)); }
 

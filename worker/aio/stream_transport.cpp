@@ -346,7 +346,7 @@ bool StreamTransport::resume_reading(const Gil& gil) {
 }
 
 bool StreamTransport::set_protocol(const Gil& gil, PyObject* protocol) {
-  const int buffered = PyObject_IsInstance(protocol, loop_->state().buffered_protocol.get());
+  const int buffered = wants_buffers(gil, loop_->state().buffered_protocol, protocol);
   if (buffered < 0) return false;
   buffered_ = buffered == 1;
   Ref before = std::exchange(protocol_, Ref::share(gil, protocol));

@@ -41,6 +41,7 @@ class StreamTransport {
   bool pause_reading(const Gil& gil);
   bool resume_reading(const Gil& gil);
   bool is_reading() const { return !closing_ && !paused_; }
+  bool reading_paused() const { return paused_; }
   bool is_closing() const { return closing_; }
   /// False: what the protocol's pause_writing raised is pending.
   bool set_limits(const Gil& gil, std::size_t high, std::size_t low);

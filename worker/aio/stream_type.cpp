@@ -124,7 +124,7 @@ PyObject* repr(PyObject* self) {
                               stream.is_reading() ? "read=polling" : "read=idle", stream.queued());
 }
 
-// asyncio's own code (sendfile, start_tls, servers) reads these.
+// asyncio's own code (sendfile, start_tls, servers) reads these, and others that know its transports do.
 PyObject* get_extra(PyObject* self, void*) {
   const GilHeld gil;
   StreamTransport& stream = of(self);
@@ -143,7 +143,9 @@ PyObject* get_sock(PyObject* self, void*) {
 }
 PyObject* get_protocol_attribute(PyObject* self, void*) { return shared(of(self).protocol()); }
 PyObject* get_fd(PyObject* self, void*) { return PyLong_FromLong(of(self).fd()); }
-PyObject* get_paused(PyObject* self, void*) { return PyBool_FromLong(of(self).protocol_paused()); }
+PyObject* get_protocol_paused(PyObject* self, void*) { return PyBool_FromLong(of(self).protocol_paused()); }
+PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(of(self).is_closing()); }
+PyObject* get_paused(PyObject* self, void*) { return PyBool_FromLong(of(self).reading_paused()); }
 PyObject* get_true(PyObject*, void*) { Py_RETURN_TRUE; }
 PyObject* get_sendfile(PyObject* self, void*) {
   return PyObject_GetAttrString(of(self).loop()->state().helpers.get(), "TRY_NATIVE_SENDFILE");
@@ -154,7 +156,9 @@ PyGetSetDef attributes[] = {{"_extra", get_extra, nullptr, nullptr, nullptr},
                             {"_sock", get_sock, nullptr, nullptr, nullptr},
                             {"_sock_fd", get_fd, nullptr, nullptr, nullptr},
                             {"_protocol", get_protocol_attribute, nullptr, nullptr, nullptr},
-                            {"_protocol_paused", get_paused, nullptr, nullptr, nullptr},
+                            {"_protocol_paused", get_protocol_paused, nullptr, nullptr, nullptr},
+                            {"_closing", get_closing, nullptr, nullptr, nullptr},
+                            {"_paused", get_paused, nullptr, nullptr, nullptr},
                             {"_start_tls_compatible", get_true, nullptr, nullptr, nullptr},
                             {"_sendfile_compatible", get_sendfile, nullptr, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};

@@ -62,7 +62,7 @@ bool Tls::open(const Gil& gil, Parts parts, PyObject* app_protocol) {
 }
 
 bool Tls::set_app_protocol(const Gil& gil, PyObject* protocol) {
-  const int buffered = PyObject_IsInstance(protocol, state_.buffered_protocol.get());
+  const int buffered = wants_buffers(gil, state_.buffered_protocol, protocol);
   if (buffered < 0) return false;
   app_buffered_ = buffered != 0;
   app_protocol_ = Ref::share(gil, protocol);
@@ -132,8 +132,12 @@ bool Tls::handshake_complete(const Gil& gil, Ref failure) {
     app_ = App::kMade;
     const Ref transport = Ref::share(gil, app_transport_.get());
     if (!tell_app(gil, state_.s_connection_made, transport.get())) return false;
+    return wake_waiter(gil, nullptr) && do_read(gil);
   }
-  return wake_waiter(gil, nullptr) && do_read(gil);
+  // start_tls() has no other way to tell its caller of the new transport: it must have been able to do so before the first data comes.
+  if (!wake_waiter(gil, nullptr)) return false;
+  loop().soon(gil, read_chore, self());
+  return true;
 }
 
 bool Tls::handshake_failed(const Gil& gil, Ref failure) {
@@ -185,7 +189,26 @@ bool Tls::do_flush(const Gil& gil) {
   return set_phase(Phase::kShutdown) && do_shutdown(gil);
 }
 
+/// What the peer sends after the application has closed, or what it did not read before, is in the way of the peer's goodbye.
+bool Tls::discard_data(const Gil& gil) {
+  for (bool more = true; more;) {
+    Ref plain;
+    bool ended;
+    if (decrypt_all(gil, plain, ended)) {
+      more = static_cast<bool>(plain) && !ended;
+    } else if (PyErr_ExceptionMatches(state_.zero_return_error.get())) {
+      PyErr_Clear();  // the goodbye itself, after ours
+      more = false;
+    } else {
+      return PyErr_ExceptionMatches(state_.ssl_error.get()) && shutdown_complete(gil, Ref::steal(compat::take_raised()));
+    }
+  }
+  return true;
+}
+
 bool Tls::do_shutdown(const Gil& gil) {
+  if (!eof_ && !discard_data(gil)) return false;
+  if (said_goodbye_) return true;  // what came was no TLS
   if (!eof_ && !call_method(sslobj_.get(), state_.s_unwrap)) {
     if (PyErr_ExceptionMatches(state_.again_errors.get())) {
       PyErr_Clear();  // the peer has not said goodbye yet

@@ -240,7 +240,8 @@ bool TlsState::make(const Gil& gil, PyObject* module) {
   const char* support_name = "erlang._tls_support";
   const auto of_support = [&](Ref& place, const char* what) { return take(place, support_name, what); };
   return static_cast<bool>(support = Ref::steal(PyImport_ImportModule(support_name))) && of_support(ssl_object, "SSLObject") &&
-         of_support(again_errors, "AGAIN_ERRORS") && of_support(ssl_error, "SSLError") && of_support(certificate_error, "CertificateError") &&
+         of_support(again_errors, "AGAIN_ERRORS") && of_support(zero_return_error, "ZERO_RETURN_ERROR") &&
+         of_support(ssl_error, "SSLError") && of_support(certificate_error, "CertificateError") &&
          of_support(fallback, "SENDFILE_FALLBACK") && take(timeout_error, "asyncio", "TimeoutError") &&
          take(buffered_protocol, "asyncio", "BufferedProtocol") && take(flow_control, "asyncio.transports", "_FlowControlMixin") &&
          take(selector_transport, "asyncio.selector_events", "_SelectorTransport") &&
@@ -256,7 +257,7 @@ bool TlsState::make(const Gil& gil, PyObject* module) {
 }
 
 int TlsState::traverse(visitproc visit, void* arg) const {
-  for (const Ref* each : {&protocol, &transport, &support, &buffered_protocol, &flow_control, &ssl_object, &again_errors, &ssl_error,
+  for (const Ref* each : {&protocol, &transport, &support, &buffered_protocol, &flow_control, &ssl_object, &again_errors, &zero_return_error, &ssl_error,
                           &certificate_error, &timeout_error, &fallback, &selector_transport, &asyncio_tls_transport})
     if (const int stop = each->traverse(visit, arg)) return stop;
   return 0;

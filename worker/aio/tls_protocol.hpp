@@ -105,6 +105,7 @@ class Tls {
   bool handshake_complete(const Gil& gil, Ref failure);
   bool handshake_failed(const Gil& gil, Ref failure);
   bool do_flush(const Gil& gil);
+  bool discard_data(const Gil& gil);
   bool do_shutdown(const Gil& gil);
   bool shutdown_complete(const Gil& gil, Ref failure);
   bool tell_eof(const Gil& gil);

@@ -8,7 +8,7 @@ namespace pyw::aio {
 struct TlsState {
   Ref protocol, transport;  ///< types of ours
 
-  Ref support, buffered_protocol, flow_control, ssl_object, again_errors, ssl_error, certificate_error, timeout_error, fallback;
+  Ref support, buffered_protocol, flow_control, ssl_object, again_errors, zero_return_error, ssl_error, certificate_error, timeout_error, fallback;
   /// Transports of asyncio that read into a protocol's buffer and tell it at once.
   Ref selector_transport, asyncio_tls_transport;
 

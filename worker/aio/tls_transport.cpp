@@ -298,7 +298,7 @@ PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)},   {Py_tp_traverse, slot(t
                        {Py_tp_finalize, slot(finalize)}, {Py_tp_new, slot(refuse_new)},    {Py_tp_methods, methods},
                        {Py_tp_getset, attributes},       {Py_tp_members, members},         {0, nullptr}};
 
-PyType_Spec spec{"_erlang_loop.TlsTransport", sizeof(TlsTransportObject), 0,
+PyType_Spec spec{"_erlang_loop.SSLTransport", sizeof(TlsTransportObject), 0,
                  static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
 
 }  // namespace

@@ -15,7 +15,7 @@ import weakref
 import pytest
 
 try:
-    from _erlang_loop import TlsProtocol, TlsTransport
+    from _erlang_loop import TlsProtocol, SSLTransport
 except ImportError:
     pytest.skip("only inside a worker", allow_module_level=True)
 
@@ -369,6 +369,7 @@ def test_abort_does_not_take_back_what_was_written(pair):
     in_loop(pair, write)
     pair.here.carry_to(pair.there)
     assert pair.server.data == b"last words" and pair.client.calls == ["made", "lost"] and pair.client.lost_with is None
+    pair.server.transport.abort()  # nobody says goodbye to it
 
 
 def test_what_a_failing_protocol_wrote_is_sent(loop, contexts):
@@ -715,7 +716,7 @@ def test_debug_mode_logs_what_happens(loop, contexts, caplog):
 
 def test_they_are_what_asyncio_expects(pair):
     transport = pair.client.transport
-    assert type(transport) is TlsTransport and isinstance(transport, (asyncio.Transport, asyncio.transports._FlowControlMixin))
+    assert type(transport) is SSLTransport and isinstance(transport, (asyncio.Transport, asyncio.transports._FlowControlMixin))
     assert isinstance(pair.client_tls, asyncio.BufferedProtocol) and transport._ssl_protocol is pair.client_tls
     assert transport._start_tls_compatible and transport._sendfile_compatible is asyncio.constants._SendfileMode.FALLBACK
     transport.note = "transports have attributes"

@@ -69,8 +69,9 @@ descriptors_are_watched(Config) ->
 servers_and_clients_of_tcp(Config) -> beside_calls(Config, tcp, [20], 20).
 servers_and_clients_of_unix_sockets(Config) -> beside_calls(Config, unix, [20], 20).
 servers_and_clients_of_tls(Config) ->
-    File = filename:join(py_port_test:find_up(py_port_test:data_dir(), "test/python/loop/certs"), "cert.pem"),
-    beside_calls(Config, tls, [5, unicode:characters_to_binary(File)], 5).
+    Folder = py_port_test:find_up(py_port_test:data_dir(), "test/python/loop/certs"),
+    Files = [unicode:characters_to_binary(filename:join(Folder, Name)) || Name <- ["cert.pem", "key.pem"]],
+    beside_calls(Config, tls, [5 | Files], 5).
 
 datagrams(Config) -> beside_calls(Config, udp, [100], 100).
 subprocesses(Config) -> beside_calls(Config, subprocesses, [5], [0, 1, 2, 3, 4]).
@@ -103,6 +104,26 @@ waits() ->
         {waits, Job} -> Job
     after ?PATIENCE -> error(nobody_waits)
     end.
+
+%% There is always another request, so the worker never comes to sleep.
+callers_that_never_pause_do_not_starve_a_server(Config) ->
+    {ok, Port} = call(Config, serve, []),
+    Caller = fun Go() ->
+        {ok, 499500} = call(Config, work, []),
+        Go()
+    end,
+    Callers = [spawn_link(Caller) || _ <- lists:seq(1, 32)],
+    {ok, Socket} = gen_tcp:connect("127.0.0.1", Port, [binary, {active, false}, {packet, line}]),
+    Echoed = [
+        begin
+            ok = gen_tcp:send(Socket, [integer_to_list(I), $\n]),
+            gen_tcp:recv(Socket, 0, ?PATIENCE)
+        end
+     || I <- lists:seq(1, 50)
+    ],
+    [true = unlink(Pid) andalso exit(Pid, kill) || Pid <- Callers],
+    ?assertEqual([{ok, <<(integer_to_binary(I))/binary, $\n>>} || I <- lists:seq(1, 50)], Echoed),
+    ok = gen_tcp:close(Socket).
 
 %% Time ----------------------------------------------------------------------------------------------------------------
 
@@ -188,7 +209,7 @@ what_comes_after_a_fork_is_done_once(Config) ->
     ?assertEqual({ok, [0, 1]}, call(Config, fork_among_others, [marker(Config, "notes")])),
     ?assertEqual({ok, 4.0}, py_port:call(ctx(Config), math, sqrt, [16])).
 
-%% The loop has seen that the descriptors are ready and has not told it yet.
+%% The loop has seen that the descriptors are ready, and mostly has not told it yet.
 a_call_may_unwatch_what_is_ready(Config) ->
     [
         begin

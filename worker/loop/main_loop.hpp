@@ -71,7 +71,7 @@ class MainLoop final : public MainWait {
   int take_signals(int fd);
   void trim_later();
   void flush();
-  void look();
+  void look(std::uint64_t every_ns);
   void rest(const Gil& gil);
   bool only_thread() const;
   bool spin(std::uint64_t began);

@@ -126,10 +126,9 @@ async def unix(clients):
     return clients
 
 
-async def tls(clients, certificate):
-    """The file has the key as well."""
+async def tls(clients, certificate, key):
     server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server_side.load_cert_chain(certificate)
+    server_side.load_cert_chain(certificate, key)
     client_side = ssl.create_default_context(cafile=certificate)
     async with await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server_side) as server:
         port = server.sockets[0].getsockname()[1]
@@ -201,6 +200,16 @@ async def from_threads(number):
         assert await told == i
         thread.join()
     return number
+
+
+def work():
+    """Takes so long that callers have sent the next requests meanwhile."""
+    return sum(range(1000))
+
+
+async def serve():
+    kept[:] = [await asyncio.start_server(echo, "127.0.0.1", 0)]
+    return kept[0].sockets[0].getsockname()[1]
 
 
 # Time ------------------------------------------------------------------------------------------------------------------
@@ -368,7 +377,7 @@ async def watch_pairs(number):
     loop = asyncio.get_running_loop()
     pairs = [socket.socketpair() for _ in range(number)]
     for here, _ in pairs:
-        loop.add_reader(here, print, "nobody wants to be told any more")
+        loop.add_reader(here, len, "told if the other call comes too late")
     kept[:] = [loop, pairs]
 
 

@@ -8,7 +8,7 @@ running, so a synchronous call may use ``asyncio.run`` itself.
 from __future__ import annotations
 
 import asyncio
-from typing import AbstractSet, Any, Coroutine, Optional, Union
+from typing import AbstractSet, Any, Awaitable, Iterable, Optional
 
 from ._event_loop import ErlangEventLoop
 from ._loops import run
@@ -37,18 +37,14 @@ class ContextLoop(ErlangEventLoop):
         self._open(uv_loop)
         asyncio.set_event_loop(self)
 
-    def start(self, awaitable: Union[Coroutine[Any, Any, Any], Any], done: Any) -> "asyncio.Future[Any]":
-        """Makes a task of it; ``done(task)`` is called when it has ended."""
-        task = asyncio.ensure_future(awaitable, loop=self)
-        task.add_done_callback(done)
-        if task is not awaitable:
-            task._of_a_call = True  # type: ignore[attr-defined]  # a set of them would cost each call a microsecond
-        return task
+    def future_of(self, awaitable: Awaitable[Any]) -> "asyncio.Future[Any]":
+        """Of what a call has returned and is no coroutine."""
+        return asyncio.ensure_future(awaitable, loop=self)
 
-    def begin_end(self) -> "asyncio.Task[None]":
+    def begin_end(self, of_calls: Iterable["asyncio.Future[Any]"] = ()) -> "asyncio.Task[None]":
         """The end of the context: cancels what is left and lets it clean up. Done when all of it has ended or the time for that is over."""
         if self._ending is None:
-            self._ending = self.create_task(self._end())
+            self._ending = self.create_task(self._end(set(of_calls)))
         return self._ending
 
     def finish(self) -> None:
@@ -57,12 +53,12 @@ class ContextLoop(ErlangEventLoop):
         self.run_until_complete(self.begin_end())
         self.close()
 
-    async def _end(self) -> None:
+    async def _end(self, of_calls: "set[asyncio.Future[Any]]") -> None:
         """First the tasks of calls and those of ``erlang.spawn_task`` are cancelled. Whoever of them has tasks of its own, a server for
         instance, can then end these in its own order. What is there after that belongs to nobody, or its owner was too slow."""
         end = self.time() + _CLEANING_UP
         left = self._left()
-        first = {task for task in left if hasattr(task, "_of_a_call")} | (left & spawned())
+        first = left & (of_calls | spawned())
         await _cancel(first, first, _ORDERLY)
         left = self._left()
         await _cancel(left - first, left, end - self.time())
@@ -103,11 +99,9 @@ def new_context_loop() -> ContextLoop:
     return ContextLoop()
 
 
-def start_here(awaitable: Any, done: Any) -> "asyncio.Future[Any]":
-    """The same on the loop that runs in this thread."""
-    task: asyncio.Future[Any] = asyncio.ensure_future(awaitable, loop=asyncio.get_running_loop())
-    task.add_done_callback(done)
-    return task
+def future_here(awaitable: Awaitable[Any]) -> "asyncio.Future[Any]":
+    """On the loop that runs in this thread."""
+    return asyncio.ensure_future(awaitable, loop=asyncio.get_running_loop())
 
 
 def run_to_end(awaitable: Any) -> Any:

@@ -145,6 +145,7 @@ void Loop::look(const Gil& gil, bool may_wait) {
 
 bool Loop::run_ready(const Gil& gil, std::size_t count) {
   for (std::size_t n = count; n > 0 && !ready_.empty(); --n) {
+    if (lent_ && reactor_ && reactor_->is_foreign()) return true;  // one of them forked; what comes after it is the parent's to do
     const Entry entry = ready_.pop();
     const bool goes_on = entry.chore ? entry.chore(gil, entry.object) : run_handle(gil, reinterpret_cast<HandleObject*>(entry.object));
     Py_DECREF(entry.object);

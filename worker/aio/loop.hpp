@@ -84,6 +84,8 @@ class Loop {
 
   /// For the worker's main thread, on a loop whose uv loop it runs: a turn without looking at the reactor.
   bool step(const Gil& gil);
+  /// Whether there is something to run at once.
+  bool has_ready() const { return !ready_.empty(); }
   /// Whether step() has something to do now.
   bool due() const;
   /// When step() will next have something to do if nothing happens; Reactor::kNever.

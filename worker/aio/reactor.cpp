@@ -102,7 +102,14 @@ void Reactor::arm(std::uint64_t moment) {
   const bool disarm = moment == kNever && armed_ != kNever;
   // One that is armed for earlier stays: it costs one look at the heap, and most timers are cancelled before their time.
   if (!fired_ && moment >= armed_ && !disarm) return;
-  if (!fired_ && moment == kNever && armed_ == kNever) return;
+  set_timer(moment);
+}
+
+void Reactor::arm_exactly(std::uint64_t moment) {
+  if (fired_ || moment != armed_) set_timer(moment);
+}
+
+void Reactor::set_timer(std::uint64_t moment) {
   if (!timer_) {
     auto watched = uv::open<uv_poll_t>("timer", this, [&](uv_poll_t* h) { return uv_poll_init(loop_, h, timer_fd_.get()); });
     PYW_CHECK(watched, watched ? "" : watched.error().message.c_str());
@@ -160,6 +167,11 @@ void Reactor::forget(Watcher& watcher) {
   if (std::exchange(watcher.is_new_, false))
     for (auto& slot : new_)
       if (slot == &watcher) slot = nullptr;
+  forget_noted(watcher);
+}
+
+/// Invariant: a watcher is in the list if and only if something is noted in it.
+void Reactor::forget_noted(Watcher& watcher) {
   if (watcher.ready_ == 0) return;
   watcher.ready_ = 0;
   for (auto& slot : ready_)
@@ -212,6 +224,7 @@ Result<void> Watcher::watch(int fd, int events) {
     fd_ = fd;
   }
   events_ = events;
+  if ((ready_ & events) == 0) reactor_->forget_noted(*this);
   ready_ &= events;
   held_ = false;
   if (events == 0) {

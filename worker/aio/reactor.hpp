@@ -38,8 +38,10 @@ class Reactor {
   void wait(std::uint64_t moment);
   /// Looks what is ready and does not wait.
   void poll();
-  /// For who runs the uv loop: its next wait ends at this moment.
+  /// For who runs the uv loop: its next wait ends at this moment, or before.
   void arm(std::uint64_t moment);
+  /// Not before.
+  void arm_exactly(std::uint64_t moment);
 
   /// The armed moment has come since the last arm() or wait().
   bool moment_came() const { return fired_; }
@@ -69,9 +71,11 @@ class Reactor {
   friend class Watcher;
   Reactor();
   Result<void> open();
+  void set_timer(std::uint64_t moment);
   void note(Watcher& watcher, int events);
   void prove_new();
   void forget(Watcher& watcher);
+  void forget_noted(Watcher& watcher);
 
   std::unique_ptr<uv::Loop> own_;
   uv_loop_t* loop_ = nullptr;

@@ -3,10 +3,14 @@
 #include <utility>
 
 #include "aio/run_scope.hpp"
+#include "base/clock.hpp"
 #include "python/fork.hpp"
 
 namespace pyw::loop {
 namespace {
+
+/// A step goes on for so long while there is something to do at once; then requests have their turn, and the descriptors are looked at.
+constexpr std::uint64_t kStepNs = 50'000;
 
 /// What the done-callback carries: which request of which host.
 struct DoneKey {
@@ -39,15 +43,25 @@ bool ContextTasks::start_task(const Gil& gil, std::uint64_t id, std::uint8_t fla
   if (!capsule) return false;
   key.release();
   const Ref callback = Ref::steal(PyCFunction_New(&done_definition_, capsule.get()));
-  const Ref module = Ref::steal(callback ? PyImport_ImportModule("erlang._context_loop") : nullptr);
-  Ref future = Ref::steal(!module ? nullptr
-                          : other ? PyObject_CallMethod(module.get(), "start_here", "OO", awaitable, callback.get())
-                                  : PyObject_CallMethod(loop_object_.get(), "start", "OO", awaitable, callback.get()));
-  if (!future) return false;
-  tasks_.emplace(id, Task{std::move(future), flags, false, other != nullptr});
+  Ref future = !callback ? Ref() : other ? future_here(awaitable) : future_of(awaitable);
+  if (!future || !Ref::steal(PyObject_CallMethodOneArg(future.get(), names_.add_done_callback.get(), callback.get()))) return false;
+  const bool made = future.get() != awaitable;
+  tasks_.emplace(id, Task{std::move(future), flags, false, other != nullptr, made});
   session_.became_task(id, other);
   if (!other) due_ = true;
   return true;
+}
+
+/// On the context's loop. What is no coroutine asyncio itself looks at.
+Ref ContextTasks::future_of(PyObject* awaitable) const {
+  return Ref::steal(PyCoro_CheckExact(awaitable) ? PyObject_CallMethodOneArg(loop_object_.get(), names_.create_task.get(), awaitable)
+                                                 : PyObject_CallMethodOneArg(loop_object_.get(), names_.future_of.get(), awaitable));
+}
+
+/// On the loop that runs on this thread.
+Ref ContextTasks::future_here(PyObject* awaitable) {
+  const Ref module = Ref::steal(PyImport_ImportModule("erlang._context_loop"));
+  return Ref::steal(module ? PyObject_CallMethod(module.get(), "future_here", "O", awaitable) : nullptr);
 }
 
 PyObject* ContextTasks::done(PyObject* self, PyObject* future) {
@@ -64,7 +78,7 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
   if (found == tasks_.end()) return;
   const Task task = std::move(found->second);
   tasks_.erase(found);
-  const Ref value = Ref::steal(PyObject_CallMethod(future, "result", nullptr));
+  const Ref value = Ref::steal(PyObject_CallMethodNoArgs(future, names_.result.get()));
   if (!value && task.cancelled && !PyErr_ExceptionMatches(PyExc_Exception)) {
     PyErr_Clear();  // the CancelledError that we asked for
     executor_->answer_ended(id, port::Ended::cancelled);
@@ -105,7 +119,10 @@ void ContextTasks::step(const Gil& gil) {
   {
     driven_->reactor().hold(false);
     const aio::RunScope running(gil, *driven_);
-    ok = running.ok() && driven_->step(gil);
+    const std::uint64_t until = monotonic_ns() + kStepNs;
+    do
+      ok = running.ok() && driven_->step(gil);
+    while (ok && driven_->has_ready() && !in_forked_child() && monotonic_ns() < until);
   }
   if (in_forked_child()) end_child(gil);
   if (!ok) {
@@ -131,10 +148,13 @@ void ContextTasks::end_child(const Gil& gil) {
   end_forked_child(gil);
 }
 
+void ContextTasks::prepare_look(bool held) {
+  if (driven_) driven_->reactor().hold(held);
+}
+
 void ContextTasks::prepare_wait(bool held) {
-  if (!driven_) return;
-  driven_->reactor().hold(held);
-  if (!held) driven_->reactor().arm(driven_->next_moment());
+  prepare_look(held);
+  if (driven_ && !held) driven_->reactor().arm_exactly(driven_->next_moment());  // an idle worker does not wake up for a timer that was cancelled
 }
 
 Ref ContextTasks::loop(const Gil& gil) { return make_loop(gil) ? Ref::share(gil, loop_object_.get()) : Ref(); }
@@ -147,6 +167,7 @@ void ContextTasks::adopt(const Gil& gil) {
 bool ContextTasks::make_loop(const Gil& gil) {
   if (loop_object_) return true;
   const InterruptPoint::Hold whole(gil, *interrupts_);
+  if (!names_.make()) return false;
   const Ref module = Ref::steal(PyImport_ImportModule("erlang._context_loop"));
   const Ref asyncio = Ref::steal(module ? PyImport_ImportModule("asyncio") : nullptr);
   if (!asyncio) return false;
@@ -167,11 +188,20 @@ bool ContextTasks::watch(const Gil&) {
   return true;
 }
 
+bool ContextTasks::Names::make() {
+  const auto intern = [](Ref& name, const char* text) { return name || (name = Ref::steal(PyUnicode_InternFromString(text))); };
+  return intern(create_task, "create_task") && intern(future_of, "future_of") && intern(add_done_callback, "add_done_callback") &&
+         intern(result, "result");
+}
+
 void ContextTasks::begin_end(const Gil&) {
   ending_ = true;
   for (auto& [id, task] : tasks_) task.cancelled = true;  // by us: its caller is told so, not of a CancelledError
   if (!loop_object_) return;
-  end_ = Ref::steal(PyObject_CallMethod(loop_object_.get(), "begin_end", nullptr));
+  const Ref ours = Ref::steal(PyList_New(0));
+  bool ok = static_cast<bool>(ours);
+  for (const auto& [id, task] : tasks_) ok = ok && (task.aside || !task.made || PyList_Append(ours.get(), task.future.get()) == 0);
+  end_ = Ref::steal(ok ? PyObject_CallMethod(loop_object_.get(), "begin_end", "O", ours.get()) : nullptr);
   if (!end_) report_unraisable(loop_object_.get());
   due_ = true;
 }

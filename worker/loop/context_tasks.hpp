@@ -35,7 +35,9 @@ class ContextTasks final : public TaskHost {
 
   /// True when step() has something to do now.
   bool due() const { return due_ || (driven_ && driven_->due()); }
-  /// Before the main thread waits: the wait is to end at the loop's next moment, or, while it may not step (`held`), not because of the loop.
+  /// Before the main thread looks what has come: while the loop may not step (`held`), what is ready is noted once and not seen again.
+  void prepare_look(bool held);
+  /// Before it waits: the wait is to end at the loop's next moment, or, while it may not step (`held`), not because of the loop.
   void prepare_wait(bool held);
   /// A coroutine of the context's loop runs right now, further down the stack.
   bool stepping() const { return stepping_; }
@@ -50,7 +52,7 @@ class ContextTasks final : public TaskHost {
   bool pending() const { return !tasks_.empty(); }
   /// There is a loop that is driven from here. One that a thread has made while a request ran is so only after adopt().
   bool any() const { return driven_ != nullptr; }
-  /// One step of the asyncio loop; then says when the next is due. Main thread, no loop running.
+  /// One step of the asyncio loop, or several, one right after the other. Main thread, no loop running.
   void step(const Gil& gil);
   /// Cancels what is left and lets it clean up: from now on the loop has an end, and steps lead to it. Without a loop there is nothing to end.
   void begin_end(const Gil& gil);
@@ -69,9 +71,16 @@ class ContextTasks final : public TaskHost {
     std::uint8_t flags;
     bool cancelled;
     bool aside;  ///< of another loop
+    bool made;   ///< by us, for a coroutine; else a future that the code had already
+  };
+  struct Names {
+    Ref create_task, future_of, add_done_callback, result;
+    bool make();
   };
   static PyObject* done(PyObject* self, PyObject* future);
   void ended(const Gil& gil, std::uint64_t id, PyObject* future);
+  Ref future_of(PyObject* awaitable) const;
+  static Ref future_here(PyObject* awaitable);
   bool make_loop(const Gil& gil);
   bool watch(const Gil& gil);
   [[noreturn]] void end_child(const Gil& gil);
@@ -84,6 +93,7 @@ class ContextTasks final : public TaskHost {
   std::function<void()> flush_;
   Ref loop_object_;
   Ref current_task_;  // asyncio.current_task
+  Names names_;
   std::unordered_map<std::uint64_t, Task> tasks_;
   aio::Loop* driven_ = nullptr;  ///< the native half of loop_object_, once it is on our uv loop
   bool finished_ = false;

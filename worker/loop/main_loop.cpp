@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t kFlushAfterNs = 50'000;  ///< an answer waits no longer than this for company
 constexpr std::size_t kFlushBytes = 256u << 10;
 constexpr std::uint64_t kPoliteAfterNs = 4'000;  ///< of spinning; from then on whoever else wants the core gets it
+constexpr std::uint64_t kLookEveryNs = 10'000;
+constexpr std::uint64_t kLookAtLeastEveryNs = 100'000;
 constexpr std::uint64_t kTurnNs = 1'000'000;  ///< of requests, while tasks wait for their turn
 constexpr std::size_t kLargeFrame = 1u << 20;
 constexpr std::uint64_t kTrimAfterMs = 1000;
@@ -22,7 +24,6 @@ constexpr int kExitProtocol = 3;
 constexpr int kRequestsPerTurn = 256;  ///< then tasks, signals and commands have their turn
 
 void ignore(uv_poll_t*, int, int) {}  // being woken is all: we read after each uv_run
-
 
 template <class T>
 T must(Result<T> made) {
@@ -257,26 +258,40 @@ void MainLoop::flush() {
   out_armed_ = false;
 }
 
+/// What the event loop watches, and our timers, must not starve while we never sleep. But a look costs as much as a small call.
+void MainLoop::look(std::uint64_t every_ns) {
+  if (!parts_.tasks.any() && !stopping_) return;
+  const std::uint64_t now = monotonic_ns();
+  if (now - looked_ < every_ns) return;
+  looked_ = now;
+  parts_.tasks.prepare_look(!serves_tasks());
+  uv_run(parts_.uv.get(), UV_RUN_NOWAIT);
+}
+
 void MainLoop::rest(const Gil& gil) {
-  parts_.tasks.prepare_wait(!serves_tasks());
   // Other threads of Python get the GIL once per turn, however busy the callers keep us: calls of C functions never offer it.
   const bool alone = only_thread();
   if (has_work()) {
-    // Work is there, but the pipes and timers must not starve.
-    if (parts_.tasks.any() || stopping_) uv_run(parts_.uv.get(), UV_RUN_NOWAIT);
+    look(kLookEveryNs);
     if (!parts_.session.full()) read();
-    if (!alone) const GilRelease offered(gil);
+    if (alone) return;
+    const GilRelease offered(gil);
+    parts_.sentinel.busy();  // who takes the GIL now may keep it for long, and the pipe is to be read all the same
     return;
   }
-  if (alone && read()) return;
+  // Callers that never pause leave nothing to do at this moment, and no moment to sleep in.
+  look(kLookAtLeastEveryNs);
+  if (has_work() || (alone && read())) return;
   const std::uint64_t began = monotonic_ns();
   if (!(alone && spin(began))) {
     // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up; or it runs further down the
     // stack, and gets it back when this wait is over.
     const int before = take_signals(signal_write_.get());
     if (awaited_ && before != signal_write_.get()) awaited_->signals_before = before;
+    parts_.tasks.prepare_wait(!serves_tasks());  // no line of Python runs between this and the wait: it could set timers
     const GilRelease released(gil);
     if (alone || !spin(began)) sleep();
+    parts_.sentinel.busy();  // as above
   }
   if (!ended_) spin_.frame_after(monotonic_ns() - began);
 }

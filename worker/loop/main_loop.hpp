@@ -71,6 +71,7 @@ class MainLoop final : public MainWait {
   int take_signals(int fd);
   void trim_later();
   void flush();
+  void look(std::uint64_t every_ns);
   void rest(const Gil& gil);
   bool only_thread() const;
   bool spin(std::uint64_t began);
@@ -95,6 +96,7 @@ class MainLoop final : public MainWait {
   bool ended_ = false;
   End end_ = End::stopped;
   std::uint64_t last_flush_ = 0;
+  std::uint64_t looked_ = 0;
   uv::Handle<uv_poll_t> in_;
   uv::Handle<uv_poll_t> out_;
   uv::Handle<uv_poll_t> signals_;

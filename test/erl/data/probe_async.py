@@ -23,9 +23,10 @@ async def fail(text):
 
 
 async def until_cancelled(name, started):
-    """Makes the file `started`, then waits for ever; notes how it ended."""
-    open(started, "w").close()
+    """Waits for ever, and then makes the file `started`: a coroutine that is cancelled while it does something gets a KeyboardInterrupt. Notes how
+    it ended."""
     try:
+        asyncio.get_running_loop().call_soon(lambda: open(started, "w").close())
         await asyncio.sleep(3600)
     except asyncio.CancelledError:
         seen.append(name + " cancelled")

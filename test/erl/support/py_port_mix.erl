@@ -193,7 +193,8 @@ happen({rename, Delay}, _) ->
     py_port:register_function(hop, fun hop/1);
 happen({interrupt, I, Delay}, Contexts) ->
     wait(Delay),
-    py_port:interrupt(nth(I, Contexts));
+    %% As py_port:interrupt/1, which gives up after 5 s: on a machine that is busy for that long nothing is wrong yet.
+    py_port_control:interrupt(nth(I, Contexts), ?PATIENCE);
 happen({kill_worker, I, Delay}, Contexts) ->
     wait(Delay),
     case py_port:info(nth(I, Contexts)) of

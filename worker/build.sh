@@ -8,6 +8,7 @@
 #
 #   PY_PORT_PYTHONS   interpreters to build for, separated by blanks; default: every CPython 3.9..3.13 that is found
 #   PY_PORT_JOBS      compilers at a time; default: one per core
+#   PY_PORT_PERF_BUILD  1: optimised further, for the very machine that builds (PERF_BUILD of CMakeLists.txt). Not for releases that move
 set -eu
 cd "$(dirname "$0")/.."
 here=$(pwd -P)
@@ -58,7 +59,7 @@ check() {
 # otherwise CMake itself sees what changed.
 facts() {
   echo "$here"
-  echo "${PY_PORT_PYTHONS:-}" "${CXX:-}" "${CXXFLAGS:-}"
+  echo "${PY_PORT_PYTHONS:-}" "${CXX:-}" "${CXXFLAGS:-}" "$perf_build"
   ls -d /usr/bin/python3.* /usr/local/bin/python3.* "$HOME"/.pyenv/versions/3.*/bin/python3.* /usr/include/python3.*/Python.h 2>/dev/null || true
 }
 
@@ -69,6 +70,8 @@ configured() {
 }
 
 export HOME="${HOME:-/nonexistent}"
+perf_build=OFF
+if [ "${PY_PORT_PERF_BUILD:-}" = 1 ]; then perf_build=ON; fi
 now=$(facts)
 if ! configured; then
   check
@@ -78,7 +81,7 @@ if ! configured; then
   if command -v ninja >/dev/null 2>&1; then generator=Ninja; fi
   pythons=$(printf '%s' "${PY_PORT_PYTHONS:-}" | tr -s ' ' ';')
   if ! cmake -S . -B "$folder" -G "$generator" -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DPYW_PRIV=$here/priv" \
-      "-DPYW_PYTHONS=$pythons" >"$folder/configure.log" 2>&1; then
+      "-DPYW_PYTHONS=$pythons" "-DPERF_BUILD=$perf_build" >"$folder/configure.log" 2>&1; then
     cat "$folder/configure.log" >&2
     echo "py_port: CMake could not configure the worker (above, and in $here/$folder/configure.log)" >&2
     exit 1

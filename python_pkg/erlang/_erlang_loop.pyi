@@ -129,7 +129,7 @@ class DatagramTransport(asyncio.DatagramTransport):
 
 @final
 class TlsProtocol(asyncio.BufferedProtocol):
-    """TLS between a transport, whose protocol it is, and an application's protocol, which gets a :class:`TlsTransport`."""
+    """TLS between a transport, whose protocol it is, and an application's protocol, which gets a :class:`SSLTransport`."""
 
     def __init__(
         self,
@@ -145,10 +145,10 @@ class TlsProtocol(asyncio.BufferedProtocol):
     ) -> None: ...
     def data_received(self, data: Any, /) -> None: ...  # for transports that have the bytes already
     @property
-    def _app_transport(self) -> TlsTransport: ...  # the application's, from the begin on
+    def _app_transport(self) -> SSLTransport: ...  # the application's, from the begin on
 
 @final
-class TlsTransport(asyncio.Transport):
+class SSLTransport(asyncio.Transport):
     """Made by a :class:`TlsProtocol`."""
 
     def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...

@@ -102,19 +102,26 @@ PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwar
 }
 
 PyObject* get_extra_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  const Py_ssize_t given = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
-  if (nargs < 1 || given > 2 || (kwnames && PyTuple_GET_SIZE(kwnames) == 1 &&
-                                 PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "default") != 0)) {
+  PyObject* name = nargs > 0 ? args[0] : nullptr;
+  PyObject* missing = nargs > 1 ? args[1] : nullptr;
+  bool fits = nargs <= 2;
+  for (Py_ssize_t i = 0; fits && kwnames && i < PyTuple_GET_SIZE(kwnames); ++i) {
+    PyObject* keyword = PyTuple_GET_ITEM(kwnames, i);
+    PyObject*& place = PyUnicode_CompareWithASCIIString(keyword, "name") == 0 ? name : missing;
+    fits = !place && (&place == &name || PyUnicode_CompareWithASCIIString(keyword, "default") == 0);
+    place = args[nargs + i];
+  }
+  if (!fits || !name) {
     PyErr_SetString(PyExc_TypeError, "get_extra_info(name, default=None)");
     return nullptr;
   }
   const GilHeld gil;
   StreamTransport& stream = of(self);
-  PyObject* found = PyDict_GetItemWithError(stream.extra(), args[0]);
-  if (!found && !PyErr_Occurred() && stream.socket().describe(gil, stream.loop()->state(), args[0], stream.extra()))
-    found = PyDict_GetItemWithError(stream.extra(), args[0]);
+  PyObject* found = PyDict_GetItemWithError(stream.extra(), name);
+  if (!found && !PyErr_Occurred() && stream.socket().describe(gil, stream.loop()->state(), name, stream.extra()))
+    found = PyDict_GetItemWithError(stream.extra(), name);
   if (!found && PyErr_Occurred()) return nullptr;
-  return shared(found ? found : given == 2 ? args[1] : Py_None);
+  return shared(found ? found : missing ? missing : Py_None);
 }
 
 PyObject* repr(PyObject* self) {

@@ -7,7 +7,7 @@ import socket
 import sys
 
 import pytest
-from loop_support import HAS_IPV6, Recorder, closed, free_port, listener, soon, tcp_pair, turns
+from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, soon, tcp_pair, turns
 
 
 async def echo_server(**options):
@@ -354,5 +354,20 @@ def test_the_unconnected_socket_of_a_failed_connection_is_closed(run):
                 await asyncio.get_running_loop().create_connection(Recorder, "127.0.0.1", port)
         await turns()
         assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+    run(main())
+
+
+def test_extra_information_by_position_and_by_name(run):
+    async def main():
+        protocol, peer = await connected(tcp=False)
+        ask = protocol.transport.get_extra_info
+        assert ask(name="socket") is ask("socket") and ask("none") is None
+        assert ask("none", 5) == ask("none", default=5) == ask(default=5, name="none") == 5
+        for wrong in (lambda: ask(), lambda: ask("a", "b", "c"), lambda: ask("a", name="b"), lambda: ask("a", "b", default="c"),
+                      lambda: ask("a", other=1)):
+            with pytest.raises(TypeError):
+                wrong()
+        await closed(protocol, peer)
 
     run(main())

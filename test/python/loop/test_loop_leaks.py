@@ -132,6 +132,7 @@ def test_callbacks(loop, run, name):
 def test_callbacks_in_debug_mode(loop, run):
     async def some(times):
         loop.set_debug(True)
+        loop.slow_callback_duration = 3600  # this very coroutine takes long
         for i in range(times):
             loop.call_soon(nothing, [])
             loop.call_soon(nothing, []).cancel()

@@ -9,6 +9,7 @@ Options go before the interpreter's command:
     --suite cpython|uvloop   only this one          --uvloop FOLDER   uvloop's sources, unpacked (fetched by test/run)
     --module NAME            only this module       --pattern TEST    only tests like `test_tasks.*.test_wait*`
     --packages FOLDER        site-packages with psutil and pyOpenSSL, which uvloop's suite needs
+    --core                   only CPython's modules that are mostly about the loop itself
     --all                    also what exceptions.py leaves out: does its reason still hold?
     --jobs N                 modules at a time      --log FILE        everything the tests print
 
@@ -41,6 +42,9 @@ MODULE_BOUND = 300  # seconds
 MAX_DEATHS = 4  # of a module's processes, then the rest of it is given up
 # The long ones first, so that the last worker to finish is not the slow one.
 LONG = ["test_tasks", "test_events", "test_ssl", "test_tcp", "test_subprocess", "test_sslproto", "test_process", "test_unix_events"]
+
+CORE = ["test_buffered_proto", "test_context", "test_events", "test_runners", "test_sendfile", "test_server", "test_sock_lowlevel", "test_ssl",
+        "test_streams", "test_subprocess", "test_unix_events"]
 
 Module = collections.namedtuple("Module", "suite name")
 
@@ -122,6 +126,7 @@ def main():
     parser.add_argument("--uvloop")
     parser.add_argument("--module", action="append", default=[])
     parser.add_argument("--pattern", action="append", default=[])
+    parser.add_argument("--core", action="store_true")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--packages")
@@ -141,6 +146,8 @@ def main():
             modules += modules_in("uvloop", os.path.join(options.uvloop, "tests"))
         else:
             print("skip uvloop: no sources (--uvloop FOLDER)")
+    if options.core:
+        modules = [module for module in modules if module.suite == "cpython" and module.name in CORE]
     if options.module:
         modules = [module for module in modules if module.name in options.module]
     modules.sort(key=lambda module: LONG.index(module.name) if module.name in LONG else len(LONG))

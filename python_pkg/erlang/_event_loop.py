@@ -23,6 +23,7 @@ from ._tls import TlsMethods
 
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
+_GETADDRINFO, _GETNAMEINFO = socket.getaddrinfo, socket.getnameinfo
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
@@ -147,6 +148,28 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         if sock.family not in _DATAGRAM_FAMILIES:  # of packets, CAN, Bluetooth ...: asyncio's, which leaves addresses to the socket
             return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
         return DatagramTransport(self, sock, protocol, address, waiter, dict(extra or {}), sock.family)
+
+    async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
+        """As ``socket.getaddrinfo``. Numbers are answered at once; a look-up that is cancelled before its turn is never made."""
+        if not self._debug and socket.getaddrinfo is _GETADDRINFO:  # debug mode logs; programs that put in their own want it to be called
+            found = self._look_up_names(host, port, family, type, proto, flags)
+            if found is not NotImplemented:
+                return found if found.__class__ is list else await self._looked_up(found)
+        return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        """As ``socket.getnameinfo``."""
+        if socket.getnameinfo is not _GETNAMEINFO:
+            return await super().getnameinfo(sockaddr, flags)
+        found = self._look_up_address(sockaddr, flags)
+        return found if found.__class__ is tuple else await self._looked_up(found)
+
+    async def _looked_up(self, future: "asyncio.Future[Any]") -> Any:
+        try:
+            return await future
+        except (asyncio.CancelledError, GeneratorExit):
+            self._forget_look_up(future)
+            raise
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connects a non-blocking socket; the address of an IP socket may have a name that is to be resolved."""

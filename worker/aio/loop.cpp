@@ -1,6 +1,7 @@
 #include "aio/loop.hpp"
 
 #include "aio/fd_watch.hpp"
+#include "aio/resolver.hpp"
 #include "aio/sock_waits.hpp"
 #include "base/clock.hpp"
 
@@ -48,6 +49,7 @@ void Loop::close(const Gil&) {
     Py_DECREF(timer);
   }
   sock_waits_.reset();
+  const auto resolver = std::move(resolver_);
   auto fds = std::exchange(fds_, {});
   fds.clear();
   std::vector<HandleObject*> incoming;
@@ -68,6 +70,10 @@ void Loop::push_threadsafe(HandleObject* handle) {
     const std::lock_guard lock(incoming_mutex_);
     incoming_.push_back(handle);
   }
+  nudge();
+}
+
+void Loop::nudge() {
   has_incoming_.store(true);
   // Who runs a lent loop may be asleep at any time. No reactor: the loop was closed while the handle was made, which may run any code.
   if (reactor_ && (asleep_.load() || lent_)) reactor_->wake();
@@ -101,6 +107,9 @@ void Loop::fetch_incoming() {
     has_incoming_.store(false);
   }
   for (HandleObject* handle : incoming) ready_.push({nullptr, reinterpret_cast<PyObject*>(handle)});
+  if (!resolver_ || !resolver_->has_answers()) return;
+  Py_INCREF(object());
+  ready_.push({Resolver::deliver, object()});
 }
 
 void Loop::take_due() {
@@ -182,6 +191,7 @@ bool Loop::turn(const Gil& gil, bool may_wait) {
     return false;
   }
   if (sock_waits_ && sock_waits_->is_foreign() && !sock_waits_->renew(gil)) [[unlikely]] return false;
+  if (resolver_ && resolver_->is_foreign()) [[unlikely]] resolver_->renew();
   look(gil, may_wait);
   // Signal handlers of Python: their byte has ended our wait, and nothing else would run them while callbacks are C functions.
   if (PyErr_CheckSignals() != 0) return false;
@@ -240,6 +250,17 @@ SockWaits* Loop::make_sock_waits(const Gil& gil) {
   return sock_waits_.get();
 }
 
+Resolver* Loop::make_resolver(const Gil&) {
+  if (!resolver_) {
+    if (closed_ || !reactor_) {
+      PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+      return nullptr;
+    }
+    resolver_ = std::make_unique<Resolver>(*this);
+  }
+  return resolver_.get();
+}
+
 char* Loop::scratch() {
   if (!scratch_) scratch_ = std::make_unique_for_overwrite<char[]>(kScratch);
   return scratch_.get();
@@ -256,6 +277,8 @@ int Loop::traverse(visitproc visit, void* arg) const {
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
   if (sock_waits_)
     if (const int stop = sock_waits_->traverse(visit, arg)) return stop;
+  if (resolver_)
+    if (const int stop = resolver_->traverse(visit, arg)) return stop;
   for (PyObject* transport : held_)
     if (const int stop = visit(transport, arg)) return stop;
   for (const auto& [fd, watch] : fds_)

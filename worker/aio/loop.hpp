@@ -17,6 +17,7 @@
 
 namespace pyw::aio {
 
+class Resolver;
 class SockWaits;
 
 /// Something of ours that is to be done in the loop's next turn, in line with the callbacks. `owner` is kept alive until then. False: an
@@ -64,6 +65,8 @@ class Loop {
   bool soon(const Gil&, Chore chore, PyObject* owner);
   /// Any thread. Takes the reference.
   void push_threadsafe(HandleObject* handle);
+  /// Any thread: the resolver has answers.
+  void nudge();
   /// Takes the reference.
   void add_timer(HandleObject* timer);
   void remove_timer(HandleObject* timer);
@@ -126,6 +129,11 @@ class Loop {
   /// The same, made if need be. Null: an exception is pending.
   SockWaits* make_sock_waits(const Gil& gil);
 
+  /// Look-ups of names; null as long as there was none.
+  Resolver* resolver() { return resolver_.get(); }
+  /// The same, made if need be. Null: an exception is pending.
+  Resolver* make_resolver(const Gil& gil);
+
   std::size_t ready_count() const { return ready_.size(); }
   std::size_t timer_count() const { return timers_.size(); }
   int traverse(visitproc visit, void* arg) const;
@@ -156,6 +164,7 @@ class Loop {
   TimerHeap<HandleObject*> timers_;
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
   std::unique_ptr<SockWaits> sock_waits_;
+  std::unique_ptr<Resolver> resolver_;
   std::unordered_map<int, PyObject*> transports_;
   std::unordered_set<PyObject*> held_;  ///< owned
   std::unique_ptr<char[]> scratch_;

@@ -85,6 +85,10 @@ bool State::make(const Gil& gil, PyObject* module) {
   const auto name = [](Ref& place, const char* text) { return static_cast<bool>(place = interned(text)); };
   const auto names = [](Ref& place, const Ref& one) { return static_cast<bool>(place = Ref::steal(PyTuple_Pack(1, one.get()))); };
   const auto take = [&](Ref& place, const char* from, const char* what) { return static_cast<bool>(place = attribute(gil, from, what)); };
+  const auto members = [&](Ref& place, const char* what) {
+    const Ref all = attribute(gil, "socket", what);
+    return static_cast<bool>(place = Ref::steal(all ? PyObject_GetAttrString(all.get(), "_value2member_map_") : nullptr));
+  };
   return name(s_loop, "loop") && name(s_context, "context") && name(s_done, "done") && name(s_set_result, "set_result") &&
          name(s_set_exception, "set_exception") && name(s_connection_made, "connection_made") && name(s_connection_lost, "connection_lost") &&
          name(s_data_received, "data_received") && name(s_eof_received, "eof_received") && name(s_get_buffer, "get_buffer") &&
@@ -94,6 +98,7 @@ bool State::make(const Gil& gil, PyObject* module) {
          name(s_future_blocking, "_asyncio_future_blocking") && names(kw_loop, s_loop) && names(kw_context, s_context) &&
          take(future, "asyncio", "Future") && take(task, "asyncio", "Task") && take(base_loop, "asyncio", "BaseEventLoop") &&
          take(selector_loop, "asyncio.selector_events", "BaseSelectorEventLoop") && take(socket, "socket", "socket") &&
+         take(gaierror, "socket", "gaierror") && members(address_families, "AddressFamily") && members(socket_kinds, "SocketKind") &&
          take(transport_socket, "asyncio.trsock", "TransportSocket") && take(buffered_protocol, "asyncio", "BufferedProtocol") &&
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
@@ -102,7 +107,8 @@ bool State::make(const Gil& gil, PyObject* module) {
 }
 
 int State::traverse(visitproc visit, void* arg) const {
-  for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &sock_call, &future, &task, &base_loop, &selector_loop, &socket, &transport_socket, &buffered_protocol, &helpers})
+  for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &sock_call, &future, &task, &base_loop, &selector_loop, &socket, &transport_socket, &buffered_protocol, &helpers,
+                          &gaierror, &address_families, &socket_kinds})
     if (const int stop = each->traverse(visit, arg)) return stop;
   return tls.traverse(visit, arg);
 }

@@ -20,6 +20,9 @@ struct State {
   /// Of asyncio, and our own Python half.
   Ref future, task, base_loop, selector_loop, transport_socket, buffered_protocol, socket, helpers;
 
+  /// Of the socket module. The members of its enums AddressFamily and SocketKind are dicts by number.
+  Ref gaierror, address_families, socket_kinds;
+
   /// Interned names.
   Ref s_loop, s_context, s_done, s_set_result, s_set_exception, s_connection_made, s_connection_lost, s_data_received, s_eof_received, s_get_buffer,
       s_buffer_updated, s_pause_writing, s_resume_writing, s_datagram_received, s_error_received, s_close, s_attach, s_detach, s_fileno,

@@ -843,7 +843,7 @@ def test_the_shutdown_timeout_is_known_to_every_version(loop, contexts):
         transport._ssl_protocol._transport.pause_reading()  # never hears the answer
         transport.close()
         while not client.calls or client.calls[-1] != "lost":
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
         await closed
         server.close()
         return client.lost_with
@@ -882,7 +882,7 @@ def test_sendfile_over_tls(loop, contexts, tmp_path):
             assert await loop.sendfile(transport, file) == len(content)
         received = await got
         while "lost" not in client.calls:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         server.close()
         await loop.shutdown_default_executor()
         return received

@@ -36,15 +36,17 @@ bool FdWatch::remove(const Gil&, int event) {
 }
 
 bool FdWatch::told(void* owner, int events) {
+  const GilHeld gil;
   auto* self = static_cast<FdWatch*>(owner);
-  const auto push = [self](HandleObject* handle) {
-    if (!handle) return;
-    Py_INCREF(handle);
-    self->loop_.push(handle);
-  };
-  if (events & Watcher::kReadable) push(self->reader_);
-  if (events & Watcher::kWritable) push(self->writer_);
-  return true;
+  // Run here and not queued: if the reactor were asked again before they have read, they would be told twice of the same bytes.
+  HandleObject* const told[] = {events & Watcher::kReadable ? self->reader_ : nullptr, events & Watcher::kWritable ? self->writer_ : nullptr};
+  for (HandleObject* handle : told) Py_XINCREF(handle);  // they may end us
+  bool goes_on = true;
+  for (HandleObject* handle : told) {
+    goes_on = goes_on && (!handle || run_handle(gil, handle));
+    Py_XDECREF(handle);
+  }
+  return goes_on;
 }
 
 int FdWatch::traverse(visitproc visit, void* arg) const {

@@ -132,3 +132,19 @@ def test_a_datagram_transport_is_a_transport(loop, run):
         transport.close()
 
     run(main())
+
+
+def test_a_reader_is_called_once_for_what_it_reads_however_busy_the_loop_is(loop, run, pair):
+    here, there = pair
+    got = []
+
+    async def main():
+        loop.add_reader(here, lambda: got.append(here.recv(1)))  # would raise BlockingIOError if called for nothing
+        for i in range(300):
+            there.send(b"x")
+            while len(got) == i:
+                await asyncio.sleep(0)
+        loop.remove_reader(here)
+
+    run(main())
+    assert got == [b"x"] * 300

@@ -146,6 +146,8 @@ a_client_leaves(Framework, Path, Config) ->
     ok = gen_tcp:send(Socket, ["GET ", Path, " HTTP/1.1\r\nHost: x\r\n\r\n"]),
     {<<"gone">>, Job} = asked(),
     Watch = erlang:monitor(process, Job),
+    %% The handler waits: it has neither answered nor hung up. If it has, what the client got says why.
+    ?assertEqual({{error, timeout}, true, []}, {gen_tcp:recv(Socket, 0, 0), is_process_alive(Job), lines(Ctx)}),
     ok = gen_tcp:close(Socket),
     ok = killed(Watch),
     ?assert(wait_until(fun() -> maps:get(callbacks, py_port:info(Ctx)) =:= 0 end, ?PATIENCE)),

@@ -20,7 +20,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() -> py_port_test:cases(?MODULE) -- helpers().
 
-helpers() -> [answer, answer_it, client, context, keys, killed, lines, users, value].
+helpers() -> [answer, answer_it, client, context, keys, killed, lines, users, value, watch].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -145,7 +145,9 @@ a_client_leaves(Framework, Path, Config) ->
     {ok, Socket} = gen_tcp:connect("127.0.0.1", Port, [binary, {active, false}]),
     ok = gen_tcp:send(Socket, ["GET ", Path, " HTTP/1.1\r\nHost: x\r\n\r\n"]),
     {<<"gone">>, Job} = asked(),
-    Watch = erlang:monitor(process, Job),
+    Watch = watch(Job),
+    %% The handler waits: it has neither answered nor hung up. If it has, what the client got says why.
+    ?assertEqual({{error, timeout}, []}, {gen_tcp:recv(Socket, 0, 0), lines(Ctx)}),
     ok = gen_tcp:close(Socket),
     ok = killed(Watch),
     ?assert(wait_until(fun() -> maps:get(callbacks, py_port:info(Ctx)) =:= 0 end, ?PATIENCE)),
@@ -216,7 +218,7 @@ a_task_group_that_fails_ends_what_its_other_tasks_asked_for(Config) ->
     ok = py_port:register_function(fail_later, fun([Key]) -> error(ask(Test, Key)) end),
     Answer = get_async(Port, "/failing_group"),
     #{<<"fails">> := Fails, <<"waits">> := Waits} = maps:from_list([asked(), asked()]),
-    Watch = erlang:monitor(process, Waits),
+    Watch = watch(Waits),
     ok = answer_it({<<"fails">>, Fails}),
     ok = killed(Watch),
     ?assertEqual({200, <<"[\"cancelled\",\"CallError\"]">>}, py_port_test:await(Answer)),
@@ -229,7 +231,11 @@ a_limit_of_time_ends_the_erlang_function(Config) ->
             Answer = get_async(Port, [Path, "late"]),
             {<<"late">>, Job} = asked(),
             Watch = erlang:monitor(process, Job),
-            ok = killed(Watch),
+            %% Its time may have been over before we watched.
+            receive
+                {'DOWN', Watch, process, _, Reason} -> ?assert(lists:member(Reason, [killed, noproc]))
+            after ?PATIENCE -> error(the_function_goes_on)
+            end,
             ?assertEqual({504, <<"{\"value\":null}">>}, py_port_test:await(Answer))
         end
      || Path <- ["/limited/", "/moved_on/"]
@@ -244,7 +250,7 @@ a_server_ends_in_order_with_its_context(Config) ->
             {Ctx, Port} = server(Framework, Config, Note),
             Waits = get_async(Port, "/lookup/waits"),
             {<<"waits">>, Job} = asked(),
-            Watch = erlang:monitor(process, Job),
+            Watch = watch(Job),
             %% a connection that is kept alive
             {ok, Socket} = gen_tcp:connect("127.0.0.1", Port, [binary, {active, false}]),
             ok = gen_tcp:send(Socket, "GET /raise/x HTTP/1.1\r\nHost: x\r\n\r\n"),
@@ -265,7 +271,7 @@ a_handler_in_a_thread_holds_up_the_end_no_longer_than_the_grace(Config) ->
     {Ctx, Port} = server(web_fastapi, Config),
     Waits = get_async(Port, "/thread/waits"),
     {<<"waits">>, Job} = asked(),
-    Watch = erlang:monitor(process, Job),
+    Watch = watch(Job),
     ok = py_port:stop_context(Ctx, 2000),
     ok = killed(Watch),
     ?assertNotMatch({200, _}, py_port_test:await(Waits)).
@@ -318,6 +324,14 @@ asked() ->
 answer_it({Key, Job}) ->
     Job ! {answer, answer(Key)},
     ok.
+
+%% The runtime holds back the signal of a monitor for a while; whoever is killed before it comes was never seen alive, and its reason is
+%% `noproc'. It has come when the process itself knows of it.
+watch(Job) ->
+    Watch = erlang:monitor(process, Job),
+    {monitored_by, Watchers} = erlang:process_info(Job, monitored_by),
+    ?assert(lists:member(self(), Watchers)),
+    Watch.
 
 killed(Watch) ->
     receive

@@ -287,7 +287,10 @@ void MainLoop::rest(const Gil& gil) {
     // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up; or it runs further down the
     // stack, and gets it back when this wait is over.
     const int before = take_signals(signal_write_.get());
-    if (awaited_ && before != signal_write_.get()) awaited_->signals_before = before;
+    if (before != signal_write_.get()) {
+      if (awaited_) awaited_->signals_before = before;
+      return;  // a signal may have come since we last looked, and have woken nobody but that loop: look again
+    }
     parts_.tasks.prepare_wait(!serves_tasks());  // no line of Python runs between this and the wait: it could set timers
     const GilRelease released(gil);
     if (alone || !spin(began)) sleep();

@@ -85,6 +85,7 @@ bool StreamTransport::watch(const Gil& gil) {
   const int events = (reads ? Watcher::kReadable : 0) | (wants_to_write_ ? Watcher::kWritable : 0);
   if (lent_) return true;
   if (events == watcher_.events()) return true;
+  watcher_.trust(socket_.is_private());
   if (auto watched = watcher_.watch(fd(), events); !watched) {
     PyErr_SetFromErrno(PyExc_OSError);
     return fatal_pending(gil, "Fatal error: the socket cannot be watched");
@@ -395,7 +396,7 @@ bool StreamTransport::end(const Gil& gil, PyObject* exception) {
   if (!lent_) loop_->unclaim(fd());
   const Ref server = std::move(server_), protocol = std::move(protocol_);
   socket_.close(gil, state);
-  if (server && !Ref::steal(PyObject_CallMethod(state.helpers.get(), "detach", "OO", server.get(), self()))) PyErr_WriteUnraisable(server.get());
+  if (server && !tell_server(gil, state.s_detach, server.get(), self())) PyErr_WriteUnraisable(server.get());
   if (empty_waiter_) {
     const Ref gone = Ref::steal(PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer"));
     settle_empty_waiter(gil, gone.get());

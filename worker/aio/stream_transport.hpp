@@ -139,6 +139,9 @@ struct StreamObject : StreamHead {
 /// A new transport, which has been begun. Empty: an exception is pending, and the socket is as it was, or closed if it was accepted.
 Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts);
 
+/// server._attach or server._detach: servers count their transports; since 3.13 they know them, too. False: an exception is pending.
+bool tell_server(const Gil& gil, const Ref& method, PyObject* server, PyObject* transport);
+
 /// Makes the type and adds it to the module. False: an exception is pending.
 bool make_stream_type(const Gil& gil, State& state, PyObject* module);
 

@@ -143,7 +143,7 @@ Ref StreamTransport::received(const Gil&, ssize_t& n) {
 
 bool StreamTransport::read(const Gil& gil) {
   if (lost_count_ > 0 || closing_ || paused_ || !protocol_) return true;
-  if (buffered_) return read_into_buffer(gil);
+  if (buffered_) return read_into_buffers(gil);
   ssize_t n = -1;
   errno = 0;
   const Ref data = received(gil, n);
@@ -159,7 +159,18 @@ bool StreamTransport::read(const Gil& gil) {
   return fatal_pending(gil, "Fatal read error on socket transport");
 }
 
-bool StreamTransport::read_into_buffer(const Gil& gil) {
+/// As much in a turn as other protocols get in one read, and no system call to find that there is no more: a buffer that was not filled says so.
+bool StreamTransport::read_into_buffers(const Gil& gil) {
+  std::size_t total = 0;
+  bool filled = true;
+  while (filled && total < Loop::kScratch && buffered_ && is_reading() && lost_count_ == 0 && protocol_) {
+    filled = false;
+    if (!read_into_buffer(gil, total, filled)) return false;
+  }
+  return true;
+}
+
+bool StreamTransport::read_into_buffer(const Gil& gil, std::size_t& total, bool& filled) {
   State& state = loop_->state();
   const Ref hint = Ref::steal(PyLong_FromLong(-1));
   const Ref buffer = hint ? call(gil, state.s_get_buffer, hint.get()) : Ref();
@@ -173,6 +184,8 @@ bool StreamTransport::read_into_buffer(const Gil& gil) {
   if (!ok) return fatal_pending(gil, "Fatal error: protocol.get_buffer() call failed.");
   const ssize_t n = ::recv(fd(), view.buf, static_cast<std::size_t>(view.len), 0);
   const int error = errno;
+  filled = n == view.len;
+  if (n > 0) total += static_cast<std::size_t>(n);
   PyBuffer_Release(&view);
   if (n == 0) return end_of_stream(gil);
   if (n < 0) {

@@ -76,7 +76,8 @@ class StreamTransport {
 
   bool read(const Gil& gil);
   Ref received(const Gil& gil, ssize_t& n);
-  bool read_into_buffer(const Gil& gil);
+  bool read_into_buffers(const Gil& gil);
+  bool read_into_buffer(const Gil& gil, std::size_t& total, bool& filled);
   bool end_of_stream(const Gil& gil);
   bool write_ready(const Gil& gil);
   bool flush(const Gil& gil);

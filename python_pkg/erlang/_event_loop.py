@@ -151,7 +151,8 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 
     async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
         """As ``socket.getaddrinfo``. Numbers are answered at once; a look-up that is cancelled before its turn is never made."""
-        if not self._debug and socket.getaddrinfo is _GETADDRINFO:  # debug mode logs; programs that put in their own want it to be called
+        # Debug mode logs, programs that put in their own want it to be called, and after shutdown_default_executor() asyncio's refuses.
+        if not self._debug and socket.getaddrinfo is _GETADDRINFO and not self._executor_shutdown_called:
             found = self._look_up_names(host, port, family, type, proto, flags)
             if found is not NotImplemented:
                 return found if found.__class__ is list else await self._looked_up(found)
@@ -159,7 +160,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
         """As ``socket.getnameinfo``."""
-        if socket.getnameinfo is not _GETNAMEINFO:
+        if socket.getnameinfo is not _GETNAMEINFO or self._executor_shutdown_called:
             return await super().getnameinfo(sockaddr, flags)
         found = self._look_up_address(sockaddr, flags)
         return found if found.__class__ is tuple else await self._looked_up(found)

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TRY_NATIVE_SENDFILE",
-    "attach",
     "callback_failed",
     "callback_was_slow",
-    "detach",
     "extract_stack",
     "report",
     "sending_was_too_late",
@@ -63,19 +61,11 @@ def report(loop: asyncio.AbstractEventLoop, message: str, exception: Optional[Ba
 _KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
 
 
-def attach(server: Any, transport: asyncio.Transport) -> None:
-    server._attach(transport) if _KNOWS_TRANSPORTS else server._attach()
-
-
-def detach(server: Any, transport: asyncio.Transport) -> None:
-    server._detach(transport) if _KNOWS_TRANSPORTS else server._detach()
-
-
 def unclosed(transport: asyncio.Transport, server: Any) -> None:
     """A transport that nobody has any more and nobody has closed."""
     warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport)
     if server is not None:
-        detach(server, transport)
+        server._detach(transport) if _KNOWS_TRANSPORTS else server._detach()
 
 
 def sending_was_too_late() -> None:

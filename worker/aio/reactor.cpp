@@ -14,6 +14,14 @@
 namespace pyw::aio {
 namespace {
 
+constexpr std::size_t kMostParked = 4096;
+
+/// Sockets and pipes always can; of the others libuv has to find out.
+bool surely_can_be_watched(int fd) {
+  struct stat what;
+  return ::fstat(fd, &what) == 0 && (S_ISSOCK(what.st_mode) || S_ISFIFO(what.st_mode));
+}
+
 bool can_be_watched(int epoll, uv_handle_t* handle) {
   int fd = -1;
   epoll_event nothing{};
@@ -68,6 +76,7 @@ Reactor::~Reactor() {
   (void)wake_.release();
   (void)timer_.release();
   (void)before_poll_.release();
+  for (auto& poll : parked_) (void)poll.release();
   if (!own_) return;
   ::close(uv_backend_fd(loop_));
   (void)own_.release();
@@ -158,6 +167,19 @@ void Reactor::prove_new() {
   }
 }
 
+uv::Handle<uv_poll_t> Reactor::take_parked(int fd) {
+  return fd >= 0 && static_cast<std::size_t>(fd) < parked_.size() ? std::move(parked_[static_cast<std::size_t>(fd)]) : nullptr;
+}
+
+void Reactor::park(int fd, uv::Handle<uv_poll_t> poll) {
+  const auto at = static_cast<std::size_t>(fd);
+  if (at >= kMostParked) return;  // ends it
+  if (at >= parked_.size()) parked_.resize(at + 1);
+  uv_poll_stop(poll.get());
+  poll->data = nullptr;
+  parked_[at] = std::move(poll);
+}
+
 void Reactor::note(Watcher& watcher, int events) {
   if (watcher.ready_ == 0) ready_.push_back(&watcher);
   watcher.ready_ |= events;
@@ -214,6 +236,10 @@ Result<void> Watcher::watch(int fd, int events) {
   if (reactor_->is_foreign() && !reactor_->renew()) return {};
   if (!poll_) {
     if (events == 0) return {};
+    if (trusted_ || surely_can_be_watched(fd)) poll_ = reactor_->take_parked(fd);
+    if (poll_) poll_->data = this;
+  }
+  if (!poll_) {
     auto opened = uv::open<uv_poll_t>("watching a descriptor", this, [&](uv_poll_t* h) {
       const int rc = uv_poll_init(reactor_->loop_, h, fd);
       errno = rc < 0 ? -rc : 0;
@@ -221,8 +247,8 @@ Result<void> Watcher::watch(int fd, int events) {
     });
     if (!opened) return opened.error();
     poll_ = opened.take();
-    fd_ = fd;
   }
+  fd_ = fd;
   events_ = events;
   if ((ready_ & events) == 0) reactor_->forget_noted(*this);
   ready_ &= events;
@@ -239,7 +265,7 @@ Result<void> Watcher::watch(int fd, int events) {
 void Watcher::resume() {
   held_ = false;
   if (events_ == 0 || !poll_) return;
-  if (!std::exchange(is_new_, true)) {
+  if (!trusted_ && !std::exchange(is_new_, true)) {
     if (reactor_->new_.empty())
       uv_prepare_start(reactor_->before_poll_.get(), [](uv_prepare_t* handle) {
         if (handle->data) static_cast<Reactor*>(handle->data)->prove_new();
@@ -264,7 +290,7 @@ void Watcher::close() {
   if (reactor_->is_foreign())
     (void)poll_.release();
   else
-    poll_.reset();
+    reactor_->park(fd_, std::move(poll_));
 }
 
 }  // namespace pyw::aio

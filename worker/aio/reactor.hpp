@@ -76,12 +76,17 @@ class Reactor {
   void prove_new();
   void forget(Watcher& watcher);
   void forget_noted(Watcher& watcher);
+  uv::Handle<uv_poll_t> take_parked(int fd);
+  void park(int fd, uv::Handle<uv_poll_t> poll);
 
   std::unique_ptr<uv::Loop> own_;
   uv_loop_t* loop_ = nullptr;
   uv::Handle<uv_async_t> wake_;
   uv::Handle<uv_prepare_t> before_poll_;
   std::vector<Watcher*> new_;    ///< libuv has not shown them to the kernel yet; null: has gone since
+  /// Of descriptors that are no longer watched, by their numbers, which the next ones will have: libuv asks the kernel four times about one that
+  /// is new to it, and a handle that closes costs the next wait a look.
+  std::vector<uv::Handle<uv_poll_t>> parked_;
   UniqueFd timer_fd_;
   uv::Handle<uv_poll_t> timer_;
   std::uint64_t armed_ = kNever;
@@ -114,6 +119,8 @@ class Watcher {
   /// Watches for these events and no others from now on; 0 for none. Err(os), with the errno of it in errno: no such descriptor, or one that
   /// is always ready, such as a regular file.
   Result<void> watch(int fd, int events);
+  /// The descriptor is a socket, non-blocking, and nobody but the owner can close it: nothing about it need be asked.
+  void trust(bool on) { trusted_ = on; }
   /// Lets go of the descriptor.
   void close();
 
@@ -134,6 +141,7 @@ class Watcher {
   int fd_ = -1;
   bool held_ = false;
   bool is_new_ = false;
+  bool trusted_ = false;
 };
 
 }  // namespace pyw::aio

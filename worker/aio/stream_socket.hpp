@@ -15,6 +15,8 @@ class StreamSocket {
   StreamSocket(Ref python, int fd) : python_(std::move(python)), fd_(fd) { look(false); }
   StreamSocket(UniqueFd accepted, const SockAddress& peer) : accepted_(std::move(accepted)), fd_(accepted_.get()), peer_(peer) { look(true); }
 
+  /// No Python object has its descriptor.
+  bool is_private() const { return !python_; }
   /// -1: closed.
   int fd() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }

@@ -87,6 +87,7 @@ bool StreamTransport::watch(const Gil& gil) {
   const int events = (reads ? Watcher::kReadable : 0) | (wants_to_write_ ? Watcher::kWritable : 0);
   if (lent_) return true;
   if (events == watcher_.events()) return true;
+  watcher_.trust(socket_.is_private());
   if (auto watched = watcher_.watch(fd(), events); !watched) {
     PyErr_SetFromErrno(PyExc_OSError);
     return fatal_pending(gil, "Fatal error: the socket cannot be watched");
@@ -144,7 +145,7 @@ Ref StreamTransport::received(const Gil&, ssize_t& n) {
 
 bool StreamTransport::read(const Gil& gil) {
   if (lost_count_ > 0 || closing_ || paused_ || !protocol_) return true;
-  if (buffered_) return read_into_buffer(gil);
+  if (buffered_) return read_into_buffers(gil);
   ssize_t n = -1;
   errno = 0;
   const Ref data = received(gil, n);
@@ -160,7 +161,18 @@ bool StreamTransport::read(const Gil& gil) {
   return fatal_pending(gil, "Fatal read error on socket transport");
 }
 
-bool StreamTransport::read_into_buffer(const Gil& gil) {
+/// As much in a turn as other protocols get in one read, and no system call to find that there is no more: a buffer that was not filled says so.
+bool StreamTransport::read_into_buffers(const Gil& gil) {
+  std::size_t total = 0;
+  bool filled = true;
+  while (filled && total < Loop::kScratch && buffered_ && is_reading() && lost_count_ == 0 && protocol_) {
+    filled = false;
+    if (!read_into_buffer(gil, total, filled)) return false;
+  }
+  return true;
+}
+
+bool StreamTransport::read_into_buffer(const Gil& gil, std::size_t& total, bool& filled) {
   State& state = loop_->state();
   const Ref hint = Ref::steal(PyLong_FromLong(-1));
   const Ref buffer = hint ? call(gil, state.s_get_buffer, hint.get()) : Ref();
@@ -174,6 +186,8 @@ bool StreamTransport::read_into_buffer(const Gil& gil) {
   if (!ok) return fatal_pending(gil, "Fatal error: protocol.get_buffer() call failed.");
   const ssize_t n = ::recv(fd(), view.buf, static_cast<std::size_t>(view.len), 0);
   const int error = errno;
+  filled = n == view.len;
+  if (n > 0) total += static_cast<std::size_t>(n);
   PyBuffer_Release(&view);
   if (n == 0) return end_of_stream(gil);
   if (n < 0) {
@@ -397,7 +411,7 @@ bool StreamTransport::end(const Gil& gil, PyObject* exception) {
   if (!lent_) loop_->unclaim(fd(), self());
   const Ref server = std::move(server_), protocol = std::move(protocol_);
   socket_.close(gil, state);
-  if (server && !Ref::steal(PyObject_CallMethod(state.helpers.get(), "detach", "OO", server.get(), self()))) PyErr_WriteUnraisable(server.get());
+  if (server && !tell_server(gil, state.s_detach, server.get(), self())) PyErr_WriteUnraisable(server.get());
   if (empty_waiter_) {
     const Ref gone = Ref::steal(PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer"));
     settle_empty_waiter(gil, gone.get());

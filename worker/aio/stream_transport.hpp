@@ -79,7 +79,8 @@ class StreamTransport {
 
   bool read(const Gil& gil);
   Ref received(const Gil& gil, ssize_t& n);
-  bool read_into_buffer(const Gil& gil);
+  bool read_into_buffers(const Gil& gil);
+  bool read_into_buffer(const Gil& gil, std::size_t& total, bool& filled);
   bool end_of_stream(const Gil& gil);
   bool write_ready(const Gil& gil);
   bool flush(const Gil& gil);
@@ -141,6 +142,9 @@ struct StreamObject : StreamHead {
 
 /// A new transport, which has been begun. Empty: an exception is pending, and the socket is as it was, or closed if it was accepted.
 Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts);
+
+/// server._attach or server._detach: servers count their transports; since 3.13 they know them, too. False: an exception is pending.
+bool tell_server(const Gil& gil, const Ref& method, PyObject* server, PyObject* transport);
 
 /// Makes the type and adds it to the module. False: an exception is pending.
 bool make_stream_type(const Gil& gil, State& state, PyObject* module);

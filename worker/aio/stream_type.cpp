@@ -280,6 +280,11 @@ PyType_Spec spec{"_erlang_loop.StreamTransport", sizeof(StreamObject), 0,
 
 }  // namespace
 
+bool tell_server(const Gil&, const Ref& method, PyObject* server, PyObject* transport) {
+  PyObject* args[2] = {server, transport};
+  return static_cast<bool>(Ref::steal(PyObject_VectorcallMethod(method.get(), args, PY_VERSION_HEX >= 0x030D0000 ? 2 : 1, nullptr)));
+}
+
 Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts) {
   Ref context = Ref::steal(PyContext_CopyCurrent());
   parts.extra = Ref::steal(parts.extra ? PyDict_Copy(parts.extra.get()) : PyDict_New());
@@ -292,7 +297,7 @@ Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts) {
   const Ref protocol = Ref::share(gil, parts.protocol.get()), server = Ref::share(gil, parts.server.get());
   stream.emplace(gil, as_object(self.get()), std::move(parts), std::move(context));
   if (!stream->set_protocol(gil, protocol.get())) return {};
-  if (server && !Ref::steal(PyObject_CallMethod(state.helpers.get(), "attach", "OO", server.get(), self.get()))) return {};
+  if (server && !tell_server(gil, state.s_attach, server.get(), self.get())) return {};
   return stream->begin(gil) ? std::move(self) : Ref();
 }
 

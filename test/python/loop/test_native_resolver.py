@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 import threading
+import traceback
+import warnings
 import weakref
 
 import pytest
@@ -97,8 +99,8 @@ def test_failures_of_a_thread_arrive_as_gaierror(loop, run):
 
 
 def test_names_of_addresses_are_those_of_socket(loop, run):
-    for args in [(("127.0.0.1", 80),), (("127.0.0.1", 80), socket.NI_NUMERICHOST), (("127.0.0.1", 53), socket.NI_DGRAM | socket.NI_NUMERICHOST),
-                 (("127.0.0.1", 80, 0, 0),), (("::1", 80, 0, 0), 3), (("::1", 80, 1 << 20),), (("127.0.0.1", 99_999), 3), ((), 3), ("x", 3), (("x", 1), 3),
+    for args in [(("127.0.0.1", 80), 0), (("127.0.0.1", 80), socket.NI_NUMERICHOST), (("127.0.0.1", 53), socket.NI_DGRAM | socket.NI_NUMERICHOST),
+                 (("127.0.0.1", 80, 0, 0), 0), (("::1", 80, 0, 0), 3), (("::1", 80, 1 << 20), 0), (("127.0.0.1", 99_999), 3), ((), 3), ("x", 3), (("x", 1), 3),
                  (["127.0.0.1", 1], 3), (("127.0.0.1", "1"), 3)]:
         if "::1" not in str(args) or HAS_IPV6:
             assert outcome(run, loop.getnameinfo(*args)) == outcome(socket.getnameinfo, *args), args
@@ -106,10 +108,9 @@ def test_names_of_addresses_are_those_of_socket(loop, run):
 
 def test_debug_mode_tells_of_look_ups(loop, run, caplog):
     loop.set_debug(True)
-    loop.slow_callback_duration = 0.0
     with caplog.at_level("DEBUG", "asyncio"):
         run(loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM))
-    assert [r.levelname for r in caplog.records if "Getting address info 127.0.0.1:80" in r.getMessage()] == ["INFO"]
+    assert any("Getting address info 127.0.0.1:80" in record.getMessage() for record in caplog.records)
 
 
 def test_programs_may_put_in_their_own_resolver(loop, run, monkeypatch):
@@ -144,7 +145,6 @@ def test_many_threads_answer_many_names(loop, run):
 
 def test_a_cancelled_look_up_is_forgotten(loop, run):
     async def main():
-        before = gc.get_count()
         for _ in range(20):
             tasks = [asyncio.ensure_future(loop.getaddrinfo("localhost", port)) for port in range(50)]
             await asyncio.sleep(0)
@@ -152,14 +152,13 @@ def test_a_cancelled_look_up_is_forgotten(loop, run):
             for task in tasks:
                 task.cancel()
             assert all(isinstance(answer, (list, asyncio.CancelledError)) for answer in await asyncio.gather(*tasks, return_exceptions=True))
-            del tasks
+            del tasks, task
             await turns()
             gc.collect()
             assert not [future for future in futures if future()]
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(loop.getaddrinfo("localhost", 80), 0)
         assert await soon(asyncio.ensure_future(loop.getaddrinfo("localhost", 80)))
-        return before
 
     run(main())
 
@@ -197,7 +196,7 @@ def test_a_loop_that_nobody_has_is_collected_with_its_look_ups(bill):
     loop = new_event_loop()
     lookup = loop.getaddrinfo("localhost", 80)
     future = weakref.ref(lookup.send(None))
-    bill.allow_warning("unclosed event loop") if hasattr(bill, "allow_warning") else loop.close()
+    bill.allow_warning("unclosed event loop")
     del loop
     lookup.close()
     del lookup
@@ -205,32 +204,49 @@ def test_a_loop_that_nobody_has_is_collected_with_its_look_ups(bill):
     assert future() is None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_look_ups_go_on_in_a_forked_child(loop, run):
+def fork():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return os.fork()
+
+
+def test_look_ups_go_on_in_a_forked_child(loop):
+    """The coroutine returns twice."""
+    parent = os.getpid()
+
     async def main():
         asked = [asyncio.ensure_future(loop.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)) for port in range(1, 9)]
         await asyncio.sleep(0)
-        child = os.fork()
-        ports = [answer[0][4][1] for answer in await soon(asyncio.gather(*asked))]
-        more = await soon(asyncio.ensure_future(loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)))
+        child = fork()
         if child == 0:
-            os._exit(0 if ports == list(range(1, 9)) and more[0][4][1] == 80 else 1)
-        assert ports == list(range(1, 9)) and more
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            asyncio._set_running_loop(loop)  # asyncio has told the child that none runs
+        for port, answer in enumerate(await soon(asyncio.gather(*asked)), 1):
+            assert answer[0][4][1] == port
+        assert await soon(loop.getaddrinfo("localhost", 80))
+        return child
 
-    run(main())
+    child = -1
+    try:
+        child = loop.run_until_complete(main())
+    except BaseException:
+        if os.getpid() == parent:
+            raise
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if child == 0 else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_may_close_the_loop_of_its_parent(loop, run):
     async def main():
-        asked = [asyncio.ensure_future(loop.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)) for port in range(1, 9)]
-        await asyncio.sleep(0)
-        await soon(asyncio.gather(*asked))
+        await asyncio.gather(*(loop.getaddrinfo("localhost", port) for port in range(1, 9)))
 
     run(main())
-    child = os.fork()
+    child = fork()
     if child == 0:
-        loop.close()
-        os._exit(7)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        try:
+            loop.close()
+        finally:
+            os._exit(7 if loop.is_closed() else 1)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7

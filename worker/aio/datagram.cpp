@@ -1,26 +1,12 @@
-#include "aio/members.hpp"
-
-#include "aio/context_scope.hpp"
 #include "aio/datagram.hpp"
 
 #include <cerrno>
 
+#include "aio/context_scope.hpp"
 #include "aio/receive_room.hpp"
 
 namespace pyw::aio {
 namespace {
-
-struct DatagramHead {
-  PyObject_HEAD
-  PyObject* of_base[4];  ///< asyncio.BaseTransport's slots
-  PyObject* dict;
-  PyObject* weak_references;
-};
-struct DatagramObject : DatagramHead {
-  Datagram datagram;
-};
-
-Datagram& in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object)->datagram; }
 
 bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
 
@@ -79,11 +65,11 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
   return true;
 }
 
-bool Datagram::made(const Gil& gil, PyObject* object) { return in(object).tell(gil, in(object).state_.s_connection_made, object, nullptr); }
+bool Datagram::made(const Gil& gil, PyObject* object) { return datagram_in(object).tell(gil, datagram_in(object).state_.s_connection_made, object, nullptr); }
 
 /// Reads only after connection_made, and whoever waits is told after that.
 bool Datagram::begin(const Gil& gil, PyObject* object) {
-  Datagram& self = in(object);
+  Datagram& self = datagram_in(object);
   self.begun_ = true;
   if (self.is_reading() && !self.watch(gil, Watcher::kReadable, 0) && !self.survives(gil, "a datagram socket cannot be watched")) return false;
   const Ref waiter = std::move(self.waiter_);
@@ -165,7 +151,7 @@ bool Datagram::lose(const Gil& gil) {
 }
 
 bool Datagram::lost(const Gil& gil, PyObject* object) {
-  Datagram& self = in(object);
+  Datagram& self = datagram_in(object);
   if (!self.sock_) return true;
   const Ref reason = self.reason_ ? std::move(self.reason_) : Ref::share(gil, Py_None);
   bool goes_on = self.tell(gil, self.state_.s_connection_lost, reason.get(), nullptr);
@@ -273,7 +259,7 @@ bool Datagram::resume_reading(const Gil& gil) {
   return !begun_ || watch(gil, Watcher::kReadable, 0);
 }
 
-bool Datagram::catch_up(const Gil& gil, PyObject* object) { return in(object).deliver(gil, nullptr, 0); }
+bool Datagram::catch_up(const Gil& gil, PyObject* object) { return datagram_in(object).deliver(gil, nullptr, 0); }
 
 bool Datagram::read(const Gil& gil) {
   if (!is_reading()) return true;
@@ -470,212 +456,6 @@ bool Datagram::set_write_buffer_limits(const Gil& gil, PyObject* high, PyObject*
   high_ = static_cast<std::size_t>(upper);
   low_ = static_cast<std::size_t>(lower);
   return maybe_pause(gil);
-}
-
-// The Python type -------------------------------------------------------------------------------------------------------
-
-namespace {
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared_or_none(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
-
-PyObject* new_datagram(PyTypeObject* type, PyObject* args, PyObject*) {
-  const GilHeld gil;
-  PyObject *loop, *sock, *protocol, *address, *waiter, *extra;
-  int family;
-  State& state = state_of_type(type);
-  if (!PyArg_ParseTuple(args, "O!OOOOO!i", state.loop.get(), &loop, &sock, &protocol, &address, &waiter, &PyDict_Type, &extra, &family))
-    return nullptr;
-  PyObject* self = type->tp_alloc(type, 0);
-  if (!self) return nullptr;
-  new (&in(self)) Datagram(gil, self, loop, sock, protocol, address, family);
-  if (in(self).open(gil, waiter, extra)) return self;
-  in(self).drop(gil);  // the socket is still the caller's, to close
-  Py_DECREF(self);
-  return nullptr;
-}
-
-/// In the place of asyncio.BaseTransport's, which would take the arguments for its own.
-int init(PyObject*, PyObject*, PyObject*) { return 0; }
-
-void finalize(PyObject* self) {
-  const GilHeld gil;
-  in(self).finalize(gil);
-}
-
-void dealloc(PyObject* self) {
-  if (PyObject_CallFinalizerFromDealloc(self) < 0) return;
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  auto* object = reinterpret_cast<DatagramObject*>(self);
-  if (object->weak_references) PyObject_ClearWeakRefs(self);
-  object->datagram.~Datagram();
-  for (PyObject*& slot : object->of_base) Py_CLEAR(slot);
-  Py_CLEAR(object->dict);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
-int traverse(PyObject* self, visitproc visit, void* arg) {
-  auto* object = reinterpret_cast<DatagramObject*>(self);
-  Py_VISIT(Py_TYPE(self));
-  for (PyObject* slot : object->of_base) Py_VISIT(slot);
-  Py_VISIT(object->dict);
-  return object->datagram.traverse(visit, arg);
-}
-
-int clear(PyObject* self) {
-  const GilHeld gil;
-  auto* object = reinterpret_cast<DatagramObject*>(self);
-  object->datagram.drop(gil);
-  for (PyObject*& slot : object->of_base) Py_CLEAR(slot);
-  Py_CLEAR(object->dict);
-  return 0;
-}
-
-PyObject* repr(PyObject* self) {
-  const Datagram& datagram = in(self);
-  const char* state = !datagram.sock() ? "closed " : datagram.is_closing() ? "closing " : "";
-  return PyUnicode_FromFormat("<%s %sfd=%d read=%s write=<%s, bufsize=%zu>>", Py_TYPE(self)->tp_name, state, datagram.fd(),
-                              datagram.is_watching() ? "polling" : "idle", datagram.is_writing() ? "polling" : "idle", datagram.write_buffer_size());
-}
-
-/// Puts positional and keyword arguments where they belong; a place without one keeps what it has. False: TypeError is pending.
-bool arguments(const char* method, const char* const* names, std::size_t known, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
-               PyObject** places) {
-  if (static_cast<std::size_t>(nargs) > known) {
-    PyErr_Format(PyExc_TypeError, "%s() takes at most %zu arguments (%zd given)", method, known, nargs);
-    return false;
-  }
-  for (Py_ssize_t i = 0; i < nargs; ++i) places[i] = args[i];
-  for (Py_ssize_t i = 0; kwnames && i < PyTuple_GET_SIZE(kwnames); ++i) {
-    PyObject* name = PyTuple_GET_ITEM(kwnames, i);
-    std::size_t at = 0;
-    while (at < known && PyUnicode_CompareWithASCIIString(name, names[at]) != 0) ++at;
-    if (at == known || at < static_cast<std::size_t>(nargs)) {
-      PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", method, name);
-      return false;
-    }
-    places[at] = args[nargs + i];
-  }
-  return true;
-}
-
-PyObject* sendto(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  const GilHeld gil;
-  static const char* const names[] = {"data", "addr"};
-  PyObject* given[2] = {nullptr, Py_None};
-  if (!arguments("sendto", names, 2, args, nargs, kwnames, given)) return nullptr;
-  if (!given[0]) {
-    PyErr_SetString(PyExc_TypeError, "sendto() needs data");
-    return nullptr;
-  }
-  return none_if(in(self).sendto(gil, given[0], given[1]));
-}
-
-PyObject* set_write_buffer_limits(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  const GilHeld gil;
-  static const char* const names[] = {"high", "low"};
-  PyObject* given[2] = {Py_None, Py_None};
-  if (!arguments("set_write_buffer_limits", names, 2, args, nargs, kwnames, given)) return nullptr;
-  return none_if(in(self).set_write_buffer_limits(gil, given[0], given[1]));
-}
-
-template <bool (Datagram::*Method)(const Gil&)>
-PyObject* call(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if((in(self).*Method)(gil));
-}
-
-PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(in(self).is_closing()); }
-PyObject* is_reading(PyObject* self, PyObject*) { return PyBool_FromLong(in(self).is_reading()); }
-PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(in(self).write_buffer_size()); }
-PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  return Py_BuildValue("nn", static_cast<Py_ssize_t>(in(self).low_water()), static_cast<Py_ssize_t>(in(self).high_water()));
-}
-PyObject* get_protocol(PyObject* self, PyObject*) { return shared_or_none(in(self).protocol()); }
-PyObject* set_protocol(PyObject* self, PyObject* protocol) {
-  const GilHeld gil;
-  in(self).set_protocol(Ref::share(gil, protocol));
-  Py_RETURN_NONE;
-}
-
-PyObject* get_sock(PyObject* self, void*) { return shared_or_none(in(self).sock()); }
-PyObject* get_loop(PyObject* self, void*) { return shared_or_none(in(self).loop_object()); }
-PyObject* get_protocol_attribute(PyObject* self, void*) { return shared_or_none(in(self).protocol()); }
-PyObject* get_address(PyObject* self, void*) { return shared_or_none(in(self).address()); }
-PyObject* get_fd(PyObject* self, void*) { return PyLong_FromLong(in(self).fd()); }
-PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(in(self).is_closing()); }
-
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
-}
-
-PyMethodDef methods[] = {
-    {"sendto", function(sendto), METH_FASTCALL | METH_KEYWORDS,
-     "sendto($self, /, data, addr=None)\n--\n\nSends a datagram, now or as soon as the socket takes it."},
-    {"close", call<&Datagram::close>, METH_NOARGS, "close($self, /)\n--\n\nSends what is in the buffer and closes."},
-    {"abort", call<&Datagram::abort>, METH_NOARGS, "abort($self, /)\n--\n\nCloses at once."},
-    {"is_closing", is_closing, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closing or closed."},
-    {"pause_reading", call<&Datagram::pause_reading>, METH_NOARGS, "pause_reading($self, /)\n--\n\nNo datagram_received until resume_reading()."},
-    {"resume_reading", call<&Datagram::resume_reading>, METH_NOARGS, "resume_reading($self, /)\n--\n\nEnds a pause."},
-    {"is_reading", is_reading, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether it is neither paused nor closing."},
-    {"set_write_buffer_limits", function(set_write_buffer_limits), METH_FASTCALL | METH_KEYWORDS,
-     "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nWhen the protocol's pause_writing and resume_writing are called."},
-    {"get_write_buffer_limits", get_write_buffer_limits, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\nThe low and the high one."},
-    {"get_write_buffer_size", get_write_buffer_size, METH_NOARGS, "get_write_buffer_size($self, /)\n--\n\nBytes that wait, headers included."},
-    {"set_protocol", set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nWho is told from now on."},
-    {"get_protocol", get_protocol, METH_NOARGS, "get_protocol($self, /)\n--\n\nWho is told."},
-    {nullptr, nullptr, 0, nullptr}};
-
-// What code that knows asyncio's own transports looks at.
-PyGetSetDef attributes[] = {{"_sock", get_sock, nullptr, nullptr, nullptr},       {"_sock_fd", get_fd, nullptr, nullptr, nullptr},
-                            {"_loop", get_loop, nullptr, nullptr, nullptr},       {"_protocol", get_protocol_attribute, nullptr, nullptr, nullptr},
-                            {"_address", get_address, nullptr, nullptr, nullptr}, {"_closing", get_closing, nullptr, nullptr, nullptr},
-                            {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
-                            {nullptr, nullptr, nullptr, nullptr, nullptr}};
-
-PyMemberDef members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(DatagramHead, dict), READONLY, nullptr},
-                         {"__weaklistoffset__", T_PYSSIZET, offsetof(DatagramHead, weak_references), READONLY, nullptr},
-                         {nullptr, 0, 0, 0, nullptr}};
-
-PyType_Slot slots[] = {{Py_tp_new, slot(new_datagram)},  {Py_tp_init, slot(init)},
-                       {Py_tp_dealloc, slot(dealloc)},   {Py_tp_finalize, slot(finalize)},
-                       {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)},    {Py_tp_repr, slot(repr)},
-                       {Py_tp_methods, methods},        {Py_tp_getset, attributes},     {Py_tp_members, members},
-                       {0, nullptr}};
-
-PyType_Spec spec{"_erlang_loop.DatagramTransport", sizeof(DatagramObject), 0,
-                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};  // not immutable: its base is not
-
-}  // namespace
-
-bool make_datagram_type(const Gil& gil, State& state, PyObject* module) {
-  const Ref base = attribute(gil, "asyncio", "DatagramTransport");
-  const Ref stream = attribute(gil, "asyncio", "Transport");  // as asyncio's own one
-  if (!base || !stream) return false;
-  const auto* type = reinterpret_cast<PyTypeObject*>(base.get());
-  if (type->tp_basicsize > static_cast<Py_ssize_t>(offsetof(DatagramHead, dict)) || type->tp_dictoffset != 0 || type->tp_weaklistoffset != 0) {
-    PyErr_SetString(PyExc_ImportError, "asyncio.DatagramTransport has more slots than this version of py_port knows");
-    return false;
-  }
-  const Ref bases = Ref::steal(PyTuple_Pack(2, base.get(), stream.get()));
-  if (!bases) return false;
-  state.datagram = Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get()));
-  return state.datagram && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.datagram.get())) == 0;
 }
 
 }  // namespace pyw::aio

@@ -118,6 +118,19 @@ class Datagram {
   bool protocol_paused_ = false;
 };
 
+/// The Python object around it, behind the room of asyncio.BaseTransport's slots.
+struct DatagramHead {
+  PyObject_HEAD
+  PyObject* of_base[4];
+  PyObject* dict;
+  PyObject* weak_references;
+};
+struct DatagramObject : DatagramHead {
+  Datagram datagram;
+};
+
+inline Datagram& datagram_in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object)->datagram; }
+
 /// `_erlang_loop.DatagramTransport(loop, sock, protocol, address, waiter, extra)`, which derives from asyncio.DatagramTransport. False: an
 /// exception is pending.
 bool make_datagram_type(const Gil& gil, State& state, PyObject* module);

@@ -233,6 +233,14 @@ void Loop::let_go(PyObject* transport) {
   if (held_.erase(transport) > 0) Py_DECREF(transport);
 }
 
+void Loop::claim(int fd, PyObject* transport) {
+  transports_[fd] = transport;
+  if (const auto found = fds_.find(fd); found != fds_.end()) {
+    const auto watch = std::move(found->second);
+    fds_.erase(found);
+  }
+}
+
 bool Loop::check_no_transport(const Gil&, int fd) const {
   const auto found = transports_.find(fd);
   if (found == transports_.end()) return true;

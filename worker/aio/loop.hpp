@@ -106,8 +106,8 @@ class Loop {
   PyObject* task_factory() const { return task_factory_.get(); }
   void set_task_factory(Ref factory) { task_factory_ = std::move(factory); }
 
-  /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile. Not owned here.
-  void claim(int fd, PyObject* transport) { transports_[fd] = transport; }
+  /// A transport owns this descriptor until it lets go of it; Python code may not watch it meanwhile, and what it had there is gone. Not owned here.
+  void claim(int fd, PyObject* transport);
   void unclaim(int fd, PyObject* transport) {
     if (const auto found = transports_.find(fd); found != transports_.end() && found->second == transport) transports_.erase(found);
   }

@@ -214,7 +214,7 @@ bool StreamTransport::end_of_stream(const Gil& gil) {
 // Writing -------------------------------------------------------------------------------------------------------------
 
 /// False: an exception is pending, or, with none, the data is to be dropped.
-bool StreamTransport::may_write(const Gil&, const char* method) {
+bool StreamTransport::may_write(const Gil&, const char* method, PyObject* data) {
   if (eof_) {
     PyErr_Format(PyExc_RuntimeError, "Cannot call %s() after write_eof()", method);
     return false;
@@ -224,6 +224,10 @@ bool StreamTransport::may_write(const Gil&, const char* method) {
     return false;
   }
   if (lost_count_ == 0) return true;
+  if (PyObject_Length(data) <= 0) {  // nothing, or a generator, whose length nobody knows
+    PyErr_Clear();
+    return false;
+  }
   if (lost_count_++ >= kLoggedLostWrites && !Ref::steal(PyObject_CallMethod(loop_->state().helpers.get(), "sending_was_too_late", nullptr))) return false;
   return false;
 }
@@ -233,7 +237,7 @@ bool StreamTransport::write(const Gil& gil, PyObject* data) {
     PyErr_Format(PyExc_TypeError, "data argument must be a bytes-like object, not '%s'", Py_TYPE(data)->tp_name);
     return false;
   }
-  if (!may_write(gil, "write")) return !PyErr_Occurred();
+  if (!may_write(gil, "write", data)) return !PyErr_Occurred();
   std::size_t sent = 0;
   if (queue_.empty() && wrote_in_turn_ != loop_->turns()) {
     Py_buffer view;
@@ -265,7 +269,7 @@ bool StreamTransport::write(const Gil& gil, PyObject* data) {
 }
 
 bool StreamTransport::write_lines(const Gil& gil, PyObject* lines) {
-  if (!may_write(gil, "writelines")) return !PyErr_Occurred();
+  if (!may_write(gil, "writelines", lines)) return !PyErr_Occurred();
   const Ref all = Ref::steal(PySequence_Fast(lines, "writelines() needs an iterable of bytes-like objects"));
   if (!all) return false;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(all.get()); ++i)

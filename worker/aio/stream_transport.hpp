@@ -85,7 +85,7 @@ class StreamTransport {
   bool write_ready(const Gil& gil);
   bool flush(const Gil& gil);
   bool all_has_left(const Gil& gil);
-  bool may_write(const Gil& gil, const char* method);
+  bool may_write(const Gil& gil, const char* method, PyObject* data);
   bool watch(const Gil& gil);
   bool lose(const Gil& gil, PyObject* exception);
   bool end(const Gil& gil, PyObject* exception);

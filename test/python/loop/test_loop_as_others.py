@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 import pytest
-from loop_support import soon
+from loop_support import Recorder, soon
 
 
 @pytest.fixture
@@ -148,3 +148,35 @@ def test_a_reader_is_called_once_for_what_it_reads_however_busy_the_loop_is(loop
 
     run(main())
     assert got == [b"x"] * 300
+
+
+def test_a_transport_takes_over_what_was_watched(loop, run):
+    """As in asyncio: a reader that somebody forgot must not keep a connection from being made."""
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        loop.add_reader(ours, pytest.fail)
+        transport, protocol = await loop.connect_accepted_socket(Recorder, ours)
+        theirs.send(b"hello")
+        assert await protocol.received(5) == b"hello"
+        theirs.close()
+        transport.close()
+        await soon(protocol.lost)
+
+    run(main())
+
+
+def test_writing_nothing_to_a_lost_connection_is_no_lost_write(loop, run, caplog):
+    async def main():
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        transport, protocol = await loop.connect_accepted_socket(Recorder, ours)
+        theirs.close()
+        transport.abort()
+        for _ in range(20):
+            transport.write(b"")
+        await soon(protocol.lost)
+
+    run(main())
+    assert not caplog.records

@@ -183,6 +183,7 @@ class Context:
 
         self.mailbox = Mailbox()
         self.loop = OwnLoop()
+        self.tasks_of_calls = []
         self._stop_read, self._stop_write = os.pipe()
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -197,6 +198,7 @@ class Context:
         ErlangEventLoop.run_forever(self.loop)
         self.loop._remove_reader(self._stop_read)
         self.loop._remove_reader(self.mailbox.fileno())
+        self.loop.begin_end(self.tasks_of_calls)
         self.loop.finish()
 
     def _drain(self):

@@ -178,8 +178,8 @@ def start_on_context(node, coroutine_function, how):
     if how == "spawned":
         erlang.spawn_task(coroutine_function(up))
     else:
-        loop = node.context_loop()
-        loop.call_soon_threadsafe(lambda: loop.start(coroutine_function(up), lambda task: None))
+        loop, context = node.context_loop(), node._the_context()
+        loop.call_soon_threadsafe(lambda: context.tasks_of_calls.append(loop.create_task(coroutine_function(up))))
     assert up.wait(10)
 
 

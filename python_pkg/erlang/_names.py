@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 
 from ._erlang import Atom
@@ -20,9 +19,7 @@ def resolve(module: object, function: object) -> Any:
     path = name_of(function, "the function").split(".")
     if "" in path:
         raise ValueError(f"the name {'.'.join(path)!r} has an empty part")
-    found: Any = sys.modules.get(module_name)
-    if found is None:
-        found = import_module(module_name)
+    found: Any = import_module(module_name)  # also where it is in sys.modules: another thread may be half through with importing it
     for part in path:
         found = getattr(found, part)
     return found

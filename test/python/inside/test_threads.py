@@ -1,13 +1,15 @@
 """Blocking functions in the worker's thread pool."""
 
 import asyncio
+import builtins
 import contextvars
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from waiting import event_of_a_thread
 
-from erlang import Atom, _threads
+from erlang import Atom, _names, _threads
 
 HERE = __name__
 variable = contextvars.ContextVar("variable", default=None)
@@ -160,3 +162,18 @@ def test_a_queued_function_never_runs_when_the_task_is_cancelled(monkeypatch):
 
     asyncio.run(main())
     assert seen == ["first"]
+
+
+def test_a_module_that_another_thread_is_importing_is_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "slowly_imported.py").write_text("import builtins\nbuiltins.importing.set()\nbuiltins.go_on.wait(10)\ndef answer():\n    return 42\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(builtins, "importing", threading.Event(), raising=False)
+    monkeypatch.setattr(builtins, "go_on", threading.Event(), raising=False)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(_names.resolve, "slowly_imported", "answer")
+        assert builtins.importing.wait(10)  # it is in sys.modules now, and has no `answer` yet
+        begun = threading.Event()
+        second = pool.submit(lambda: begun.set() or _names.resolve("slowly_imported", "answer"))
+        assert begun.wait(10)
+        builtins.go_on.set()
+        assert first.result(10)() == second.result(10)() == 42

@@ -8,11 +8,11 @@ import contextvars
 import gc
 import logging
 import ssl
-import subprocess
 import sys
 import weakref
 
 import pytest
+from test_loop_tls import CERT, KEY
 
 try:
     from _erlang_loop import TlsProtocol, SSLTransport
@@ -22,24 +22,11 @@ except ImportError:
 KIB = 1024
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """A self-signed certificate for localhost, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
-
-
 @pytest.fixture
-def contexts(files):
+def contexts():
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    server.load_cert_chain(*files)
-    client.load_verify_locations(files[0])
+    server.load_cert_chain(CERT, KEY)
+    client.load_verify_locations(CERT)
     return server, client
 
 
@@ -568,13 +555,13 @@ def test_a_class_derived_from_sslobject_is_asked(loop, contexts):
 
 
 @pytest.mark.skipif(not ssl.HAS_TLSv1_3, reason="needs TLS 1.3")
-def test_records_without_data_are_answered(loop, contexts, files):
+def test_records_without_data_are_answered(loop, contexts):
     """The server asks for a certificate in the middle: the client has to answer although nothing is there for its protocol."""
-    contexts[1].load_cert_chain(*files)
+    contexts[1].load_cert_chain(CERT, KEY)
     contexts[1].post_handshake_auth = True
     contexts[0].verify_mode = ssl.CERT_REQUIRED
     contexts[0].post_handshake_auth = True
-    contexts[0].load_verify_locations(files[0])
+    contexts[0].load_verify_locations(CERT)
     contexts[0].verify_mode = ssl.CERT_OPTIONAL
     pair = Pair(loop, contexts).shake_hands()
     server = pair.server.transport.get_extra_info("ssl_object")

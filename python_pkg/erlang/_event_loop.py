@@ -11,6 +11,7 @@ import asyncio
 import socket
 import sys
 import threading
+import warnings
 import weakref
 from asyncio import base_events, events
 from typing import Any, Callable, Optional
@@ -89,6 +90,26 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None
     ) -> StreamTransport:
         return StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    if sys.version_info >= (3, 12):
+
+        async def shutdown_default_executor(self, timeout: Optional[float] = None) -> None:
+            """Waits for the threads of the default executor, at most so many seconds. (Of asyncio's own, early versions wait for ever.)"""
+            self._executor_shutdown_called = True
+            executor = self._default_executor
+            if executor is None:
+                return
+            ended = self.create_future()
+            waiter = threading.Thread(target=self._do_shutdown, args=(ended,))
+            waiter.start()
+            try:
+                async with asyncio.timeout(timeout):
+                    await ended
+            except TimeoutError:
+                warnings.warn(f"the executor has not finished joining its threads within {timeout} seconds", RuntimeWarning, stacklevel=2)
+                executor.shutdown(wait=False)
+            else:
+                waiter.join()
 
     def _start_serving(
         self,

@@ -104,7 +104,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
             waiter.start()
             try:
                 async with asyncio.timeout(timeout):
-                    await ended
+                    await asyncio.shield(ended)  # the thread sets it, however late
             except TimeoutError:
                 warnings.warn(f"the executor has not finished joining its threads within {timeout} seconds", RuntimeWarning, stacklevel=2)
                 executor.shutdown(wait=False)

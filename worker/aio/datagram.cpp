@@ -1,4 +1,5 @@
 #include "aio/datagram.hpp"
+#include "aio/raised.hpp"
 
 #include <cerrno>
 
@@ -6,11 +7,6 @@
 #include "aio/receive_room.hpp"
 
 namespace pyw::aio {
-namespace {
-
-bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
-
-}  // namespace
 
 // Life ------------------------------------------------------------------------------------------------------------------
 
@@ -372,7 +368,7 @@ Datagram::Sent Datagram::try_send(const Gil& gil, PyObject* data, PyObject* name
 Datagram::Sent Datagram::send_with_python(const Gil&, PyObject* data, PyObject* name) {
   if (Ref::steal(PyObject_CallMethod(sock(), "sendto", "OO", data, name))) return Sent::yes;
   if (PyErr_ExceptionMatches(PyExc_BlockingIOError) || PyErr_ExceptionMatches(PyExc_InterruptedError)) {
-    PyErr_Clear();
+    PyErr_Clear();  // no failure: it waits in the queue
     return Sent::blocked;
   }
   return PyErr_ExceptionMatches(PyExc_OSError) ? Sent::refused : Sent::failed;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "aio/loop.hpp"
+#include "aio/raised.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -66,7 +67,7 @@ PyObject* cancel(PyObject* self, PyObject*) {
   handle->cancelled = true;
   if (handle->loop && handle->loop->loop.debug()) {
     PyObject* repr = PyObject_Repr(self);  // what asyncio's debug mode shows of a cancelled one
-    if (!repr) PyErr_Clear();
+    if (!repr) PyErr_Clear();  // shown to people only
     Py_XSETREF(handle->repr, repr);
   }
   if (handle->scheduled) {
@@ -174,12 +175,12 @@ Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* ba
 }
 
 bool report_failure(const Gil& gil, Loop& loop, HandleObject* handle, PyObject* callback, PyObject* args) {
-  if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return false;
+  if (ends_the_run()) return false;
   const Ref exception = Ref::steal(compat::take_raised());
   const Ref known = Ref::steal(PyObject_CallMethod(loop.state().helpers.get(), "callback_failed", "OOOOO", loop.object(), handle, callback,
                                                    args ? args : Py_None, exception.get()));
   if (known) return true;
-  if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return false;
+  if (ends_the_run()) return false;
   PyErr_WriteUnraisable(loop.object());
   (void)gil;
   return true;

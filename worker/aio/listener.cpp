@@ -1,4 +1,5 @@
 #include "aio/listener.hpp"
+#include "aio/raised.hpp"
 
 #include <sys/socket.h>
 
@@ -19,8 +20,6 @@ struct ListenerObject {
 };
 
 Listener& of(PyObject* self) { return *reinterpret_cast<ListenerObject*>(self)->listener; }
-
-bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
 
 bool used_up(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
 

@@ -1,4 +1,5 @@
 #include "aio/stream_transport.hpp"
+#include "aio/raised.hpp"
 
 #include "aio/context_scope.hpp"
 
@@ -14,8 +15,6 @@ namespace {
 constexpr std::size_t kLargeRead = 64u << 10;
 /// From the fifth write to a connection that is lost on, each is logged.
 constexpr int kLoggedLostWrites = 5;
-
-bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt); }
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 

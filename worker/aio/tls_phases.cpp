@@ -1,6 +1,7 @@
 // Tls: the life of a connection. Handshake, shutdown, timeouts, end of the stream, failures.
 
 #include "aio/tls_protocol.hpp"
+#include "aio/raised.hpp"
 #include "aio/tls_transport.hpp"
 
 namespace pyw::aio {
@@ -12,8 +13,6 @@ Ref call_method(PyObject* object, const Ref& name, PyObject* argument = nullptr)
 }
 
 PyObject* or_none(PyObject* object) { return object ? object : Py_None; }
-
-bool ends_the_run() { return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit); }
 
 }  // namespace
 

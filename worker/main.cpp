@@ -18,6 +18,7 @@
 #include "aio/module.hpp"
 #include "base/clock.hpp"
 #include "loop/main_loop.hpp"
+#include "loop/thread_wait.hpp"
 #include "process.hpp"
 #include "python/erlang_module.hpp"
 #include "python/exceptions.hpp"
@@ -166,7 +167,7 @@ void run_exit_functions(const Gil& gil) {
 
 /// Everything that lives as long as Python does; ends before the interpreter.
 int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::Inlet& inlet, session::Session& session,
-                port::Outbox& outbox, loop::Sentinel& sentinel, InterruptPoint& interrupts) {
+                port::Outbox& outbox, loop::Sentinel& sentinel, loop::ThreadWait& thread_wait, InterruptPoint& interrupts) {
   Handles handles;
   auto codec = Codec::make(gil, type_options(config), handles);
   if (!codec) return start_failed(outbox, "python", codec.error().message);
@@ -195,7 +196,8 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
                                           if (tasks.has_loop_to_adopt()) sentinel.nudge();
                                           return made;
                                         },
-                                    .attend = [&sentinel] { sentinel.attend(); },
+                                    .wait_aside = [&thread_wait](BlockedThread& thread,
+                                                                 std::uint64_t deadline) { return thread_wait.wait(thread, deadline); },
                                     .nudge = [&sentinel] { sentinel.nudge(); },
                                     .max_frame = config.max_frame});
   if (!calls) return start_failed(outbox, "python", calls.error().message);
@@ -253,6 +255,7 @@ int run_worker() {
   loop::Sentinel sentinel(inlet, session, outbox,
                           {Descriptors::kStdout, Descriptors::kStderr, Descriptors::kFramesOut, Descriptors::kCrash, config.output.rate,
                            config.output.line, config.output.credit});
+  loop::ThreadWait thread_wait(session, sentinel, config.spin_us * 1000);
   arms.connect(interrupts, sentinel);
   if (inlet.begin() == loop::Inlet::State::broken) return start_failed(outbox, "config", inlet.why().message);
 
@@ -276,7 +279,7 @@ int run_worker() {
       {
         const GilHeld gil;
         if (interrupts.install(gil))
-          status = run_context(gil, config, uv, inlet, session, outbox, sentinel, interrupts);
+          status = run_context(gil, config, uv, inlet, session, outbox, sentinel, thread_wait, interrupts);
         else
           status = start_failed(outbox, "python", "SIGINT's handler cannot be installed");
       }

@@ -93,7 +93,8 @@ void Sentinel::run() {
     if (fds[2].revents) read_output(stderr_);
     if (owes_count() && !fds[1].revents && !fds[2].revents) report_dropped();
     if (fds[3].revents & POLLIN) {
-      read_frames();
+      // Main may have come back since; then the pipe is its own again. The lock in Inlet keeps the stream whole either way.
+      if (activity_.load(std::memory_order_acquire) == seen_) read_frames();
     } else if (fds[3].revents & (POLLHUP | POLLERR)) {
       ::_exit(0);  // the BEAM is gone, and main cannot hear it
     }
@@ -122,23 +123,28 @@ bool Sentinel::look_at_main() {
   return true;
 }
 
-void Sentinel::read_frames() {
-  // Main may have come back since; then the pipe is its own again. The lock in Inlet keeps the stream whole either way.
-  if (activity_.load(std::memory_order_acquire) != seen_) return;
+/// On the sentinel's thread, or on one that waits. True when something came.
+bool Sentinel::read_frames() {
   switch (inlet_.read()) {
     case Inlet::State::ended: ::_exit(0);
     case Inlet::State::broken:
       std::fprintf(stderr, "py_worker: protocol error: %s\n", inlet_.why().message.c_str());
       ::_exit(3);
-    case Inlet::State::nothing: return;
+    case Inlet::State::nothing: return false;
     case Inlet::State::some: break;
   }
   // Main may have come back between our look and our read, found the pipe empty because we had just emptied it, and gone to sleep.
   // Either we see here that it is idle, or it sees our frames when it looks for work after idle().
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (is_busy()) return;
+  if (is_busy()) return true;
   const std::lock_guard lock(waker_);
   if (wake_main_) wake_main_();
+  return true;
+}
+
+void Sentinel::read_for_a_thread() {
+  // What the session has answered by itself goes out; the sentinel's own lines may be among it, and it alone knows what that means.
+  if (read_frames() && outbox_.pending()) wake();
 }
 
 void Sentinel::write_frames() {

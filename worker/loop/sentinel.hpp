@@ -56,6 +56,8 @@ class Sentinel {
   void attend() {
     if (!reading_.load(std::memory_order_seq_cst)) wake();
   }
+  /// One look at the pipe by a thread that waits for the BEAM: what came is where it belongs after this, and main awake if it is for main.
+  void read_for_a_thread();
   /// The outbox has more than the pipe would take from a thread: main or we go on when there is room. There may be requests as well.
   void nudge() {
     wake();
@@ -89,7 +91,7 @@ class Sentinel {
   void report_dropped();
   void send_dropped(Capture& capture);
   bool look_at_main();
-  void read_frames();
+  bool read_frames();
   void write_frames();
 
   Inlet& inlet_;

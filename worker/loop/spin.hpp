@@ -19,6 +19,8 @@ class SpinPolicy {
     // Moves fast: two near frames after a far one switch spinning on, two far ones switch it off.
     gap_ = (gap_ + 3 * std::min(gap_ns, kFar * limit_)) / 4;
   }
+  /// The next one is taken to be far.
+  void not_near() { gap_ = kFar * limit_; }
 
  private:
   // A gap seen through poll includes two wake-ups of about 40 us that spinning would save, hence "near" is a few limits wide.

@@ -223,12 +223,11 @@ Ref Outcalls::wait_on_main(const Gil& gil, const Outgoing& out, BlockedThread& t
 Ref Outcalls::wait_here(const Gil& gil, const Outgoing& out, BlockedThread& thread) {
   flush();
   parts_.session.thread_waits(true);
-  parts_.attend();
   auto event = BlockedThread::Event::nested;
   while (event == BlockedThread::Event::nested) {
     {
       const GilRelease released(gil);
-      event = thread.wait(out.deadline);
+      event = parts_.wait_aside(thread, out.deadline);
     }
     while (auto frame = thread.take_nested()) run_nested(gil, *frame, {Executor::Place::Kind::thread});
   }

@@ -50,7 +50,8 @@ class Outcalls {
     InterruptPoint& interrupts;
     std::function<void(const Gil&, std::uint64_t)> cancel_task;  ///< cancels the task of this request; on the thread of its loop
     std::function<Ref(const Gil&)> context_loop;  ///< the context's asyncio loop, made when there is none yet; any thread
-    std::function<void()> attend;  ///< a thread begins to wait: somebody must read the pipe, whatever main does
+    /// A thread other than main waits, until a time (ns of CLOCK_MONOTONIC, 0: none), without the GIL.
+    std::function<BlockedThread::Event(BlockedThread&, std::uint64_t)> wait_aside;
     std::function<void()> nudge;   ///< the outbox could not be written out: somebody must go on when the pipe has room
     std::uint64_t max_frame;
   };

@@ -21,6 +21,7 @@ std::optional<port::Frame> BlockedThread::take_nested() {
   if (nested_.empty()) return std::nullopt;
   port::Frame frame = std::move(nested_.front());
   nested_.pop_front();
+  has_something_.store(answer_ || !nested_.empty() || stopped_, std::memory_order_release);
   return frame;
 }
 

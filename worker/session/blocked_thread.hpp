@@ -21,11 +21,13 @@ class BlockedThread final : public session::Waiter {
     const std::lock_guard lock(mutex_);
     answer_ = std::move(frame);
     done_.store(true, std::memory_order_release);
+    has_something_.store(true, std::memory_order_release);
     something_.notify_one();
   }
   void nested(port::Frame&& frame) override {
     const std::lock_guard lock(mutex_);
     nested_.push_back(std::move(frame));
+    has_something_.store(true, std::memory_order_release);
     something_.notify_one();
   }
   bool drop(std::uint64_t request) override {
@@ -35,11 +37,15 @@ class BlockedThread final : public session::Waiter {
   void stop(std::uint64_t) override {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
+    has_something_.store(true, std::memory_order_release);
     something_.notify_one();
   }
 
   /// The answer is here. Lock-free.
   bool done() const { return done_.load(std::memory_order_acquire); }
+
+  /// wait() would not wait, unless what came has been taken or dropped since. Lock-free.
+  bool has_something() const { return has_something_.load(std::memory_order_acquire); }
 
   enum class Event : std::uint8_t { answer, nested, stopped, timeout };
   /// Waits until `deadline` (ns of CLOCK_MONOTONIC, 0: none) for something to do. GIL: not held.
@@ -60,6 +66,7 @@ class BlockedThread final : public session::Waiter {
   std::deque<port::Frame> nested_;
   bool stopped_ = false;
   std::atomic<bool> done_{false};
+  std::atomic<bool> has_something_{false};
 };
 
 }  // namespace pyw

@@ -127,6 +127,7 @@ class Session {
   std::uint64_t running() const { return running_.load(std::memory_order_acquire); }
   /// Threads other than main that wait for an answer right now. Lock-free.
   bool threads_wait() const { return threads_waiting_.load(std::memory_order_seq_cst) != 0; }
+  bool one_thread_waits() const { return threads_waiting_.load(std::memory_order_relaxed) == 1; }
   void thread_waits(bool now) { now ? threads_waiting_.fetch_add(1, std::memory_order_seq_cst) : threads_waiting_.fetch_sub(1, std::memory_order_seq_cst); }
 
  private:

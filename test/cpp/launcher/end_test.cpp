@@ -108,7 +108,7 @@ TEST_CASE("end: children that the worker had not waited for do not count as kill
   Launched launched(worker("for i in range(5):\n"
                            "  if os.fork() == 0: os._exit(0)\n"
                            "for i in range(5): os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n"));
-  launched.send("x");
+  launched.answer_hello();
   CHECK(launched.report().keys["descendants"] == "0");
 }
 

@@ -48,7 +48,7 @@ TEST_CASE("kill: a stopped launcher with a stopped worker is ended, too") {
 
 TEST_CASE("kill: when there is nothing to end, that is success") {
   Launched launched(shell("exit 0"));
-  launched.send("x");
+  launched.answer_hello();
   REQUIRE(launched.ended_within(3000));
   CHECK(kill_it(launched) == 0);  // a zombie, or still closing
   launched.exit_status();

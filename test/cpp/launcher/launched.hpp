@@ -39,6 +39,9 @@ class Launched {
   std::string report_path() const;
   void open_report();
   void send(const std::string& bytes);   ///< to the worker's 3
+  /// What an owner sends first. The launcher waits for it only as long as nobody has opened the report, so it and a worker that
+  /// does not read may both be gone by then.
+  void answer_hello();
   std::string receive(std::size_t size); ///< of the worker's 4; shorter when the end comes or nothing comes for 10 s
   void close_writer() { to_worker_.reset(); }
   void end_parent();

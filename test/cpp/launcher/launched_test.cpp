@@ -165,6 +165,8 @@ void Launched::send(const std::string& bytes) {
   REQUIRE(::write(to_worker_.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
 }
 
+void Launched::answer_hello() { REQUIRE((::write(to_worker_.get(), "x", 1) == 1 || errno == EPIPE)); }
+
 std::string Launched::receive(std::size_t size) {
   std::string got(size, '\0');
   std::size_t have = 0;

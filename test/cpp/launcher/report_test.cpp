@@ -11,12 +11,12 @@ using namespace pyw::test;
 
 TEST_CASE("report: exit code 139 and death by SIGSEGV are told apart, though a shell would call both 139") {
   Launched code(shell("exit 139"));
-  code.send("x");
+  code.answer_hello();
   CHECK(code.report().keys["status"] == "exited 139");
   CHECK(WEXITSTATUS(code.exit_status()) == 139);
 
   Launched fault(shell("ulimit -c 0; kill -SEGV $$"));
-  fault.send("x");
+  fault.answer_hello();
   Report report = fault.report();
   CHECK(report.keys["status"] == "signaled 11");
   CHECK(report.keys["core"] == "0");
@@ -26,7 +26,7 @@ TEST_CASE("report: exit code 139 and death by SIGSEGV are told apart, though a s
 
 TEST_CASE("report: a SIGKILL from elsewhere (the system's out-of-memory killer, say) is not claimed as ours") {
   Launched launched(shell("kill -KILL $$"));
-  launched.send("x");
+  launched.answer_hello();
   Report report = launched.report();
   CHECK(report.keys["status"] == "signaled 9");
   CHECK(report.keys["killed"] == "0");
@@ -34,7 +34,7 @@ TEST_CASE("report: a SIGKILL from elsewhere (the system's out-of-memory killer, 
 
 TEST_CASE("report: the worker's cpu time and memory are in it") {
   Launched launched(python("b = bytearray(60 << 20)\nend = time.process_time() + 0.05\nwhile time.process_time() < end: pass"));
-  launched.send("x");
+  launched.answer_hello();
   Report report = launched.report();
   CHECK(std::stoll(report.keys["user_us"]) + std::stoll(report.keys["system_us"]) >= 50'000);
   CHECK(std::stoll(report.keys["max_rss_kb"]) >= 60 << 10);
@@ -44,7 +44,7 @@ TEST_CASE("report: what the output pipes still hold appears, each stream for its
   Launched launched(python("fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ\n"
                            "os.write(1, b''.join(b'%07d\\n' % i for i in range(25000)))\n"
                            "os.write(2, b'last words, without a newline\\0')"));
-  launched.send("x");
+  launched.answer_hello();
   Report report = launched.report();
   std::string expected;
   for (int i = 25000 - 64 * 1024 / 8; i < 25000; ++i) expected += std::to_string(10'000'000 + i).substr(1) + "\n";
@@ -72,7 +72,7 @@ TEST_CASE("report: the crash file holds what was written before the signal; it c
                            "   refused(lambda: os.pwrite(5, b'x', 128 * 1024)) + refused(lambda: fcntl.fcntl(5, 1033, 8)))\n"
                            "os.write(5, b'Fatal Python error: a\\0b')\n"
                            "os.kill(os.getpid(), signal.SIGABRT)"));
-  launched.send("x");
+  launched.answer_hello();
   Report report = launched.report();
   CHECK(report.keys["status"] == "signaled 6");
   CHECK(report.sections["stack"] == std::string("Fatal Python error: a\0b", 23));
@@ -81,7 +81,7 @@ TEST_CASE("report: the crash file holds what was written before the signal; it c
 
 TEST_CASE("report: a full crash file is read to its last byte") {
   Launched launched(python("os.write(5, b'a' * 64 * 1024)"));
-  launched.send("x");
+  launched.answer_hello();
   CHECK(launched.report().sections["stack"] == std::string(64 * 1024, 'a'));
 }
 
@@ -90,7 +90,7 @@ TEST_CASE("what the worker had taken out of a pipe and not sent stands before wh
                            "os.pwrite(5, struct.pack('=I', 3) + b'onetwo', 96 * 1024)\n"
                            "os.pwrite(5, struct.pack('=I', 0xffffffff) + b'a lie', 64 * 1024)\n"
                            "os.write(2, b'two'); os.kill(os.getpid(), 9)"));
-  launched.send("x");
+  launched.answer_hello();
   Report report = launched.report();
   CHECK(report.sections["stderr"] == "onetwo");
   CHECK(report.sections["stdout"] == "");

@@ -61,7 +61,7 @@ TEST_CASE("start: the worker has descriptors 0 to 7 as the protocol says, and no
   Launched launched(python("for fd in sorted(map(int, os.listdir('/proc/self/fd'))):\n"
                            "  try: print(fd, os.readlink(f'/proc/self/fd/{fd}'), fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_NONBLOCK | 3))\n"
                            "  except FileNotFoundError: pass  # the listing itself\n"), options);
-  launched.send("x");
+  launched.answer_hello();
   std::istringstream lines(launched.report().sections["stdout"]);
   struct Line { std::string target; int mode = -1; };
   std::map<int, Line> table;
@@ -107,7 +107,7 @@ TEST_CASE("start: ignored and blocked signals of the BEAM do not reach the worke
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
   };
   Launched launched({"/bin/cat", "/proc/self/status", "/proc/self/stat"}, options);
-  launched.send("x");
+  launched.answer_hello();
   const std::string text = launched.report().sections["stdout"];
   for (const char* set : {"SigBlk", "SigIgn", "SigCgt"}) {
     CAPTURE(text);
@@ -122,7 +122,7 @@ TEST_CASE("start: a worker that cannot be run is a start failure with the path a
                                                        {"/etc/passwd", "Permission denied"}};
   for (const auto& [path, reason] : cases) {
     Launched launched({path});
-    launched.send("x");
+    launched.answer_hello();
     Report report = launched.report();
     CHECK(report.keys["status"] == "start_failed");
     CHECK(report.sections["message"] == std::string("cannot run ") + path + ": " + reason);
@@ -139,7 +139,7 @@ TEST_CASE("start: where no process can be had, the owner still gets HELLO, with 
   };
   Launched launched(shell("exit 0"), options);
   CHECK(launched.hello().worker == 0);
-  launched.send("x");
+  launched.answer_hello();
   Report report = launched.report();
   CHECK(report.keys["status"] == "start_failed");
   CHECK(report.sections["message"].find("cannot start a process for the worker: ") == 0);

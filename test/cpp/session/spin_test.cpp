@@ -23,3 +23,12 @@ TEST_CASE("spinning: never with a limit of zero") {
   for (int i = 0; i < 10; ++i) policy.frame_after(0);
   CHECK_FALSE(policy.worth_it());
 }
+
+TEST_CASE("spinning: whoever says that the next one is far ends it at once") {
+  SpinPolicy policy(50'000);
+  policy.frame_after(1'000);
+  policy.frame_after(1'000);
+  REQUIRE(policy.worth_it());
+  policy.not_near();
+  CHECK_FALSE(policy.worth_it());
+}

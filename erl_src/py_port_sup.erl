@@ -8,7 +8,8 @@
 %% <li>`py_port_registry': if it is lost, the table of contexts is lost, and every context
 %% stops;</li>
 %% <li>`py_port_context_sup': if it is lost, the contexts that hang below it are lost;</li>
-%% <li>`py_port_flow_sup': if it is lost, the streams and channels are lost.</li>
+%% <li>`py_port_flow_sup': if it is lost, the streams and channels are lost;</li>
+%% <li>`py_facade_sup': if it is lost, the pools and what else belongs to {@link py} are lost.</li>
 %% </ul>
 %% @end
 -module(py_port_sup).
@@ -56,6 +57,11 @@ init([]) ->
             #{
                 id => py_port_flow_sup,
                 start => {py_port_flow_sup, start_link, []},
+                type => supervisor
+            },
+            #{
+                id => py_facade_sup,
+                start => {py_facade_sup, start_link, []},
                 type => supervisor
             }
         ]}}.

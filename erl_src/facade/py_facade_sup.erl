@@ -13,4 +13,7 @@ start_link() ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.
+    {ok,
+        {#{strategy => one_for_one, intensity => 10, period => 10}, [
+            #{id => py_environment_registry, start => {py_environment_registry, start_link, []}}
+        ]}}.

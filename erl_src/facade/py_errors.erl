@@ -11,10 +11,10 @@
 %%     text</td></tr>
 %% <tr><td>the same, of `KeyboardInterrupt'</td><td>`{"KeyboardInterrupt", ""}'; at `'4.1''
 %%     `interrupted'</td></tr>
-%% <tr><td>`{bad_term, Path, Why}'</td><td>`{"TypeError", "Path: Why"}'; a lone surrogate is a
-%%     `UnicodeEncodeError'</td></tr>
+%% <tr><td>`{bad_term, Path, Why}'</td><td>`{"TypeError", "Path: Why"}'; for a lone surrogate
+%%     `UnicodeEncodeError', for what is nested too deep `RecursionError'</td></tr>
 %% <tr><td>`{worker_down, Why}'</td><td>`{context_died, Why}'</td></tr>
-%% <tr><td>`{bad_argument, args | kwargs | locals | options, _}'</td><td>`invalid_args'</td></tr>
+%% <tr><td>`{bad_argument, args | kwargs | locals, _}'</td><td>`invalid_args'</td></tr>
 %% <tr><td>`{bad_ref, _}'</td><td>`invalid_ref'</td></tr>
 %% <tr><td>`{nesting_too_deep, Max}'</td><td>`{"RecursionError", Text}'</td></tr>
 %% <tr><td>`timeout', `interrupted', `cancelled', `overloaded' (the queue of one context is full;
@@ -66,13 +66,15 @@ result(Result) -> Result.
 -spec reason(term()) -> reason().
 reason({python, #{type := <<"StopIteration">>, message := Message}} = Full) ->
     detailed({stop_iteration, stop_value(Message)}, Full);
-reason({python, #{type := <<"KeyboardInterrupt">>, message := <<>>}} = Full) ->
+reason({python, #{type := <<"KeyboardInterrupt">>, message := Message}} = Full) ->
     case py_settings:compat() of
-        '2.0' -> detailed(python(<<"KeyboardInterrupt">>, <<>>), Full);
+        '2.0' -> detailed(python(<<"KeyboardInterrupt">>, Message), Full);
         '4.1' -> interrupted
     end;
 reason({python, #{type := Type, message := Message}} = Full) ->
-    detailed(python(Type, Message), Full);
+    detailed(python(own_name(Type), Message), Full);
+reason({bad_request, <<"a keyword is no atom", _/binary>>} = Full) ->
+    detailed(python(<<"TypeError">>, <<"keywords must be strings">>), Full);
 reason({bad_term, Path, Why} = Full) when is_binary(Path), is_binary(Why) ->
     detailed(python(class_of(Why), <<Path/binary, ": ", Why/binary>>), Full);
 reason({nesting_too_deep, _} = Full) ->
@@ -80,7 +82,7 @@ reason({nesting_too_deep, _} = Full) ->
 reason({worker_down, Why}) ->
     {context_died, Why};
 reason({bad_argument, Which, _} = Full) when
-    Which =:= args; Which =:= kwargs; Which =:= locals; Which =:= options
+    Which =:= args; Which =:= kwargs; Which =:= locals
 ->
     detailed(invalid_args, Full);
 reason({bad_ref, _} = Full) ->
@@ -133,12 +135,18 @@ detailed(Reason, Full) ->
 stop_value(<<>>) -> none;
 stop_value(Message) -> characters(Message).
 
-%% What the worker says of a str that UTF-8 cannot express; everything else is of the wrong type.
+%% Of a class within another one, or within a function, the last part of its qualified name.
+-spec own_name(binary()) -> binary().
+own_name(Type) ->
+    lists:last(binary:split(Type, <<".">>, [global])).
+
+%% What Python itself would raise for what the worker says of a value.
 -spec class_of(binary()) -> binary().
 class_of(Why) ->
-    case binary:match(Why, <<"surrogate">>) of
+    case binary:match(Why, [<<"surrogate">>, <<"nested deeper">>]) of
         nomatch -> <<"TypeError">>;
-        _ -> <<"UnicodeEncodeError">>
+        {_, 9} -> <<"UnicodeEncodeError">>;
+        _ -> <<"RecursionError">>
     end.
 
 -spec class(py_settings:compat(), binary()) -> class().

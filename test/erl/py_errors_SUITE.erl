@@ -88,6 +88,16 @@ a_value_that_cannot_cross_is_a_type_error_that_names_it(_Config) ->
 a_lone_surrogate_is_a_unicode_encode_error(_Config) ->
     ?assertMatch({"UnicodeEncodeError", "result: " ++ _}, py_errors:reason({bad_term, <<"result">>, <<"a str with a lone surrogate">>})).
 
+a_value_that_is_nested_too_deep_is_a_recursion_error(_Config) ->
+    ?assertMatch({"RecursionError", "result: " ++ _}, py_errors:reason({bad_term, <<"result">>, <<"nested deeper than 512 levels">>})).
+
+a_keyword_that_is_no_text_is_a_type_error(_Config) ->
+    ?assertEqual({"TypeError", "keywords must be strings"},
+                 py_errors:reason({bad_request, <<"a keyword is no atom, binary or string">>})).
+
+a_class_within_a_class_has_its_own_name(_Config) ->
+    ?assertEqual({"Inner", "x"}, py_errors:reason(python(<<"f.<locals>.Outer.Inner">>, <<"x">>))).
+
 calls_that_nest_too_deep_are_a_recursion_error(_Config) ->
     ?assertMatch({"RecursionError", _}, py_errors:reason({nesting_too_deep, 100})).
 
@@ -98,7 +108,7 @@ the_end_of_a_context_says_why(_Config) ->
     ?assertEqual({context_died, {worker_killed, sigsegv, #{}}}, py_errors:reason({worker_down, {worker_killed, sigsegv, #{}}})).
 
 arguments_that_are_no_list_are_invalid_args(_Config) ->
-    [?assertEqual(invalid_args, py_errors:reason({bad_argument, Which, <<"no">>})) || Which <- [args, kwargs, locals, options]],
+    [?assertEqual(invalid_args, py_errors:reason({bad_argument, Which, <<"no">>})) || Which <- [args, kwargs, locals]],
     ?assertMatch({bad_argument, module, _}, py_errors:reason({bad_argument, module, <<"no">>})).
 
 references_that_are_not_valid_are_invalid_ref(_Config) ->

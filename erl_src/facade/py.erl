@@ -46,7 +46,8 @@
 -type py_result() :: {ok, term()} | {error, py_errors:reason()}.
 %% An error in its place is the outcome.
 -type py_context() :: py_port:context() | {error, term()}.
--type pool() :: atom().
+%% A name, or any other of {@link py_context_router:get_context/1}.
+-type pool() :: py_context_router:which().
 %% Those of {@link py_port:call/6}, and the keyword arguments.
 -type options() :: #{
     kwargs => py_kwargs(),
@@ -299,9 +300,10 @@ stream_start(Module, Function, Args) ->
     (py_context(), py_module(), py_func(), py_args()) ->
         {ok, reference()} | {error, py_errors:reason()}.
 stream_start(A, B, C, D) ->
-    case py_target:is_context(A) of
-        true -> py_streams:start({{context, A}, B, C, D, #{}}, #{});
-        false -> py_streams:start({router, A, B, C, #{}}, D)
+    case py_target:kind(A) of
+        context -> py_streams:start({{context, A}, B, C, D, #{}}, #{});
+        pool -> py_streams:start({{pool, A}, B, C, D, #{}}, #{});
+        _ -> py_streams:start({router, A, B, C, #{}}, D)
     end.
 
 %% @doc Closes the generator. The last message is then `{py_stream, Ref, {error, cancelled}}', unless it
@@ -372,10 +374,10 @@ unregister_function(Name) ->
 context() ->
     pid_or_error(py_target:find(router)).
 
-%% @doc The context of that number, from 1; or one of a pool.
--spec context(pos_integer() | pool()) -> pid() | {error, py_errors:reason()}.
+%% @doc The context of that number in the default pool, from 1; or one of a pool.
+-spec context(pool()) -> pid() | {error, py_errors:reason()}.
 context(Which) ->
-    pid_or_error(py_target:exactly(Which)).
+    pid_or_error(py_context_router:find(Which)).
 
 -spec pid_or_error({ok, pid()} | {error, term()}) -> pid() | {error, py_errors:reason()}.
 pid_or_error({ok, Pid}) -> Pid;
@@ -402,17 +404,13 @@ contexts_started() ->
     py_context_router:is_started().
 
 %% @doc Calls of that module, or of that function, go to the pool from now on.
--spec register_pool(pool(), py_module() | {py_module(), py_func()}) -> ok | {error, py_errors:reason()}.
-register_pool(Pool, {Module, Function}) ->
-    py_errors:result(py_context_router:register_pool(Pool, Module, Function));
-register_pool(Pool, Module) ->
-    py_errors:result(py_context_router:register_pool(Pool, Module)).
+-spec register_pool(atom(), py_module() | {py_module(), py_func()}) -> ok | {error, py_errors:reason()}.
+register_pool(Pool, Which) ->
+    py_errors:result(py_context_router:register_pool(Pool, Which)).
 
--spec unregister_pool(py_module() | {py_module(), py_func()}) -> ok | {error, py_errors:reason()}.
-unregister_pool({Module, Function}) ->
-    py_errors:result(py_context_router:unregister_pool(Module, Function));
-unregister_pool(Module) ->
-    py_errors:result(py_context_router:unregister_pool(Module)).
+-spec unregister_pool(py_module() | {py_module(), py_func()}) -> ok.
+unregister_pool(Which) ->
+    py_context_router:unregister_pool(Which).
 
 %% @doc Interrupts what runs in the context; its caller gets `{error, interrupted}'.
 -spec interrupt(py_context()) -> ok | not_running | {error, py_errors:reason()}.

@@ -91,7 +91,7 @@ start(Tag, Mode, Call, Options) ->
     Pid ! {Caller, Ref},
     Ref.
 
--spec make(mode(), pid(), {ok, py_port:context(), map()} | {error, term()}, py_forms:call()) ->
+-spec make(mode(), pid(), prepared(), py_forms:call()) ->
     {ok, term()} | {error, term()}.
 make(_, _, {error, _} = Error, _) ->
     Error;
@@ -142,29 +142,28 @@ await(_, _) ->
 -spec gather(term(), timeout()) ->
     {ok, [term()]} | {error, {gather_failed, [{pos_integer(), py_errors:reason()}]} | py_errors:reason()}.
 gather(Calls, Timeout) ->
-    all(Calls, fun prepared_here/2, Timeout, fun(Outcomes) ->
-        Numbered = lists:zip(lists:seq(1, length(Outcomes)), Outcomes),
+    all(Calls, fun prepared_here/1, Timeout, fun(Outcomes) ->
+        Numbered = lists:enumerate(Outcomes),
         case [{N, Reason} || {N, {error, Reason}} <- Numbered] of
             [] -> {ok, [Value || {ok, Value} <- Outcomes]};
             Failed -> {error, {gather_failed, Failed}}
         end
     end).
 
-%% @doc Spread over the contexts of the pool, one after the other, so that they really run at the
-%% same time. When it returns all have ended. The first error in the order of the list is that of
+%% @doc Each in the context of the pool that has the least to do, so that they really run at the same
+%% time. When it returns all have ended. The first error in the order of the list is that of
 %% all.
 -spec parallel(term(), timeout()) -> {ok, [term()]} | {error, py_errors:reason()}.
 parallel(Calls, Timeout) ->
-    all(Calls, fun prepared_elsewhere/2, Timeout, fun(Outcomes) ->
+    all(Calls, fun prepared_elsewhere/1, Timeout, fun(Outcomes) ->
         case lists:keyfind(error, 1, Outcomes) of
             false -> {ok, [Value || {ok, Value} <- Outcomes]};
             Error -> Error
         end
     end).
 
--type prepare() :: fun(
-    (pos_integer(), py_forms:call()) -> {ok, py_port:context(), map()} | {error, term()}
-).
+-type prepared() :: {ok, py_port:context(), map()} | {error, term()}.
+-type prepare() :: fun((py_forms:call()) -> prepared()).
 
 -spec all(term(), prepare(), timeout(), fun(([outcome()]) -> Result)) ->
     Result | {error, py_errors:reason()}.
@@ -174,29 +173,25 @@ all(Calls, Prepare, Timeout, Collect) when length(Calls) >= 0 ->
         true ->
             {error, invalid_args};
         false ->
-            Numbered = lists:zip(lists:seq(1, length(Items)), Items),
-            Handles = [begin_one(Call, Prepare(N, Call), Timeout) || {N, {ok, Call}} <- Numbered],
+            Handles = [begin_one(Call, Prepare(Call), Timeout) || {ok, Call} <- Items],
             Collect([py_errors:result(Outcome) || Outcome <- py_port:gather(Handles)])
     end;
 all(_, _, _, _) ->
     {error, invalid_args}.
 
--spec begin_one(py_forms:call(), {ok, py_port:context(), map()} | {error, term()}, timeout()) ->
-    py_port:handle() | {error, term()}.
+-spec begin_one(py_forms:call(), prepared(), timeout()) -> py_port:handle() | {error, term()}.
 begin_one({_, M, F, Args, Kwargs}, {ok, Ctx, Options}, Timeout) ->
     py_port:async_call(Ctx, M, F, Args, Options#{kwargs => Kwargs, timeout => Timeout});
 begin_one(_, {error, _} = Error, _) ->
     Error.
 
--spec prepared_here(pos_integer(), py_forms:call()) ->
-    {ok, py_port:context(), map()} | {error, term()}.
-prepared_here(_, Call) ->
+-spec prepared_here(py_forms:call()) -> prepared().
+prepared_here(Call) ->
     py_call:prepared(Call, #{}).
 
--spec prepared_elsewhere(pos_integer(), py_forms:call()) ->
-    {ok, py_port:context(), map()} | {error, term()}.
-prepared_elsewhere(N, {router, M, F, Args, Kwargs}) ->
-    case py_target:numbered(N, M, F) of
+-spec prepared_elsewhere(py_forms:call()) -> prepared().
+prepared_elsewhere({router, M, F, Args, Kwargs}) ->
+    case py_target:least_loaded(M, F) of
         {ok, Ctx} -> py_call:prepared({{context, Ctx}, M, F, Args, Kwargs}, #{});
         {error, _} = Error -> Error
     end.

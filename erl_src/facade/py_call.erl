@@ -9,8 +9,6 @@
 %% for those that wait in another way
 -export([prepared/2]).
 
--define(POOL_TIMEOUT, 30000).
-
 -type result() :: {ok, term()} | {error, py_errors:reason()}.
 
 %% @doc Through a pool it takes a slot of the semaphore, and 30 seconds unless `timeout' says
@@ -65,16 +63,12 @@ prepared({Target, M, F, _, _}, Options) ->
 -spec run(fun((py_port:context(), term(), term(), term()) -> Result), py_forms:code(), map()) ->
     Result | {error, py_errors:reason()}.
 run(Do, {Target, Code, Locals, Given}, More) when is_map(Given) ->
-    Options = maps:merge(defaults(Target), maps:merge(Given, More)),
+    Options = maps:merge(py_target:default_timeout(Target), maps:merge(Given, More)),
     py_errors:result(
         on(py_target:find(Target), fun(Ctx) -> Do(Ctx, Code, Locals, options(Ctx, default, Options)) end)
     );
 run(_, _, _) ->
     {error, {bad_argument, options, <<"must be a map">>}}.
-
--spec defaults(py_target:target()) -> map().
-defaults({context, _}) -> #{};
-defaults(_) -> #{timeout => ?POOL_TIMEOUT}.
 
 -spec on({ok, py_port:context()} | {error, term()}, fun((py_port:context()) -> Result)) ->
     Result | {error, term()}.

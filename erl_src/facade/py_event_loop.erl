@@ -41,7 +41,7 @@ register_callbacks() -> ok.
 
 -spec get_loop() -> {ok, loop()} | {error, py_errors:reason()}.
 get_loop() ->
-    loop_of(py_target:numbered(1)).
+    loop_of(py_context_router:find(1)).
 
 -spec loop_of({ok, py_port:context()} | {error, term()}) -> {ok, loop()} | {error, py_errors:reason()}.
 loop_of({ok, Ctx}) -> {ok, {Ctx, loop}};

@@ -26,7 +26,7 @@ stop() -> ok.
 %% @doc The loop of the calling process.
 -spec get_loop() -> {ok, loop()} | {error, py_errors:reason()}.
 get_loop() ->
-    case py_target:numbered(erlang:phash2(self()) + 1) of
+    case py_context_router:find({default, {key, self()}}) of
         {ok, Ctx} -> {ok, {Ctx, loop}};
         {error, Reason} -> {error, py_errors:reason(Reason)}
     end.

@@ -1,6 +1,6 @@
 %% @doc What the arguments of {@link py}'s functions are: the same arity has several forms.
 %%
-%% Pure. A context is recognised by what it is (see {@link py_target:is_context/1}). For the rest:
+%% Pure. What can only be a context or a pool is recognised (see {@link py_target:kind/1}). For the rest:
 %% <ul>
 %% <li>four arguments are `(Pool, Module, Function, Args)' if the first and the third are atoms, or if
 %% the first is an atom, the third text and the fourth a list; else `(Module, Function, Args,
@@ -22,21 +22,23 @@
 
 -spec four(term(), term(), term(), term()) -> call().
 four(A, B, C, D) ->
-    case py_target:is_context(A) of
-        true -> {{context, A}, B, C, D, #{}};
-        false when is_atom(A), is_atom(C) -> {{pool, A}, B, C, D, #{}};
-        false when is_atom(A), is_list(D), is_binary(C) -> {{pool, A}, B, C, D, #{}};
-        false when is_atom(A), is_list(D), is_list(C), C =/= [] -> {{pool, A}, B, C, D, #{}};
-        false -> {router, A, B, C, D}
+    case py_target:kind(A) of
+        context -> {{context, A}, B, C, D, #{}};
+        pool -> {{pool, A}, B, C, D, #{}};
+        name when is_atom(C) -> {{pool, A}, B, C, D, #{}};
+        name when is_list(D), is_binary(C) -> {{pool, A}, B, C, D, #{}};
+        name when is_list(D), is_list(C), C =/= [] -> {{pool, A}, B, C, D, #{}};
+        _ -> {router, A, B, C, D}
     end.
 
 %% @doc The call and its options.
 -spec five(term(), term(), term(), term(), term()) -> {call(), Options :: term()}.
 five(A, B, C, D, E) ->
-    case py_target:is_context(A) of
-        true -> options({{context, A}, B, C, D, #{}}, E);
-        false when is_atom(A), is_map(E), not is_map(D) -> {{{pool, A}, B, C, D, E}, #{}};
-        false -> {{router, A, B, C, D}, timeout_or_options(E)}
+    case py_target:kind(A) of
+        context -> options({{context, A}, B, C, D, #{}}, E);
+        pool -> {{{pool, A}, B, C, D, E}, #{}};
+        name when is_map(E), not is_map(D) -> {{{pool, A}, B, C, D, E}, #{}};
+        _ -> {{router, A, B, C, D}, timeout_or_options(E)}
     end.
 
 %% The keyword arguments are among the options there.
@@ -53,9 +55,9 @@ timeout_or_options(Timeout) -> #{timeout => Timeout}.
 %% @doc For functions whose fifth argument is always `Kwargs'.
 -spec five_kwargs(term(), term(), term(), term(), term()) -> call().
 five_kwargs(A, B, C, D, E) ->
-    case py_target:is_context(A) of
-        true -> {{context, A}, B, C, D, E};
-        false -> {{pool, A}, B, C, D, E}
+    case py_target:kind(A) of
+        context -> {{context, A}, B, C, D, E};
+        _ -> {{pool, A}, B, C, D, E}
     end.
 
 -spec code(term()) -> code().
@@ -78,10 +80,10 @@ code(A, B, C) ->
 
 -spec target(term()) -> py_target:target() | none.
 target(A) ->
-    case py_target:is_context(A) of
-        true -> {context, A};
-        false when is_atom(A) -> {pool, A};
-        false -> none
+    case py_target:kind(A) of
+        context -> {context, A};
+        neither -> none;
+        _ -> {pool, A}
     end.
 
 -spec with(py_target:target(), term(), term()) -> code().

@@ -2,10 +2,11 @@
 %% time and under which limit it is called there.
 %%
 %% <ul>
-%% <li>`router': the context that the router has for the caller, in the pool that the module and the
-%% function are registered for; 30 seconds;</li>
-%% <li>`{pool, Pool}': the same in that pool. If there is no such pool, but a context is registered
-%% under that name, it is that context;</li>
+%% <li>`router': the context that {@link py_context_router} has for the caller, in the pool that the
+%% module and the function are registered for; 30 seconds;</li>
+%% <li>`{pool, Pool}': the same in that pool, which may be any of {@link
+%% py_context_router:get_context/1}. If there is no pool of that name, but a context is registered under
+%% it, it is that context;</li>
 %% <li>`{context, Ctx}': that context, as a pid, a name, or `{Name, Node}'; as much time as the
 %% context itself gives (for ever, unless its option `call_timeout' says otherwise). An error in
 %% its place, such as {@link py:context/1} may give, is the outcome.</li>
@@ -17,34 +18,45 @@
 %% @end
 -module(py_target).
 
--export([is_context/1, context/3, find/1, exactly/1, numbered/1, numbered/3, limited/3]).
+-export([kind/1, context/3, find/1, least_loaded/2, limited/3, default_timeout/1]).
 -export_type([target/0]).
 
--type target() :: router | {pool, atom()} | {context, py_port:context()}.
+-type target() :: router | {pool, py_context_router:which()} | {context, py_port:context()}.
 -type result() :: ok | {ok, term()} | {error, term()}.
 
 -define(POOL_TIMEOUT, 30000).
 
-%% @doc Whether the argument can only be a context: atoms may be modules, pools, or names.
--spec is_context(term()) -> boolean().
-is_context(Ctx) when is_pid(Ctx) -> true;
-is_context({error, _}) -> true;
-is_context({global, _}) -> true;
-is_context({via, Module, _}) when is_atom(Module) -> true;
-is_context({Name, Node}) when is_atom(Name), is_atom(Node) -> true;
-is_context(_) -> false.
+%% @doc What an argument can be, seen alone: a `context' for sure, a `pool' for sure, a `name' (an atom
+%% may be a module, a pool, or the name of a context), or neither.
+-spec kind(term()) -> context | pool | name | neither.
+kind(A) when is_pid(A) -> context;
+kind(A) when is_atom(A) -> name;
+kind({error, _}) -> context;
+kind({global, _}) -> context;
+kind({via, Module, _}) when is_atom(Module) -> context;
+kind({any_node, Pool, _}) when is_atom(Pool) -> pool;
+kind({Pool, {key, _}}) when is_atom(Pool) -> pool;
+kind({Pool, Strategy}) when is_atom(Pool), (Strategy =:= scheduler orelse Strategy =:= least_loaded) -> pool;
+kind({any_node, Pool}) when is_atom(Pool) -> pool;
+kind({Name, Node}) when is_atom(Name), is_atom(Node) -> context;
+kind(_) -> neither.
 
 %% @doc The context of a target, for a function of that module.
--spec context(target(), py_port:name(), py_port:name()) -> {ok, py_port:context()} | {error, term()}.
+-spec context(target(), term(), term()) -> {ok, py_port:context()} | {error, term()}.
 context(router, Module, Function) ->
-    routed(fun() -> py_context_router:get_context(py_context_router:lookup_pool(Module, Function)) end);
+    py_context_router:find(py_context_router:lookup_pool(Module, Function));
 context(Target, _, _) ->
     find(Target).
 
 %% @doc The context of a target that is not chosen by module and function.
 -spec find(target()) -> {ok, py_port:context()} | {error, term()}.
 find(router) ->
-    routed(fun() -> py_context_router:get_context() end);
+    py_context_router:find(default);
+find({pool, Pool}) ->
+    case py_context_router:find(Pool) of
+        {error, {no_such_pool, Pool}} = Error when is_atom(Pool) -> named(whereis(Pool), Error);
+        Found -> Found
+    end;
 find({context, {error, _} = Error}) ->
     Error;
 find({context, Ctx}) when is_pid(Ctx) ->
@@ -55,13 +67,6 @@ find({context, Name}) ->
         {local, Pid} -> {ok, Pid};
         {remote, _, Pid} when is_pid(Pid) -> {ok, Pid};
         _ -> {ok, Name}
-    end;
-find({pool, Pool}) when not is_atom(Pool) ->
-    {error, {no_such_pool, Pool}};
-find({pool, Pool}) ->
-    case routed(fun() -> py_context_router:get_context(Pool) end) of
-        {error, {no_such_pool, _}} = Error -> named(whereis(Pool), Error);
-        Found -> Found
     end.
 
 -spec named(pid() | port() | undefined, Error) -> {ok, pid()} | Error.
@@ -73,45 +78,18 @@ named(Pid, Error) when is_pid(Pid) ->
 named(_, Error) ->
     Error.
 
-%% @doc The context of that number, or one of that pool.
--spec exactly(term()) -> {ok, pid()} | {error, term()}.
-exactly(Which) when is_atom(Which); is_integer(Which), Which > 0 ->
-    routed(fun() -> py_context_router:get_context(Which) end);
-exactly(Which) ->
-    {error, {no_such_context, Which}}.
+%% @doc In the pool for a function of that module, the context with the least to do.
+-spec least_loaded(term(), term()) -> {ok, pid()} | {error, term()}.
+least_loaded(Module, Function) ->
+    py_context_router:find({py_context_router:lookup_pool(Module, Function), least_loaded}).
 
-%% @doc The context of that number in the default pool. Numbers count from 1 and go round.
--spec numbered(pos_integer()) -> {ok, pid()} | {error, term()}.
-numbered(N) ->
-    routed(fun() -> py_context_router:get_context((N - 1) rem py_context_router:num_contexts() + 1) end).
-
-%% @doc The same in the pool for a function of that module, of those that run there.
--spec numbered(pos_integer(), py_port:name(), py_port:name()) -> {ok, pid()} | {error, term()}.
-numbered(N, Module, Function) ->
-    case py_context_router:lookup_pool(Module, Function) of
-        default -> numbered(N);
-        Pool -> routed(fun() -> nth(N, Pool, py_context_router:contexts(Pool)) end)
-    end.
-
--spec nth(pos_integer(), atom(), [pid()]) -> pid().
-nth(_, Pool, []) -> py_context_router:get_context(Pool);
-nth(N, _, Contexts) -> lists:nth((N - 1) rem length(Contexts) + 1, Contexts).
-
-%% The router raises for what is wrong with a request to it; its users get a term.
--spec routed(fun(() -> pid())) -> {ok, pid()} | {error, term()}.
-routed(Get) ->
-    try
-        {ok, Get()}
-    catch
-        error:{no_such_pool, _} = Reason -> {error, Reason};
-        error:{start_failed, _} = Reason -> {error, Reason};
-        error:{no_such_context, _} = Reason -> {error, Reason};
-        error:{bad_argument, _, _} = Reason -> {error, Reason}
-    end.
+-spec default_timeout(target()) -> #{} | #{timeout := timeout()}.
+default_timeout({context, _}) -> #{};
+default_timeout(_) -> #{timeout => ?POOL_TIMEOUT}.
 
 %% @doc Runs `Call' with the time that is left when it has got a slot, or says `overloaded'.
 %% `default': what the target gives.
--spec limited(target(), timeout() | default, fun((timeout() | default) -> result())) -> result().
+-spec limited(target(), term(), fun((term()) -> result())) -> result().
 limited({context, _}, Timeout, Call) ->
     Call(Timeout);
 limited(Target, default, Call) ->
@@ -136,7 +114,9 @@ with_slot(Timeout, Call) ->
                 py_semaphore:release()
             end;
         {error, max_concurrent} ->
-            {error, {overloaded, py_semaphore:current(), py_semaphore:max_concurrent()}}
+            {error, {overloaded, py_semaphore:current(), py_semaphore:max_concurrent()}};
+        {error, _} = Error ->
+            Error
     end.
 
 -spec left(timeout(), integer()) -> timeout().

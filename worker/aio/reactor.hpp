@@ -106,6 +106,8 @@ class Watcher {
  public:
   static constexpr int kReadable = UV_READABLE;
   static constexpr int kWritable = UV_WRITABLE;
+  /// The other side is gone: nobody reads what is written, or nobody writes any more.
+  static constexpr int kHangUp = UV_DISCONNECT;
 
   /// Called by dispatch() with what is ready (an error or a hang-up counts as everything that was asked for). False: an exception is
   /// pending that is to end the dispatching. It may end the watcher.

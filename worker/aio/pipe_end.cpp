@@ -9,6 +9,11 @@
 #include "aio/settle.hpp"
 
 namespace pyw::aio {
+namespace {
+
+constexpr int kOften = 4;
+
+}  // namespace
 
 PipeEnd::PipeEnd(const Gil&, PyObject* self, Parts parts, Ref context)
     : self_(self),
@@ -80,6 +85,11 @@ bool PipeEnd::watch(const Gil& gil) {
   return true;
 }
 
+void PipeEnd::was_full() {
+  if (++times_full_ != kOften || ::fcntl(fd_, F_GETPIPE_SZ) != static_cast<int>(kPipeSize)) return;
+  (void)!::fcntl(fd_, F_SETPIPE_SZ, static_cast<int>(kLarger));  // refused: this user has many pipes, and it goes on as before
+}
+
 bool PipeEnd::told(void* owner, int events) {
   const GilHeld gil;
   auto* self = static_cast<PipeEnd*>(owner);
@@ -90,13 +100,16 @@ bool PipeEnd::told(void* owner, int events) {
 bool PipeEnd::connected(const Gil& gil, PyObject* owner) {
   PipeEnd& self = pipe_end_in(owner);
   if (!self.protocol_) return true;
-  if (!self.call(gil, self.state().s_connection_made, owner) && !self.survives(gil, "protocol.connection_made() failed")) return false;
+  const bool goes_on = self.call(gil, self.state().s_connection_made, owner) || self.survives(gil, "protocol.connection_made() failed");
+  // With a KeyboardInterrupt pending the rest is done all the same: another run goes on with it.
+  Ref pending = Ref::steal(compat::take_raised());
   // Only now: what comes before connection_made was called must wait.
   self.begun_ = true;
   if (!self.watch(gil)) return false;
   const Ref waiter = std::move(self.waiter_);
   if (waiter && !settle(gil, self.state(), waiter.get(), nullptr)) PyErr_WriteUnraisable(owner);
-  return true;
+  if (pending) compat::restore_raised(pending.release());
+  return goes_on;
 }
 
 // The end ---------------------------------------------------------------------------------------------------------------

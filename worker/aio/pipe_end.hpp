@@ -15,6 +15,12 @@ namespace pyw::aio {
 /// Threads: the loop's. GIL: held.
 class PipeEnd {
  public:
+  /// What Linux gives a pipe if nothing else is said.
+  static constexpr std::size_t kPipeSize = 64u << 10;
+  /// What one becomes that is full again and again. Twice the usual is what the processor's second cache holds together with the copies on both
+  /// sides; more was slower. A user may have 64 MiB of pipes, which is 512 of these.
+  static constexpr std::size_t kLarger = 2 * kPipeSize;
+
   struct Parts {
     Ref loop, pipe, protocol, waiter, extra;
     int fd;
@@ -75,6 +81,9 @@ class PipeEnd {
   /// The pending exception is reported, unless it ends the run: then false.
   bool survives(const Gil& gil, const char* message);
   bool fatal_pending(const Gil& gil, const char* message);
+  /// It was found full. One that is so often becomes larger, so that much data costs fewer turns; one that somebody has given another size than the
+  /// usual one stays as it is.
+  void was_full();
   PyObject* self() const { return self_; }
   Loop& loop() const { return *loop_; }
 
@@ -94,6 +103,7 @@ class PipeEnd {
   int fd_;
   Watcher watcher_;
   bool in_context_ = false;  ///< context_ is entered
+  int times_full_ = 0;
   Ref loop_object_, pipe_, protocol_, waiter_, extra_, context_, why_lost_;
 };
 

@@ -10,7 +10,7 @@ namespace pyw::aio {
 
 /// One read. A fair share for each connection: what is left is read in the next turn.
 Ref ReadPipe::received(const Gil& gil, ssize_t& n) {
-  return receive_bytes(gil, loop(), last_read_, n, [this](char* to, std::size_t room) { return ::read(fd(), to, room); });
+  return receive_bytes(gil, loop(), last_read_, kLarger, n, [this](char* to, std::size_t room) { return ::read(fd(), to, room); });
 }
 
 bool ReadPipe::ready(const Gil& gil, int) {
@@ -18,6 +18,7 @@ bool ReadPipe::ready(const Gil& gil, int) {
   ssize_t n = -1;
   errno = 0;
   const Ref data = received(gil, n);
+  if (n >= static_cast<ssize_t>(kPipeSize)) was_full();
   if (data) [[likely]] return call(gil, state().s_data_received, data.get()) || survives(gil, "protocol.data_received() failed");
   if (n == 0) return end_of_data(gil);
   if (!PyErr_Occurred()) {

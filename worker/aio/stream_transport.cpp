@@ -90,17 +90,23 @@ bool StreamTransport::connected(const Gil& gil, PyObject* owner) {
   StreamTransport& self = of(owner);
   if (!self.protocol_) return true;
   State& state = self.loop_->state();
+  Ref pending;
   if (!self.call(gil, state.s_connection_made, owner)) {
-    if (ends_the_run()) return false;
-    const Ref exception = Ref::steal(compat::take_raised());
-    self.report(gil, "Fatal error: protocol.connection_made() call failed.", exception.get());
+    const bool ends = ends_the_run();
+    Ref exception = Ref::steal(compat::take_raised());
+    if (ends)
+      pending = std::move(exception);  // the rest is done all the same: another run goes on with it
+    else
+      self.report(gil, "Fatal error: protocol.connection_made() call failed.", exception.get());
   }
   // Only now: what comes before connection_made was called must wait.
   self.started_ = true;
   if (!self.watch(gil)) return false;
   const Ref waiter = std::move(self.waiter_);
   if (waiter && !settle(gil, state, waiter.get(), nullptr)) PyErr_WriteUnraisable(owner);
-  return true;
+  if (!pending) return true;
+  compat::restore_raised(pending.release());
+  return false;
 }
 
 bool StreamTransport::told(void* owner, int events) {
@@ -113,7 +119,7 @@ bool StreamTransport::told(void* owner, int events) {
 
 /// One read. A fair share for each connection: what is left is read in the next turn.
 Ref StreamTransport::received(const Gil& gil, ssize_t& n) {
-  return receive_bytes(gil, *loop_, last_read_, n, [this](char* to, std::size_t room) { return ::recv(fd(), to, room, 0); });
+  return receive_bytes(gil, *loop_, last_read_, Loop::kScratch, n, [this](char* to, std::size_t room) { return ::recv(fd(), to, room, 0); });
 }
 
 bool StreamTransport::read(const Gil& gil) {

@@ -28,7 +28,14 @@ bool WritePipe::ready(const Gil& gil, int events) {
     const Ref broken = Ref::steal(PyObject_CallNoArgs(PyExc_BrokenPipeError));
     return force_close(gil, broken ? broken.get() : Py_None);
   }
-  return !blocked_ || flush(gil);
+  if (blocked_) return flush(gil);
+  watches_room_ = false;
+  return watch(gil);
+}
+
+void WritePipe::block() {
+  blocked_ = watches_room_ = true;
+  was_full();
 }
 
 bool WritePipe::is_news(const Gil&, PyObject* exception) const {
@@ -61,7 +68,7 @@ bool WritePipe::write_now(const Gil& gil, PyObject* data, std::size_t& sent) {
   }
   sent = n < 0 ? 0 : static_cast<std::size_t>(n);
   if (sent < size)
-    blocked_ = true;
+    block();
   else if (size != 0)
     wrote_in_turn_ = loop().turns();
   return true;
@@ -124,7 +131,8 @@ bool WritePipe::flush(const Gil& gil) {
     queue_.drop(static_cast<std::size_t>(n));
     if (all_offered && static_cast<std::size_t>(n) < all) break;
   }
-  blocked_ = !queue_.empty();
+  blocked_ = false;
+  if (!queue_.empty()) block();
   if (protocol_paused_ && queue_.size() <= marks_.low && !tell(gil, false)) return false;  // which may write more
   if (queue_.empty() && closing_ && !lost()) return lose(gil, Py_None);
   return watch(gil);
@@ -151,7 +159,7 @@ bool WritePipe::close(const Gil& gil) {
 
 bool WritePipe::force_close(const Gil& gil, PyObject* exception) {
   if (lost()) return true;
-  blocked_ = false;
+  blocked_ = watches_room_ = false;
   const bool ok = PipeEnd::force_close(gil, exception);
   queue_.clear();  // which may run code of those who own what was queued
   return ok;

@@ -33,7 +33,7 @@ class WritePipe final : public PipeEnd {
   int traverse(visitproc visit, void* arg) const override;
 
  protected:
-  int wanted() const override { return (expects_hang_up_ ? Watcher::kHangUp : 0) | (blocked_ ? Watcher::kWritable : 0); }
+  int wanted() const override { return (expects_hang_up_ ? Watcher::kHangUp : 0) | (watches_room_ ? Watcher::kWritable : 0); }
   bool ready(const Gil& gil, int events) override;
   /// A pipe that breaks is nothing to report: the protocol is told.
   bool is_news(const Gil& gil, PyObject* exception) const override;
@@ -43,6 +43,7 @@ class WritePipe final : public PipeEnd {
   bool may_write(const Gil& gil, PyObject* data);
   bool write_now(const Gil& gil, PyObject* data, std::size_t& sent);
   bool has_queued(const Gil& gil);
+  void block();
   bool flush(const Gil& gil);
   bool tell(const Gil& gil, bool pause);
 
@@ -50,7 +51,8 @@ class WritePipe final : public PipeEnd {
   WaterMarks marks_;
   std::uint64_t wrote_in_turn_ = 0;  ///< the turn of the loop in which the last write went out at once
   bool expects_hang_up_ = false;
-  bool blocked_ = false;  ///< the pipe is full
+  bool blocked_ = false;       ///< the pipe is full
+  bool watches_room_ = false;  ///< longer than it is blocked: most who had to wait have to wait again
   bool flush_queued_ = false;
   bool protocol_paused_ = false;
 };

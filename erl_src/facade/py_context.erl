@@ -49,7 +49,7 @@ start_link(Id, Mode) ->
 %% options that are given here come first.
 -spec start_link(term(), mode(), options()) -> {ok, pid()} | {error, term()}.
 start_link(_Id, Mode, Options) ->
-    case py_context_options:make(Mode, Options) of
+    case py_context_options:make(Mode, Options, py_environment:context_options()) of
         {ok, Made} -> py_port:start_context(Made);
         {error, _} = Error -> Error
     end.

@@ -1,28 +1,32 @@
 %% @doc The options of a context of the façade, and what they become for {@link py_port:start_context/1}.
 %%
-%% Pure but for {@link make/2}, which asks {@link py_environment} what holds for all contexts.
+%% Pure.
 %% @end
 -module(py_context_options).
 
--export([make/2, merge/2]).
+-export([make/3]).
 
 -type code() :: binary() | string() | {code | module, atom() | binary() | string()} | none.
 
-%% @doc Options whose values are wrong are found by py_port.
--spec make(term(), term()) -> {ok, py_port:options()} | {error, {bad_option, term(), binary()}}.
-make(Mode, Options) when is_map(Options) ->
+%% @doc `Common': what holds for all contexts ({@link py_environment:context_options/0}). Options whose
+%% values are wrong are found by py_port.
+-spec make(term(), term(), map()) -> {ok, py_port:options()} | {error, {bad_option, term(), binary()}}.
+make(Mode, Options, Common) when is_map(Options) ->
     Refused = [Key || Key <- [name, link], is_map_key(Key, Options)],
     case {py_context:is_mode(Mode), Refused} of
         {true, []} ->
-            Common = py_environment:context_options(),
-            {ok, merge(Common, own(maps:remove(mode, Options)))};
+            try
+                {ok, merge(Common, own(maps:remove(mode, Options)))}
+            catch
+                error:{bad_code, Code} -> bad(preload, "must be text, and is ~tp", [Code])
+            end;
         {false, _} ->
             bad(mode, "there is no mode ~tp; the modes are ~tp", [Mode, py_context:modes()]);
         {true, [Key | _]} ->
             bad(Key, "a context that is linked to its starter and has a name is started with "
                 "py_port:start_context/1", [])
     end;
-make(_, _) ->
+make(_, _, _) ->
     bad(options, "must be a map", []).
 
 -spec bad(term(), io:format(), [term()]) -> {error, {bad_option, term(), binary()}}.
@@ -35,11 +39,12 @@ own(#{memory_limit := Bytes} = Options) ->
     Limits = maps:get(limits, Options, #{}),
     own(maps:remove(memory_limit, Options#{limits => Limits#{memory => Bytes}}));
 own(#{preload := Code} = Options) ->
-    own(maps:remove(preload, Options#{init => then(Code, maps:get(init, Options, none))}));
+    Preload = {code, py_environment:preload_source(Code)},
+    own(maps:remove(preload, Options#{init => then(Preload, maps:get(init, Options, none))}));
 own(Options) ->
     Options.
 
-%% @doc What is given for one context counts before what holds for all of them; paths, environment
+%% What is given for one context counts before what holds for all of them; paths, environment
 %% variables, limits and code to run at the start add up.
 -spec merge(map(), map()) -> py_port:options().
 merge(Common, Own) ->

@@ -135,16 +135,36 @@ count(#s{started_at = At, failures = N} = S) ->
     end.
 
 -spec start(#s{}) -> #s{}.
-start(#s{pool = #{mode := Mode, context := Options, name := Name}, number = N} = S0) ->
-    S = S0#s{timer = none},
-    case py_context:start_link({Name, N}, Mode, Options) of
-        {ok, Pid} ->
-            ok = show(Pid, counters(Pid), S),
-            ok = py_pool_nodes:join(Name, Pid),
-            S#s{context = Pid, started_at = now_ms(), failed = none};
-        {error, Reason} ->
-            failed(Reason, S)
+start(#s{pool = #{mode := Mode, context := Options}} = S) ->
+    Common = py_environment:context_options(),
+    case py_context_options:make(Mode, Options, Common) of
+        {ok, Made} -> started(py_port:start_context(Made), Common, S#s{timer = none});
+        {error, Reason} -> failed(Reason, S#s{timer = none})
     end.
+
+-spec started({ok, pid()} | {error, term()}, map(), #s{}) -> #s{}.
+started({ok, Pid}, Common, #s{pool = #{name := Name, context := Options}} = S) ->
+    ok = show(Pid, counters(Pid), S),
+    %% What has been registered for all contexts since the start began.
+    case py_environment:started(Pid, Common) of
+        {error, Reason} ->
+            ok = stop(Pid, S),
+            failed(Reason, S);
+        again when not is_map_key(venv, Options), not is_map_key(python, Options) ->
+            ok = stop(Pid, S),
+            start(S);
+        _ ->
+            ok = py_pool_nodes:join(Name, Pid),
+            S#s{context = Pid, started_at = now_ms(), failed = none}
+    end;
+started({error, Reason}, _, S) ->
+    failed(Reason, S).
+
+%% Its end comes as a message that nobody needs.
+-spec stop(pid(), #s{}) -> ok.
+stop(Pid, S) ->
+    ok = show(none, none, S),
+    py_context:stop(Pid).
 
 -spec counters(pid()) -> atomics:atomics_ref() | none.
 counters(Pid) ->

@@ -31,6 +31,8 @@
     | term().
 
 -define(NOTE, ".py_port_venv").
+%% ms that calls have to finish in a context that is to be replaced.
+-define(GRACE, 5000).
 
 %% @equiv ensure(Path, Requirements, [])
 -spec ensure(path(), py_venv_options:requirements()) -> ok | {error, reason()}.
@@ -153,8 +155,24 @@ chosen(Change, What) ->
 -spec replace_contexts() -> ok.
 replace_contexts() ->
     _ = code:ensure_loaded(py_pool),
-    _ = erlang:function_exported(py_pool, restart_all, 0) andalso py_pool:restart_all(),
+    case erlang:function_exported(py_pool, restart_all, 0) of
+        true -> _ = py_pool:restart_all();
+        %% Their pools replace them.
+        false -> ok = stop_all([Ctx || Ctx <- py_pool:running(), node(Ctx) =:= node()])
+    end,
     ok.
+
+-spec stop_all([pid()]) -> ok.
+stop_all(Contexts) ->
+    Stops = [spawn_monitor(py_port, stop_context, [Ctx, ?GRACE]) || Ctx <- Contexts],
+    lists:foreach(
+        fun({Pid, Ref}) ->
+            receive
+                {'DOWN', Ref, process, Pid, _} -> ok
+            end
+        end,
+        Stops
+    ).
 
 %% @doc The environment that contexts of the façade are started in. The keys are texts:
 %% `<<"active">>', and if that is `true', `<<"venv_path">>', `<<"site_packages">>' (a list of folders)

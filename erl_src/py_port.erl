@@ -87,6 +87,8 @@
     types => #{
         atoms => str | atom, binaries => auto | bytes | str, none => none | nil | undefined
     },
+    %% `audit': Python starts no other process
+    sandbox => none | audit,
     spin => off | non_neg_integer(),
     max_frame => pos_integer(),
     max_depth => pos_integer()

@@ -9,8 +9,15 @@
 
 -spec start_link() -> supervisor:startlink_ret().
 start_link() ->
+    ok = py_settings:adopt(),
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.
+    {ok,
+        {#{strategy => one_for_one, intensity => 10, period => 10}, [
+            #{id => py_environment_registry, start => {py_environment_registry, start_link, []}},
+            #{id => py_state, start => {py_state, start_link, []}},
+            #{id => py_data_functions, start => {py_data_functions, start_link, []}},
+            #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor}
+        ]}}.

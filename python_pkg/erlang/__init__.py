@@ -6,7 +6,8 @@
 * Going on by itself: :func:`spawn_task`, :func:`sleep`.
 * Loops of your own: :func:`run`, :func:`new_event_loop`, :class:`ErlangEventLoop`; :func:`install` and :class:`EventLoopPolicy` for code that
   asks asyncio for its loops; :func:`detect_mode`.
-* Queues between the two: :class:`Channel`, :class:`ByteChannel`.
+* Queues between the two: :class:`Channel`, :class:`ByteChannel`; what Erlang writes as a file: :class:`PyBuffer`.
+* What all contexts share: :func:`state_get`, :func:`state_set`, :func:`state_incr` and the like, :class:`SharedDict`.
 * Terms that Python has no type for (:class:`Pid`, :class:`Ref`, :class:`Atom`, ...), the way to say how values of your own classes become
   terms (:func:`encoder`), and the exceptions (:mod:`erlang.errors`).
 
@@ -21,6 +22,7 @@ from .terms import Atom, BitString, Export, Fun, ImproperList, Pid, Port, Ref, a
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
+    from ._buffer import PyBuffer
     from ._context import deadline, remaining, trace_context
     from ._event_loop import ErlangEventLoop, new_event_loop
     from ._inlet import Inlet
@@ -28,9 +30,12 @@ if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
     from ._mode import ExecutionMode, detect_mode
     from ._processes import Monitor, demonitor, monitor, send, whereis
     from ._processes import self_pid as self
+    from ._shared_dict import SharedDict
+    from ._state import state_clear, state_decr, state_delete, state_get, state_incr, state_keys, state_set
     from ._tasks import sleep, spawn_task
     from .byte_channel import ByteChannel, ByteChannelClosed
     from .channel import Channel
+    from .errors import SharedDictDestroyed, StateFull
 
 __all__ = [
     "Atom",
@@ -56,7 +61,11 @@ __all__ = [
     "Pid",
     "Port",
     "ProcessError",
+    "PyBuffer",
     "Ref",
+    "SharedDict",
+    "SharedDictDestroyed",
+    "StateFull",
     "StreamAborted",
     "TermError",
     "async_call",
@@ -78,6 +87,13 @@ __all__ = [
     "send",
     "sleep",
     "spawn_task",
+    "state_clear",
+    "state_decr",
+    "state_delete",
+    "state_get",
+    "state_incr",
+    "state_keys",
+    "state_set",
     "term_to_binary",
     "trace_context",
     "unregister_encoder",

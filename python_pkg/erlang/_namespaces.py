@@ -10,10 +10,12 @@ from __future__ import annotations
 import builtins
 from types import ModuleType
 
-__all__ = ["new"]
+__all__ = ["new", "template"]
+
+template: dict[str, object] = {}  # what every new namespace begins with: see _startup.preload
 
 
 def new() -> ModuleType:
     namespace = ModuleType("__main__")
-    vars(namespace)["__builtins__"] = builtins
+    vars(namespace).update(template, __builtins__=builtins)
     return namespace

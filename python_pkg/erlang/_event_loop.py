@@ -8,6 +8,7 @@ came with.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import sys
 import threading
@@ -41,10 +42,13 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         base_events.BaseEventLoop.__init__(self)
         self._begin()
         # For what is asyncio's own.
-        self._transports: Any = weakref.WeakValueDictionary()
         self._signal_handlers: dict[int, Any] = {}
         self._unix_server_sockets: dict[Any, Any] = {}
         self._listeners: dict[socket.socket, Listener] = {}
+
+    @functools.cached_property
+    def _transports(self) -> Any:
+        return weakref.WeakValueDictionary()
 
     def _begin(self) -> None:
         self._open(None)
@@ -82,7 +86,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
-        if not sys.is_finalizing():
+        if self._signal_handlers and not sys.is_finalizing():
             for number in list(self._signal_handlers):
                 self.remove_signal_handler(number)
 

@@ -13,7 +13,7 @@
 
 -include("py_pool.hrl").
 
--export([start/3, ensure/1, stop/1, is_started/1, size/1, contexts/1, running/0]).
+-export([start/3, ensure/1, stop/1, pools/0, is_started/1, size/1, contexts/1, running/0]).
 -export([lookup/1, slot/2, slot_of/2, loads/1]).
 -export([start_link/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
@@ -108,6 +108,16 @@ stop(Name) ->
     case lookup(Name) of
         #pool{server = Server} -> py_pool_sup:stop_pool(Server);
         none -> ok
+    end.
+
+%% @doc The pools of this node.
+-spec pools() -> [name()].
+pools() ->
+    try
+        [Name || #pool{name = Name} <- ets:match_object(?POOLS, #pool{_ = '_'})]
+    catch
+        %% The application is not running.
+        error:badarg -> []
     end.
 
 -spec is_started(name()) -> boolean().

@@ -16,6 +16,8 @@
 -export([start/3, ensure/1, stop/1, pools/0, is_started/1, size/1, contexts/1, running/0]).
 -export([lookup/1, slot/2, slot_of/2, open/1, loads/1]).
 -export([restart_all/0]).
+%% spawned
+-export([restart_one/1]).
 -export([start_link/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([name/0, strategy/0, found/0]).
@@ -165,13 +167,18 @@ running(Key, Result) ->
 -spec restart_all() -> ok | {error, [{{name(), pos_integer()}, term()}]}.
 restart_all() ->
     Restarts = [
-        {Key, spawn_monitor(fun() -> exit({restarted, py_pool_slot:restart(Pid)}) end)}
+        {Key, spawn_monitor(?MODULE, restart_one, [Pid])}
      || #slot{key = Key, keeper = Pid} <- all_slots(), Pid =/= none
     ],
     case [{Key, Reason} || {Key, Restart} <- Restarts, {error, Reason} <- [restarted(Restart)]] of
         [] -> ok;
         Errors -> {error, Errors}
     end.
+
+%% @private
+-spec restart_one(pid()) -> no_return().
+restart_one(Keeper) ->
+    exit({restarted, py_pool_slot:restart(Keeper)}).
 
 -spec all_slots() -> [#slot{}].
 all_slots() ->

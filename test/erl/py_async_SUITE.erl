@@ -28,7 +28,7 @@ end_per_testcase(_Case, Config) ->
 
 compat(Version) -> application:set_env(py_port, compat, Version).
 
-%% Coroutines of the tests. `told' says when it begins and that it was cancelled: from a thread, since the time of what a
+%% Coroutines of the tests. `told' says when it begins and that it was stopped, be it in the middle of a call: from a thread, since the time of what a
 %% coroutine itself asks of Erlang is over with it.
 define(Ctx) ->
     ok = py:exec(Ctx,
@@ -43,7 +43,7 @@ define(Ctx) ->
         "  try:\n"
         "    erlang.send(to, 'begun')\n"
         "    await asyncio.sleep(3600)\n"
-        "  except asyncio.CancelledError:\n"
+        "  except BaseException:\n"
         "    threading.Thread(target=erlang.send, args=(to, 'cancelled')).start()\n"
         "    raise\n"
         "  return 1\n"

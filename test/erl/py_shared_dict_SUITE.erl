@@ -16,7 +16,7 @@ init_per_testcase(_, Config) ->
 
 end_per_testcase(_, Config) ->
     %% they end with the process that made them: this one
-    [gen_server:stop(Pid) || {_, Pid, _, _} <- supervisor:which_children(py_port_flow_sup)],
+    ok = py_port_test:stop_flows(),
     py_port_test:end_per_testcase(Config).
 
 %% Erlang --------------------------------------------------------------------------------------------------------------

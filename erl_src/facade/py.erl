@@ -87,10 +87,13 @@ call(A, B, C, D) ->
 %% @doc `(Ctx, Module, Function, Args, Options)', `(Pool, Module, Function, Args, Kwargs)' or
 %% `(Module, Function, Args, Kwargs, Timeout)'; the last may be options as well. With the option
 %% `return => ref' the object stays in Python, and the caller gets a reference to it.
--spec call
-    (py_context(), py_module(), py_func(), py_args(), options()) -> py_result();
-    (pool(), py_module(), py_func(), py_args(), py_kwargs()) -> py_result();
-    (py_module(), py_func(), py_args(), py_kwargs(), timeout() | options()) -> py_result().
+-spec call(
+    py_context() | pool() | py_module(),
+    py_module() | py_func(),
+    py_func() | py_args(),
+    py_args() | py_kwargs(),
+    options() | py_kwargs() | timeout()
+) -> py_result().
 call(A, B, C, D, E) ->
     {Call, Options} = py_forms:five(A, B, C, D, E),
     py_call:call(Call, Options).

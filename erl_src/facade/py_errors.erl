@@ -57,8 +57,7 @@
     | term().
 
 %% @doc Translates the reason of an error; every other term is returned as it is.
--spec result({error, term()}) -> {error, reason()};
-            (Result) -> Result.
+-spec result(Result | {error, term()}) -> Result | {error, reason()}.
 result({error, Reason}) -> {error, reason(Reason)};
 result(Result) -> Result.
 

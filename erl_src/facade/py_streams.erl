@@ -62,7 +62,7 @@ collect_eval(Code) ->
                     {ok, Stream} -> py_port:to_list(Stream);
                     {error, _} = Error -> Error
                 end,
-            ok = py_port:release(Ref),
+            ok = py_refs:release(Ref),
             py_errors:result(Collected);
         {error, _} = Error ->
             Error

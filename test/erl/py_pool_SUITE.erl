@@ -245,6 +245,39 @@ a_context_that_is_stopped_is_replaced_too(_Config) ->
     ok = py_context:stop(Ctx),
     ?assertNotEqual(Ctx, get_context(a)).
 
+%% It still has its pid and a few seconds to finish what it runs, but takes nothing new.
+a_context_that_is_being_stopped_is_not_given_out(Config) ->
+    {ok, [Ctx]} = start_pool(a, 1, #{path => [py_port_test:data_dir()]}),
+    Marker = py_port_test:marker(Config, "busy"),
+    Call = py_port:async_call(Ctx, probe_calls, sleep_long, [Marker]),
+    ok = py_port_test:await_file(Marker),
+    Stop = py_port_test:async(fun() -> py_port:stop_context(Ctx, 60000) end),
+    ?assert(py_port_test:wait_until(fun() -> find(a) =/= {ok, Ctx} end, 10000)),
+    ?assertEqual({ok, 1}, py_port:eval(get_context(a), "1")),
+    ok = py_port:cancel(Call),
+    {error, _} = py_port:await(Call),
+    ok = py_port_test:await(Stop).
+
+all_contexts_can_be_replaced_without_a_gap(Config) ->
+    Broken = py_port_test:marker(Config, "broken"),
+    Code = io_lib:format("import os~nif os.path.exists(~p): raise ValueError", [binary_to_list(Broken)]),
+    {ok, [First, Second]} = start_pool(a, 2, #{init => iolist_to_binary(Code)}),
+    Running = get_context(io),
+    ok = py_context_router:bind_context(a, First),
+    Call = py_port:async_call(First, asyncio, sleep, [0.3, 7]),
+    ?assertEqual(ok, py_pool:restart_all()),
+    [New, _] = contexts(a),
+    ?assertEqual([], [C || C <- contexts(a), lists:member(C, [First, Second])]),
+    ?assertNotEqual([Running], contexts(io)),
+    ?assertEqual(New, get_context(a)),
+    ?assertEqual({ok, 7}, py_port:await(Call)),
+    %% What does not start replaces nothing.
+    ok = file:write_file(Broken, ""),
+    Before = contexts(a),
+    ?assertMatch({error, [{{a, _}, {start_failed, _}}, {{a, _}, {start_failed, _}}]}, py_pool:restart_all()),
+    ?assertEqual(Before, contexts(a)),
+    ?assertEqual({ok, 1}, py_port:eval(get_context(a), "1")).
+
 a_pool_whose_process_is_killed_comes_back(_Config) ->
     {ok, [Ctx]} = start_pool(a, 1),
     [Server] = [S || {pool, a, _, _, _, S, _, _} <- ets:tab2list(py_pools)],

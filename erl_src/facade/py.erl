@@ -458,7 +458,9 @@ reload(Module) -> py_stats:reload(Module).
 -spec memory_stats() -> {ok, map()} | {error, term()}.
 memory_stats() -> py_stats:memory_stats().
 
--spec memory_stats(py_context()) -> {ok, map()} | {error, term()}.
+%% @doc Of one context.
+-spec memory_stats(pid() | {error, term()}) -> {ok, map()} | {error, term()}.
+memory_stats({error, _} = Error) -> Error;
 memory_stats(Ctx) -> py_stats:memory_stats(Ctx).
 
 %% @doc Collects garbage in all running contexts: how many objects that were.
@@ -466,7 +468,8 @@ memory_stats(Ctx) -> py_stats:memory_stats(Ctx).
 gc() -> py_stats:gc().
 
 %% @doc The same up to that generation, or of one context.
--spec gc(0..2 | py_context()) -> {ok, non_neg_integer()} | {error, term()}.
+-spec gc(0..2 | pid() | {error, term()}) -> {ok, non_neg_integer()} | {error, term()}.
+gc({error, _} = Error) -> Error;
 gc(What) -> py_stats:gc(What).
 
 -spec tracemalloc_start() -> ok | {error, term()}.
@@ -501,33 +504,33 @@ venv_info() -> py_venv:info().
 
 %% Shared state ------------------------------------------------------------------------------------
 
--spec state_fetch(term()) -> {ok, term()} | {error, not_found}.
+-spec state_fetch(term()) -> {ok, term()} | {error, not_found | term()}.
 state_fetch(Key) -> py_state:fetch(Key).
 
 -spec state_store(term(), term()) -> ok | {error, term()}.
 state_store(Key, Value) -> py_state:store(Key, Value).
 
--spec state_remove(term()) -> ok.
+-spec state_remove(term()) -> ok | {error, term()}.
 state_remove(Key) -> py_state:remove(Key).
 
--spec state_keys() -> [term()].
+-spec state_keys() -> [term()] | {error, term()}.
 state_keys() -> py_state:keys().
 
--spec state_clear() -> ok.
+-spec state_clear() -> ok | {error, term()}.
 state_clear() -> py_state:clear().
 
 %% @equiv state_incr(Key, 1)
--spec state_incr(term()) -> number() | {error, term()}.
+-spec state_incr(term()) -> integer() | {error, term()}.
 state_incr(Key) -> py_state:incr(Key).
 
--spec state_incr(term(), number()) -> number() | {error, term()}.
+-spec state_incr(term(), integer()) -> integer() | {error, term()}.
 state_incr(Key, By) -> py_state:incr(Key, By).
 
 %% @equiv state_decr(Key, 1)
--spec state_decr(term()) -> number() | {error, term()}.
+-spec state_decr(term()) -> integer() | {error, term()}.
 state_decr(Key) -> py_state:decr(Key).
 
--spec state_decr(term(), number()) -> number() | {error, term()}.
+-spec state_decr(term(), integer()) -> integer() | {error, term()}.
 state_decr(Key, By) -> py_state:decr(Key, By).
 
 -spec shared_dict_new() -> {ok, term()} | {error, term()}.

@@ -22,7 +22,7 @@
 -export([call_async/3, call_async/4, async_call/3, async_call/4, async_await/1, async_await/2]).
 -export([async_gather/1, async_gather/2, async_stream/3, async_stream/4, parallel/1, parallel/2]).
 -export([stream/3, stream/4, stream_eval/1, stream_eval/2]).
--export([stream_start/3, stream_start/4, stream_cancel/1, stream_credit/2]).
+-export([stream_start/3, stream_start/4, stream_start/5, stream_cancel/1, stream_credit/2]).
 -export([call_method/3, call_method/4, getattr/2, to_term/1, release/1, is_ref/1]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([context/0, context/1]).
@@ -306,12 +306,17 @@ stream_start(Module, Function, Args) ->
         {ok, reference()} | failed();
     (py_context(), py_module(), py_func(), py_args()) ->
         {ok, reference()} | failed().
+stream_start(Module, Function, Args, Options) when is_map(Options) ->
+    py_streams:start({router, Module, Function, Args, #{}}, Options);
 stream_start(A, B, C, D) ->
-    case py_target:kind(A) of
-        context -> py_streams:start({{context, A}, B, C, D, #{}}, #{});
-        pool -> py_streams:start({{pool, A}, B, C, D, #{}}, #{});
-        _ -> py_streams:start({router, A, B, C, #{}}, D)
-    end.
+    py_streams:start(py_forms:four(A, B, C, D), #{}).
+
+%% @doc The same with options.
+-spec stream_start(
+    py_context() | pool(), py_module(), py_func(), py_args(), py_streams:options()
+) -> {ok, reference()} | failed().
+stream_start(Target, Module, Function, Args, Options) ->
+    py_streams:start(py_forms:five_kwargs(Target, Module, Function, Args, #{}), Options).
 
 %% @doc Closes the generator. The last message is then `{py_stream, Ref, {error, cancelled}}',
 %% unless it had ended.
@@ -564,10 +569,10 @@ configure_logging() -> py_logger:configure().
 -spec configure_logging(map()) -> ok | {error, term()}.
 configure_logging(Options) -> py_logger:configure(Options).
 
--spec enable_tracing() -> ok.
+-spec enable_tracing() -> ok | {error, term()}.
 enable_tracing() -> py_tracer:enable().
 
--spec disable_tracing() -> ok.
+-spec disable_tracing() -> ok | {error, term()}.
 disable_tracing() -> py_tracer:disable().
 
 %% @doc The spans that were collected.

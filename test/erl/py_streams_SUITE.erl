@@ -113,13 +113,18 @@ what_does_not_begin_is_an_error_at_once(_Config) ->
     ?assertMatch({error, {"AttributeError", _}}, py:stream_start('__main__', nothing, [])),
     ?assertMatch({error, {bad_argument, owner, _}}, py:stream_start('__main__', count, [3], #{owner => me})),
     ?assertMatch({error, {bad_argument, credit, _}}, py:stream_start('__main__', count, [3], #{credit => 0})),
-    ?assertMatch({error, {bad_argument, options, _}}, py:stream_start('__main__', count, [3], fast)).
+    ?assertMatch({error, {bad_argument, options, _}}, py:stream_start(py:context(), '__main__', count, [3], fast)),
+    ?assertEqual({error, {no_such_pool, nowhere}}, py:stream_start(nowhere, '__main__', count, [3])).
 
 keywords_are_given(_Config) ->
     {ok, Ref} = py:stream_start('__main__', given, [1], #{kwargs => #{a => 2}}),
     ?assertEqual([{1}, #{<<"a">> => 2}, done], messages(Ref)),
     {ok, OnCtx} = py:stream_start(py:context(), '__main__', count, [1]),
-    ?assertEqual([0, done], messages(OnCtx)).
+    ?assertEqual([0, done], messages(OnCtx)),
+    {ok, OnPool} = py:stream_start(default, '__main__', count, [1]),
+    ?assertEqual([0, done], messages(OnPool)),
+    {ok, Both} = py:stream_start(default, '__main__', count, [], #{kwargs => #{n => 1}, credit => 5}),
+    ?assertEqual([0, done], messages(Both)).
 
 another_process_may_be_the_owner(_Config) ->
     Self = self(),

@@ -149,6 +149,22 @@ what_was_broken_off_is_made_anew(Config) ->
     ok = py_venv:ensure(Venv, ["a"]),
     ?assertNot(filelib:is_regular(Left)).
 
+what_was_broken_off_before_it_had_begun_is_begun(Config) ->
+    ok = uv(Config, "exit 0"),
+    Note = filename:join(?config(venv, Config), ".py_port_venv.new"),
+    ok = filelib:ensure_dir(Note),
+    ok = file:write_file(Note, "buil"),
+    ok = py_venv:ensure(?config(venv, Config), ["a"]).
+
+what_was_broken_off_while_it_was_removed_is_made_anew(Config) ->
+    ok = uv(Config, "exit 0"),
+    Venv = ?config(venv, Config),
+    ok = py_venv:ensure(Venv, ["a"]),
+    ok = file:write_file(filename:join(Venv, ".py_port_venv"), "building ours\n"),
+    ok = file:delete(filename:join(Venv, "pyvenv.cfg")),
+    ok = py_venv:ensure(Venv, ["a"]),
+    ?assert(filelib:is_regular(filename:join(Venv, "pyvenv.cfg"))).
+
 what_takes_too_long_is_ended(Config) ->
     ok = uv(Config, "exec sleep 3600"),
     Venv = ?config(venv, Config),

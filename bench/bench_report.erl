@@ -103,6 +103,7 @@ wanted() ->
      {"10,000 floats there and back", {'<=', 500.0, us}, {floats_10000, median}},
      {"callback from synchronous Python code, p50", {'<=', 12.0, us}, {callback, median}},
      {"start to first answer", {'<=', 20000.0, us}, {cold_start, median}},
+     {"CPU-bound calls, 2 contexts against 1", {'>=', 1.9, ratio}, {pool_cpu_2, ratio}},
      {"wake-ups of an idle worker", {'<=', 0, count}, {idle_wakeups, median}}].
 
 %% @doc Of atoms, binaries, numbers, `null', lists (arrays) and maps.

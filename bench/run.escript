@@ -7,7 +7,7 @@
 %% Prints a table per question, the goals at the end, and writes bench/results/local-TIME.json. bench/README.md says how to read it.
 -mode(compile).
 
-questions() -> [empty_call, throughput, terms, callback, async, streams, channels, start, idle, bridges].
+questions() -> [empty_call, throughput, terms, callback, async, streams, channels, start, pool, idle, bridges].
 
 main(Arguments) ->
     Root = filename:dirname(filename:dirname(filename:absname(escript:script_name()))),

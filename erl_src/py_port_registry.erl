@@ -13,7 +13,7 @@
 -include("py_port.hrl").
 
 -export([start_link/0, incarnation/0, row/3, enter/1, leave/1, lookup/1, is_there/1, contexts/0]).
--export([counters/1, load/1]).
+-export([counters/1, load/1, is_open/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% How long the contexts have to stop when the application stops; a context needs at most 2 s for a
@@ -131,6 +131,11 @@ counters(Pid) ->
 -spec load(atomics:atomics_ref()) -> non_neg_integer().
 load(Counters) ->
     max(0, atomics:get(Counters, ?C_ID) - atomics:get(Counters, ?C_DONE)).
+
+%% @doc Whether the context, of these counters, is there and takes requests.
+-spec is_open(pid(), atomics:atomics_ref()) -> boolean().
+is_open(Pid, Counters) ->
+    atomics:get(Counters, ?C_DRAINING) =:= 0 andalso is_there(Pid).
 
 %% gen_server --------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@
     %% the processes of the calls
     calls = #{} :: #{reference() => pid()},
     %% who stops it, and what is being waited for
-    stopping = no :: no | {gen_server:from(), finish | cancel, timeout()}
+    stopping = no :: no | {{pid(), reference()}, finish | cancel, timeout()}
 }).
 
 %% Starting and stopping ---------------------------------------------------------------------------
@@ -83,10 +83,7 @@ submit(Context, {_, _, Args, Kwargs} = Call) when is_list(Args), is_map(Kwargs) 
     Caller = self(),
     Ref = erlang:make_ref(),
     Pid = spawn(fun() -> serve(Context, Call, Caller, Ref) end),
-    case loop(Context) of
-        {ok, Loop} -> Loop ! {call, Pid};
-        none -> none
-    end,
+    _ = [Loop ! {call, Pid} || {ok, Loop} <- [loop(Context)]],
     {ok, Ref};
 submit(_, {_, _, Args, _}) when not is_list(Args) ->
     {error, {bad_argument, args, <<"must be a list">>}};
@@ -98,10 +95,10 @@ submit(_, _) ->
 -spec serve(py_port:context(), call(), pid(), reference()) -> ok.
 serve(Context, {Module, Function, Args, Kwargs}, Caller, Ref) ->
     Down = erlang:monitor(process, Caller),
-    Handle = py_port:async_call(Context, Module, Function, Args, #{kwargs => Kwargs}),
+    Handle = py_port_async:async_call(Context, Module, Function, Args, #{kwargs => Kwargs}),
     await(Handle, Caller, Ref, Down).
 
--spec await(term(), pid(), reference(), reference()) -> ok.
+-spec await(py_port_async:handle() | {error, term()}, pid(), reference(), reference()) -> ok.
 await({error, _} = Error, Caller, Ref, _) ->
     tell(Caller, Ref, Error);
 await(Handle, Caller, Ref, Down) ->
@@ -114,12 +111,9 @@ await(Handle, Caller, Ref, Down) ->
         {'DOWN', Down, process, _, _} ->
             ok;
         cancel ->
-            ok = cancelled(py_port:cancel(Handle)),
+            ok = py_port_async:cancel(Handle),
             await(Handle, Caller, Ref, Down)
     end.
-
--spec cancelled(ok | {error, term()}) -> ok.
-cancelled(_) -> ok.
 
 -spec tell(pid(), reference(), {ok, term()} | {error, term()}) -> ok.
 tell(Caller, Ref, Outcome) ->

@@ -183,42 +183,33 @@ choose({key, Key}, #pool{size = Size} = Pool) ->
     py_pool:slot(Pool, py_pool_strategy:of_key(Key, lists:seq(1, Size))).
 
 %% The hot path: one row of the pools, and whether its context is there.
--spec pinned(pos_integer() | {bound, pid(), pos_integer() | none}, py_pool:name()) ->
-    py_pool:found().
+-spec pinned(pos_integer() | {bound, pid() | pos_integer()}, py_pool:name()) -> py_pool:found().
 pinned(N, Name) when is_integer(N) ->
     try ets:lookup(?POOLS, {Name, N}) of
-        [#slot{context = Pid, pins = true}] when is_pid(Pid) ->
-            case py_port_registry:is_there(Pid) of
-                true -> {ok, Pid};
-                false -> slot(Name, N)
-            end;
-        [#slot{pins = true}] ->
-            slot(Name, N);
+        [#slot{pins = true} = Slot] -> open(Slot, N, Name);
         %% The pool has been started anew, smaller or with another strategy.
-        _ ->
-            _ = erase(?PIN(Name)),
-            first(Name)
+        _ -> unpinned(Name)
     catch
         error:badarg -> {error, not_started}
     end;
-pinned({bound, Pid, none}, Name) ->
+pinned({bound, N}, Name) when is_integer(N) ->
+    try ets:lookup(?POOLS, {Name, N}) of
+        [Slot] -> open(Slot, N, Name);
+        [] -> unpinned(Name)
+    catch
+        error:badarg -> {error, not_started}
+    end;
+pinned({bound, Pid}, Name) ->
     case node(Pid) =/= node() orelse py_port_registry:is_there(Pid) of
         true -> {ok, Pid};
         false -> unpinned(Name)
-    end;
-pinned({bound, Pid, N}, Name) ->
-    case py_port_registry:is_there(Pid) of
-        true -> {ok, Pid};
-        false ->
-            case slot(Name, N) of
-                {ok, New} = Found ->
-                    _ = put(?PIN(Name), {bound, New, N}),
-                    Found;
-                {error, {no_such_pool, _}} ->
-                    unpinned(Name);
-                {error, _} = Error ->
-                    Error
-            end
+    end.
+
+-spec open(#slot{}, pos_integer(), py_pool:name()) -> py_pool:found().
+open(Slot, N, Name) ->
+    case py_pool:open(Slot) of
+        {ok, _} = Found -> Found;
+        none -> slot(Name, N)
     end.
 
 %% What the process was bound to has ended, and nothing takes its place.
@@ -244,7 +235,12 @@ bind_context(Ctx) ->
 %% node.
 -spec bind_context(py_pool:name(), pid()) -> ok.
 bind_context(Pool, Ctx) when is_atom(Pool), is_pid(Ctx) ->
-    _ = put(?PIN(Pool), {bound, Ctx, py_pool:slot_of(Pool, Ctx)}),
+    Bound =
+        case py_pool:slot_of(Pool, Ctx) of
+            none -> Ctx;
+            N -> N
+        end,
+    _ = put(?PIN(Pool), {bound, Bound}),
     ok.
 
 %% @equiv unbind_context(default)

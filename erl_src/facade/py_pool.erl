@@ -13,8 +13,9 @@
 
 -include("py_pool.hrl").
 
--export([start/3, ensure/1, stop/1, is_started/1, size/1, contexts/1, running/0]).
--export([lookup/1, slot/2, slot_of/2, loads/1]).
+-export([start/3, ensure/1, stop/1, pools/0, is_started/1, size/1, contexts/1, running/0]).
+-export([lookup/1, slot/2, slot_of/2, open/1, loads/1]).
+-export([restart_all/0]).
 -export([start_link/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([name/0, strategy/0, found/0]).
@@ -110,6 +111,16 @@ stop(Name) ->
         none -> ok
     end.
 
+%% @doc The pools of this node.
+-spec pools() -> [name()].
+pools() ->
+    try
+        [Name || #pool{name = Name} <- ets:match_object(?POOLS, #pool{_ = '_'})]
+    catch
+        %% The application is not running.
+        error:badarg -> []
+    end.
+
 -spec is_started(name()) -> boolean().
 is_started(Name) ->
     lookup(Name) =/= none.
@@ -130,7 +141,7 @@ contexts(Name) ->
 %% @doc The contexts that run in the pools of this node.
 -spec running() -> [pid()].
 running() ->
-    running('_', '$3').
+    running({'_', '_'}, '$3').
 
 -spec running(term(), term()) -> [term()].
 running(Key, Result) ->
@@ -140,6 +151,36 @@ running(Key, Result) ->
     catch
         %% The application is not running.
         error:badarg -> []
+    end.
+
+%% @doc Replaces the contexts that run in the pools of this node, all at the same time: each goes on until
+%% its successor has started, and then finishes what it has. One whose successor does not start stays,
+%% and that is an error. Pools with a Python of their own are left out: nothing has changed for them.
+-spec restart_all() -> ok | {error, [{{name(), pos_integer()}, term()}]}.
+restart_all() ->
+    Restarts = [
+        {Key, spawn_monitor(fun() -> exit({restarted, py_pool_slot:restart(Pid)}) end)}
+     || #slot{key = Key, keeper = Pid} <- all_slots(), Pid =/= none
+    ],
+    case [{Key, Reason} || {Key, Restart} <- Restarts, {error, Reason} <- [restarted(Restart)]] of
+        [] -> ok;
+        Errors -> {error, Errors}
+    end.
+
+-spec all_slots() -> [#slot{}].
+all_slots() ->
+    try
+        ets:match_object(?POOLS, #slot{key = {'_', '_'}, _ = '_'})
+    catch
+        error:badarg -> []
+    end.
+
+%% A keeper that ends meanwhile has nothing left that could be replaced.
+-spec restarted({pid(), reference()}) -> ok | {error, term()}.
+restarted({Pid, Ref}) ->
+    receive
+        {'DOWN', Ref, process, Pid, {restarted, Result}} -> Result;
+        {'DOWN', Ref, process, Pid, _} -> ok
     end.
 
 %% Slots: in the process that wants a context -------------------------------------------------------
@@ -161,16 +202,24 @@ slot(Pool, N) ->
 -spec slot(#pool{}, pos_integer(), non_neg_integer()) -> found().
 slot(#pool{name = Name} = Pool, N, Attempts) ->
     case ets:lookup(?POOLS, {Name, N}) of
-        [#slot{context = Pid}] when is_pid(Pid) ->
-            case py_port_registry:is_there(Pid) of
-                true -> {ok, Pid};
-                false -> ask(Pool, N, Pid, Attempts)
+        [#slot{context = Context} = Slot] ->
+            case open(Slot) of
+                {ok, _} = Found -> Found;
+                none -> ask(Pool, N, Context, Attempts)
             end;
-        [#slot{}] ->
-            ask(Pool, N, none, Attempts);
         [] ->
             {error, {no_such_pool, Name}}
     end.
+
+%% @doc The context of a slot, if it takes requests.
+-spec open(#slot{}) -> {ok, pid()} | none.
+open(#slot{context = Pid, counters = Counters}) when is_pid(Pid), Counters =/= none ->
+    case py_port_registry:is_open(Pid, Counters) of
+        true -> {ok, Pid};
+        false -> none
+    end;
+open(_) ->
+    none.
 
 -spec ask(#pool{}, pos_integer(), pid() | none, non_neg_integer()) -> found().
 ask(#pool{name = Name}, N, _, 0) ->
@@ -218,12 +267,12 @@ loads(#pool{name = Name, size = Size, turn = Turn}) ->
 -spec load([#slot{}]) -> non_neg_integer() | unstarted | starting.
 load([#slot{keeper = none}]) ->
     unstarted;
-load([#slot{context = Pid, counters = Counters}]) when is_pid(Pid), Counters =/= none ->
-    case py_port_registry:is_there(Pid) of
-        true -> py_port_registry:load(Counters);
-        false -> starting
+load([#slot{counters = Counters} = Slot]) ->
+    case open(Slot) of
+        {ok, _} -> py_port_registry:load(Counters);
+        none -> starting
     end;
-load(_) ->
+load([]) ->
     starting.
 
 %% gen_server --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@
 
 -compile({no_auto_import, [nodes/2]}).
 
--export([join/2, nodes/2, members/2, find/3]).
+-export([join/2, leave/2, nodes/2, members/2, find/3]).
 %% called on the other nodes
 -export([offer/1]).
 
@@ -21,6 +21,12 @@
 -spec join(py_pool:name() | {pool, py_pool:name()}, pid()) -> ok.
 join(Group, Pid) ->
     pg:join(?SCOPE, Group, Pid).
+
+%% @doc For a context that takes no more requests; one that ends leaves by itself.
+-spec leave(py_pool:name(), pid()) -> ok.
+leave(Group, Pid) ->
+    _ = pg:leave(?SCOPE, Group, Pid),
+    ok.
 
 %% @doc The nodes that have the pool, of those that are wanted, in order.
 -spec nodes(py_pool:name(), all | [node()]) -> [node()].

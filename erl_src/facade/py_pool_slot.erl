@@ -17,7 +17,7 @@
 
 -include("py_pool.hrl").
 
--export([start_link/2, context/3]).
+-export([start_link/2, context/3, restart/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(s, {
@@ -34,6 +34,8 @@
 
 %% ms; a context that lives longer has been of use
 -define(BRIEF, 1000).
+%% ms that a context which is replaced has for what it runs
+-define(GRACE, 5000).
 -define(FIRST_PAUSE, 50).
 -define(LONGEST_PAUSE, 10000).
 
@@ -52,6 +54,11 @@ context(Keeper, Dead, Timeout) ->
         exit:{Reason, _} -> {gone, Reason}
     end.
 
+%% @doc Puts another context in the place of the one that runs, if one does; that finishes what it has.
+-spec restart(pid()) -> ok | {error, term()}.
+restart(Keeper) ->
+    gen_server:call(Keeper, restart, infinity).
+
 %% gen_server --------------------------------------------------------------------------------------
 
 -spec init({py_pool_options:pool(), pos_integer()}) -> {ok, #s{}, {continue, start}}.
@@ -63,8 +70,11 @@ init({Pool, Number}) ->
 handle_continue(start, S) ->
     {noreply, start(S)}.
 
--spec handle_call({context, pid() | none}, gen_server:from(), #s{}) ->
-    {reply, {ok, pid()} | {error, term()}, #s{}}.
+-spec handle_call({context, pid() | none} | restart, gen_server:from(), #s{}) ->
+    {reply, ok | {ok, pid()} | {error, term()}, #s{}}.
+handle_call(restart, _From, S) ->
+    {Reply, S1} = replaced(S),
+    {reply, Reply, S1};
 handle_call({context, Dead}, _From, S) ->
     S1 = wanted(Dead, S),
     Reply =
@@ -140,6 +150,25 @@ start(#s{pool = #{mode := Mode, context := Options}} = S) ->
     case py_context_options:make(Mode, Options, Common) of
         {ok, Made} -> started(py_port:start_context(Made), Common, S#s{timer = none});
         {error, Reason} -> failed(Reason, S#s{timer = none})
+    end.
+
+%% The keeper of a slot whose start has failed just tries again when it is asked next.
+-spec replaced(#s{}) -> {ok | {error, term()}, #s{}}.
+replaced(#s{context = none} = S) ->
+    {ok, S#s{failed = none}};
+replaced(#s{pool = #{context := Options}} = S) when
+    is_map_key(venv, Options); is_map_key(python, Options)
+->
+    {ok, S};
+replaced(#s{context = Old, pool = #{name := Name}} = S) ->
+    case start(S) of
+        #s{context = none, failed = {Reason, _}} ->
+            ok = show(Old, counters(Old), S),
+            {{error, Reason}, S};
+        S1 ->
+            ok = py_pool_nodes:leave(Name, Old),
+            _ = spawn(py_port, stop_context, [Old, ?GRACE]),
+            {ok, S1}
     end.
 
 -spec started({ok, pid()} | {error, term()}, map(), #s{}) -> #s{}.

@@ -189,6 +189,8 @@ start_link() ->
 %% Those who hold something from before are watched anew; whoever waited has been told.
 -spec init([]) -> {ok, #s{}}.
 init([]) ->
+    %% It does little for each message, and who waits for that waits for a slot.
+    _ = process_flag(priority, high),
     Holders = lists:usort([Pid || {{Pid, _}} <- ets:tab2list(?HELD)]),
     ok = start_counters(Holders),
     {ok, lists:foldl(fun watch/2, #s{}, Holders)}.

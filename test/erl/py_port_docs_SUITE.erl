@@ -55,7 +55,9 @@ asyncio(_Config) -> page("docs/asyncio.md").
 streams(_Config) -> page("docs/streams.md").
 shared_data(_Config) -> page("docs/shared_data.md").
 security(_Config) -> page("docs/security.md").
+pools(_Config) -> page("docs/pools.md").
 environments(_Config) -> page("docs/environments.md").
+migration(_Config) -> page("docs/migration.md").
 
 %% The harness itself: what is wrong in a page is found, and where.
 a_snippet_that_does_not_match_fails(_Config) ->

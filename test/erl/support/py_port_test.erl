@@ -79,9 +79,10 @@ await_file(Path) ->
         false -> error({never_came, Path})
     end.
 
-%% @doc Ends every context of this node, whoever started it.
+%% @doc Ends every context of this node, whoever started it; pools first, for they would start new ones.
 -spec stop_all() -> ok.
 stop_all() ->
+    lists:foreach(fun py_context_router:stop_pool/1, py_pool:pools()),
     lists:foreach(
         fun(Ctx) ->
             true = unlink(Ctx),

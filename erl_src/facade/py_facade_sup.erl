@@ -13,4 +13,8 @@ start_link() ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, []}}.
+    {ok,
+        {#{strategy => one_for_one, intensity => 10, period => 10}, [
+            #{id => py_logger, start => {py_logger, start_link, []}},
+            #{id => py_tracer, start => {py_tracer, start_link, []}}
+        ]}}.

@@ -20,10 +20,15 @@ _PARTS = {
     "Channel": ("channel", "Channel"),
     "ErlangEventLoop": ("_event_loop", "ErlangEventLoop"),
     "ErlangEventLoopPolicy": ("_loops", "ErlangEventLoopPolicy"),
+    "ErlangHandler": ("_logging", "ErlangHandler"),
     "EventLoopPolicy": ("_loops", "EventLoopPolicy"),
     "ExecutionMode": ("_mode", "ExecutionMode"),
     "Inlet": ("_inlet", "Inlet"),
+    "InlineScheduleMarker": ("_schedule", "InlineScheduleMarker"),
     "Monitor": ("_processes", "Monitor"),
+    "ScheduleMarker": ("_schedule", "ScheduleMarker"),
+    "Span": ("_tracing", "Span"),
+    "consume_time_slice": ("_schedule", "consume_time_slice"),
     "deadline": ("_context", "deadline"),
     "demonitor": ("_processes", "demonitor"),
     "detect_mode": ("_mode", "detect_mode"),
@@ -33,14 +38,19 @@ _PARTS = {
     "new_event_loop": ("_event_loop", "new_event_loop"),
     "remaining": ("_context", "remaining"),
     "run": ("_loops", "run"),
+    "schedule": ("_schedule", "schedule"),
+    "schedule_inline": ("_schedule", "schedule_inline"),
+    "schedule_py": ("_schedule", "schedule_py"),
     "self": ("_processes", "self_pid"),
     "send": ("_processes", "send"),
+    "setup_logging": ("_logging", "setup_logging"),
     "sleep": ("_tasks", "sleep"),
     "spawn_task": ("_tasks", "spawn_task"),
+    "trace": ("_tracing", "trace"),
     "trace_context": ("_context", "trace_context"),
     "whereis": ("_processes", "whereis"),
 }
-_MODULES = ("byte_channel", "channel", "encoders", "errors", "terms")
+_MODULES = ("byte_channel", "channel", "encoders", "errors", "terms", "testing")
 
 
 def attribute(name: str) -> Any:

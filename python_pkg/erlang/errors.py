@@ -10,6 +10,8 @@
 * :class:`ChannelClosed`: nothing more can be sent or received.
 * :class:`StreamAborted`: the Erlang side broke off what it was pushing.
 
+:class:`SuspensionRequired` is only a name, for code that imports it.
+
 When time is up it is the built-in ``TimeoutError``, also from coroutines and also before Python 3.11. All of them can be pickled.
 """
 
@@ -25,6 +27,7 @@ __all__ = [
     "FunctionNotFound",
     "ProcessError",
     "StreamAborted",
+    "SuspensionRequired",
     "TermError",
 ]
 
@@ -89,3 +92,7 @@ class StreamAborted(ErlangError):
 
     def __str__(self) -> str:
         return f"the stream was broken off: {self.reason!r}"
+
+
+class SuspensionRequired(BaseException):
+    """Never raised: a call to Erlang is a wait and nothing else. For code that imports it, to let it pass: ``except SuspensionRequired: raise``."""

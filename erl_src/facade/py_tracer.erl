@@ -1,0 +1,169 @@
+%% @doc Spans of Python code, collected.
+%%
+%% `erlang.Span' and `erlang.trace' in Python make them while tracing is switched on. What has ended is
+%% kept here, the newest 10,000 (setting `max_spans'), for {@link get_spans/0}; and where a module
+%% `telemetry' is loaded, each span is also the events `[py_port, span, start]' and `[py_port, span,
+%% stop]' or `[py_port, span, exception]', executed in the process that brings the span.
+%%
+%% Spans arrive as calls of the registered function `_py_span', so a context whose option `functions'
+%% is a list makes spans if `_py_span' is in it ({@link functions/0}). While tracing is off Python sends
+%% nothing, and what comes all the same is dropped.
+%% @end
+-module(py_tracer).
+
+-behaviour(gen_server).
+
+-export([start_link/0, enable/0, disable/0, is_enabled/0, get_spans/0, clear/0, info/0]).
+-export([attach/1, init_code/0, functions/0]).
+%% for Python
+-export([spans/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-record(state, {
+    %% of the newest span
+    number = 0 :: non_neg_integer(),
+    %% spans that had to make room
+    dropped = 0 :: non_neg_integer()
+}).
+
+-define(FUNCTION, <<"_py_span">>).
+%% {Number, Span}, in the order of arrival.
+-define(SPANS, py_tracer_spans).
+-define(ENABLED, {?MODULE, enabled}).
+-define(MAX_SPANS, 10000).
+%% Items in one call; ours send 100.
+-define(MAX_BATCH, 1000).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc In the contexts of all pools, those that run and those to come. One that is busy hears of it
+%% when it is free: calls that the same process makes after this come later.
+-spec enable() -> ok | {error, py_port_error:reason()}.
+enable() ->
+    switch(true).
+
+%% @doc Spans that have begun are still kept when they end.
+-spec disable() -> ok | {error, py_port_error:reason()}.
+disable() ->
+    switch(false).
+
+-spec switch(boolean()) -> ok | {error, py_port_error:reason()}.
+switch(On) ->
+    case py_port:register_function(?FUNCTION, ?MODULE, spans) of
+        ok ->
+            ok = persistent_term:put(?ENABLED, On),
+            lists:foreach(fun attach/1, py_pool:running());
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec is_enabled() -> boolean().
+is_enabled() ->
+    persistent_term:get(?ENABLED, false).
+
+%% @doc Tells one context, which need not belong to a pool, whether tracing is on.
+-spec attach(py_port:context()) -> ok | {error, py_port_error:reason()}.
+attach(Ctx) ->
+    py_port:cast(Ctx, 'erlang._tracing', set_enabled, [is_enabled()]).
+
+%% @doc What a context has to run when it starts. {@link py_logger:init_code/0} has it in it.
+-spec init_code() -> binary() | none.
+init_code() ->
+    case is_enabled() of
+        true -> <<"import erlang._tracing; erlang._tracing.set_enabled(True)\n">>;
+        false -> none
+    end.
+
+%% @doc What the option `functions' of a context must hold for it to make spans.
+-spec functions() -> [binary()].
+functions() ->
+    [?FUNCTION].
+
+%% @doc The spans that have ended, in the order in which they arrived: one inside of another before it.
+-spec get_spans() -> [py_span:span()].
+get_spans() ->
+    try
+        [Span || {_, Span} <- ets:tab2list(?SPANS)]
+    catch
+        error:badarg -> []
+    end.
+
+-spec clear() -> ok.
+clear() ->
+    gen_server:call(?MODULE, clear, infinity).
+
+%% @doc How many spans are kept, and how many had to make room for newer ones since {@link clear/0}.
+-spec info() -> #{enabled := boolean(), spans := non_neg_integer(), dropped := non_neg_integer()}.
+info() ->
+    Info = gen_server:call(?MODULE, info, infinity),
+    Info#{enabled => is_enabled()}.
+
+%% Spans -------------------------------------------------------------------------------------------
+
+%% @private Called by Python, in a process of its own. Returns when they are kept.
+-spec spans([term()]) -> ok.
+spans([Lost, Items]) when is_integer(Lost), Lost >= 0, Lost < 1 bsl 62, length(Items) =< ?MAX_BATCH ->
+    #{context := Ctx} = py_port:caller(),
+    Good = [Item || Raw <- Items, {ok, Item} <- [py_span:item(Raw, Ctx)]],
+    ok = lists:foreach(fun announce/1, Good),
+    Ended = [Span || {stop, Span} <- Good],
+    Dropped = Lost + length(Items) - length(Good),
+    gen_server:call(?MODULE, {keep, Ended, Dropped}, infinity).
+
+%% telemetry is nothing that we depend on. A handler of it that fails is telemetry's affair.
+-spec announce(py_span:item()) -> ok.
+announce(Item) ->
+    Telemetry = telemetry,
+    case erlang:function_exported(Telemetry, execute, 3) of
+        true ->
+            {Event, Measurements, Metadata} = py_span:event(Item),
+            _ = Telemetry:execute(Event, Measurements, Metadata),
+            ok;
+        false ->
+            ok
+    end.
+
+%% gen_server --------------------------------------------------------------------------------------
+
+-spec init([]) -> {ok, #state{}}.
+init([]) ->
+    ?SPANS = ets:new(?SPANS, [named_table, ordered_set, {read_concurrency, true}]),
+    _ = py_port:register_function(?FUNCTION, ?MODULE, spans),
+    {ok, #state{}}.
+
+-spec handle_call(Request, gen_server:from(), #state{}) -> {reply, ok | map(), #state{}} when
+    Request :: {keep, [py_span:span()], non_neg_integer()} | clear | info.
+handle_call({keep, Spans, Dropped}, _From, #state{number = Number, dropped = Before} = State) ->
+    Next = Number + length(Spans),
+    true = ets:insert(?SPANS, lists:zip(lists:seq(Number + 1, Next), Spans)),
+    Removed = make_room(ets:info(?SPANS, size) - max_spans(), 0),
+    {reply, ok, State#state{number = Next, dropped = Before + Dropped + Removed}};
+handle_call(clear, _From, State) ->
+    true = ets:delete_all_objects(?SPANS),
+    {reply, ok, State#state{dropped = 0}};
+handle_call(info, _From, #state{dropped = Dropped} = State) ->
+    {reply, #{spans => ets:info(?SPANS, size), dropped => Dropped}, State}.
+
+-spec max_spans() -> pos_integer().
+max_spans() ->
+    case py_settings:get(max_spans, ?MAX_SPANS) of
+        Max when is_integer(Max), Max > 0 -> Max;
+        Other -> error({bad_setting, max_spans, Other})
+    end.
+
+-spec make_room(integer(), non_neg_integer()) -> non_neg_integer().
+make_room(TooMany, Removed) when TooMany =< 0 ->
+    Removed;
+make_room(TooMany, Removed) ->
+    true = ets:delete(?SPANS, ets:first(?SPANS)),
+    make_room(TooMany - 1, Removed + 1).
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info(_, State) ->
+    {noreply, State}.

@@ -26,6 +26,8 @@
 -type found() :: {pid(), py_port_wire:id()}.
 -type caller() :: #{
     context := pid(),
+    %% of the context: its option
+    name := none | py_port_options:name(),
     function := binary(),
     %% milliseconds
     remaining := timeout(),
@@ -104,6 +106,7 @@ caller([{Pid, Id} | Rest]) ->
         [#job{id = Id, owner = Owner, function = F, deadline = Deadline, trace = Trace}] ->
             #{
                 context => Owner,
+                name => py_port_registry:name(Owner),
                 function => F,
                 remaining => remaining(Deadline),
                 deadline => Deadline,

@@ -14,10 +14,10 @@
 -type event() :: {logger:level(), unicode:chardata(), logger:metadata()}.
 
 %% Characters of the text of a record.
--define(MAX_TEXT, 40000).
+-define(MAX_TEXT, 20000).
 -define(MAX_NAME, 1024).
 %% Bytes of the external form of the extra fields.
--define(MAX_EXTRA, 65536).
+-define(MAX_EXTRA, 32768).
 %% A record from further away in time than this many microseconds has the time of its arrival.
 -define(MAX_AGE, 3600000000).
 

@@ -170,10 +170,10 @@ bad(Key, Why) ->
 %% handler that is slow slows the worker's batches down and not this node.
 -spec records([term()]) -> ok.
 records([Lost, Records]) when is_integer(Lost), Lost >= 0, Lost < 1 bsl 31, length(Records) =< ?MAX_BATCH ->
-    #{context := Ctx} = py_port:caller(),
+    #{context := Ctx, name := Name} = py_port:caller(),
     Count = length(Records),
     Free = admit(Ctx, Count, Lost),
-    Facts = #{context => Ctx, name => name(Ctx), now => erlang:system_time(microsecond)},
+    Facts = #{context => Ctx, name => name(Name, Ctx), now => erlang:system_time(microsecond)},
     Bad = lists:sum([log(Record, Facts) || Record <- lists:sublist(Records, Free)]),
     dropped(Ctx, Count - Free + Bad).
 
@@ -189,14 +189,11 @@ log(Record, Facts) ->
     end.
 
 %% The name it was started with, or its pid.
--spec name(pid()) -> term().
-name(Ctx) ->
-    case py_port:info(Ctx) of
-        #{name := none} -> Ctx;
-        #{name := {local, Name}} -> Name;
-        #{name := Name} -> Name;
-        {error, _} -> Ctx
-    end.
+-spec name(none | py_port_options:name(), pid()) -> term().
+name(none, Ctx) -> Ctx;
+name({local, Name}, _) -> Name;
+name({global, Name}, _) -> Name;
+name({via, _, Name}, _) -> Name.
 
 %% How many of so many the rate leaves room for.
 -spec admit(pid(), non_neg_integer(), non_neg_integer()) -> non_neg_integer().

@@ -41,9 +41,9 @@
 -type item() :: {start, started()} | {stop, span()}.
 
 -define(MAX_NAME, 1024).
--define(MAX_ATTRIBUTES, 65536).
+-define(MAX_ATTRIBUTES, 32768).
 -define(MAX_EVENTS, 1000).
--define(MAX_ALL_EVENTS, 262144).
+-define(MAX_ALL_EVENTS, 131072).
 
 -define(IS_TIME(T), (is_integer(T) andalso T >= 0 andalso T < 1 bsl 62)).
 

@@ -1,13 +1,15 @@
 %% @doc Spans of Python code, collected.
 %%
 %% `erlang.Span' and `erlang.trace' in Python make them while tracing is switched on. What has ended is
-%% kept here, the newest 10,000 (setting `max_spans'), for {@link get_spans/0}; and where a module
+%% kept here, the newest 10,000 (setting `max_spans') and at most 64 MiB of them, for {@link
+%% get_spans/0}; and where a module
 %% `telemetry' is loaded, each span is also the events `[py_port, span, start]' and `[py_port, span,
-%% stop]' or `[py_port, span, exception]', executed in the process that brings the span.
+%% stop]' or `[py_port, span, exception]', executed in the process that brings the span. (A `start' is
+%% sent only by contexts that were told of tracing when `telemetry' was loaded already.)
 %%
 %% Spans arrive as calls of the registered function `_py_span', so a context whose option `functions'
 %% is a list makes spans if `_py_span' is in it ({@link functions/0}). While tracing is off Python sends
-%% nothing, and what comes all the same is dropped.
+%% nothing, but for the ends of spans that were begun before.
 %% @end
 -module(py_tracer).
 
@@ -22,15 +24,18 @@
 -record(state, {
     %% of the newest span
     number = 0 :: non_neg_integer(),
-    %% spans that had to make room
+    %% of all that are kept, by their external format
+    bytes = 0 :: non_neg_integer(),
+    %% spans that had to make room, or never came
     dropped = 0 :: non_neg_integer()
 }).
 
 -define(FUNCTION, <<"_py_span">>).
-%% {Number, Span}, in the order of arrival.
+%% {Number, Bytes, Span}, in the order of arrival.
 -define(SPANS, py_tracer_spans).
 -define(ENABLED, {?MODULE, enabled}).
 -define(MAX_SPANS, 10000).
+-define(MAX_BYTES, 67108864).
 %% Items in one call; ours send 100.
 -define(MAX_BATCH, 1000).
 
@@ -66,15 +71,26 @@ is_enabled() ->
 %% @doc Tells one context, which need not belong to a pool, whether tracing is on.
 -spec attach(py_port:context()) -> ok | {error, py_port_error:reason()}.
 attach(Ctx) ->
-    py_port:cast(Ctx, 'erlang._tracing', set_enabled, [is_enabled()]).
+    py_port:cast(Ctx, 'erlang._tracing', set_enabled, [is_enabled(), has_telemetry()]).
 
 %% @doc What a context has to run when it starts. {@link py_logger:init_code/0} has it in it.
 -spec init_code() -> binary() | none.
 init_code() ->
     case is_enabled() of
-        true -> <<"import erlang._tracing; erlang._tracing.set_enabled(True)\n">>;
-        false -> none
+        true ->
+            Starts =
+                case has_telemetry() of
+                    true -> <<"True">>;
+                    false -> <<"False">>
+                end,
+            <<"import erlang._tracing; erlang._tracing.set_enabled(True, ", Starts/binary, ")\n">>;
+        false ->
+            none
     end.
+
+-spec has_telemetry() -> boolean().
+has_telemetry() ->
+    erlang:function_exported(telemetry, execute, 3).
 
 %% @doc What the option `functions' of a context must hold for it to make spans.
 -spec functions() -> [binary()].
@@ -85,7 +101,7 @@ functions() ->
 -spec get_spans() -> [py_span:span()].
 get_spans() ->
     try
-        [Span || {_, Span} <- ets:tab2list(?SPANS)]
+        [Span || {_, _, Span} <- ets:tab2list(?SPANS)]
     catch
         error:badarg -> []
     end.
@@ -94,7 +110,8 @@ get_spans() ->
 clear() ->
     gen_server:call(?MODULE, clear, infinity).
 
-%% @doc How many spans are kept, and how many had to make room for newer ones since {@link clear/0}.
+%% @doc How many spans are kept, and since {@link clear/0}, how many had to make room for newer ones or
+%% were never brought, because Python made them faster than they could be.
 -spec info() -> #{enabled := boolean(), spans := non_neg_integer(), dropped := non_neg_integer()}.
 info() ->
     Info = gen_server:call(?MODULE, info, infinity),
@@ -108,17 +125,17 @@ spans([Lost, Items]) when is_integer(Lost), Lost >= 0, Lost < 1 bsl 62, length(I
     #{context := Ctx} = py_port:caller(),
     Good = [Item || Raw <- Items, {ok, Item} <- [py_span:item(Raw, Ctx)]],
     ok = lists:foreach(fun announce/1, Good),
-    Ended = [Span || {stop, Span} <- Good],
+    Ended = [{erlang:external_size(Span), Span} || {stop, Span} <- Good],
     Dropped = Lost + length(Items) - length(Good),
     gen_server:call(?MODULE, {keep, Ended, Dropped}, infinity).
 
 %% telemetry is nothing that we depend on. A handler of it that fails is telemetry's affair.
 -spec announce(py_span:item()) -> ok.
 announce(Item) ->
-    Telemetry = telemetry,
-    case erlang:function_exported(Telemetry, execute, 3) of
+    case has_telemetry() of
         true ->
             {Event, Measurements, Metadata} = py_span:event(Item),
+            Telemetry = telemetry,
             _ = Telemetry:execute(Event, Measurements, Metadata),
             ok;
         false ->
@@ -134,17 +151,20 @@ init([]) ->
     {ok, #state{}}.
 
 -spec handle_call(Request, gen_server:from(), #state{}) -> {reply, ok | map(), #state{}} when
-    Request :: {keep, [py_span:span()], non_neg_integer()} | clear | info.
-handle_call({keep, Spans, Dropped}, _From, #state{number = Number, dropped = Before} = State) ->
-    Next = Number + length(Spans),
-    true = ets:insert(?SPANS, lists:zip(lists:seq(Number + 1, Next), Spans)),
-    Removed = make_room(ets:info(?SPANS, size) - max_spans(), 0),
-    {reply, ok, State#state{number = Next, dropped = Before + Dropped + Removed}};
+    Request :: {keep, [{non_neg_integer(), py_span:span()}], non_neg_integer()} | clear | info.
+handle_call({keep, Spans, Dropped}, _From, #state{dropped = Before} = State) ->
+    Kept = lists:foldl(fun keep/2, State#state{dropped = Before + Dropped}, Spans),
+    {reply, ok, make_room(max_spans(), Kept)};
 handle_call(clear, _From, State) ->
     true = ets:delete_all_objects(?SPANS),
-    {reply, ok, State#state{dropped = 0}};
+    {reply, ok, State#state{bytes = 0, dropped = 0}};
 handle_call(info, _From, #state{dropped = Dropped} = State) ->
     {reply, #{spans => ets:info(?SPANS, size), dropped => Dropped}, State}.
+
+-spec keep({non_neg_integer(), py_span:span()}, #state{}) -> #state{}.
+keep({Size, Span}, #state{number = Number, bytes = Bytes} = State) ->
+    true = ets:insert(?SPANS, {Number + 1, Size, Span}),
+    State#state{number = Number + 1, bytes = Bytes + Size}.
 
 -spec max_spans() -> pos_integer().
 max_spans() ->
@@ -153,12 +173,15 @@ max_spans() ->
         Other -> error({bad_setting, max_spans, Other})
     end.
 
--spec make_room(integer(), non_neg_integer()) -> non_neg_integer().
-make_room(TooMany, Removed) when TooMany =< 0 ->
-    Removed;
-make_room(TooMany, Removed) ->
-    true = ets:delete(?SPANS, ets:first(?SPANS)),
-    make_room(TooMany - 1, Removed + 1).
+-spec make_room(pos_integer(), #state{}) -> #state{}.
+make_room(Max, #state{bytes = Bytes, dropped = Dropped} = State) ->
+    case ets:info(?SPANS, size) > Max orelse Bytes > ?MAX_BYTES of
+        true ->
+            [{_, Size, _}] = ets:take(?SPANS, ets:first(?SPANS)),
+            make_room(Max, State#state{bytes = Bytes - Size, dropped = Dropped + 1});
+        false ->
+            State
+    end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_, State) ->

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ErlangHandler", "setup_logging"]
 
 FUNCTION = "_py_log"
-_TEXT = 32 * 1024  # characters of one record, traceback included
+_TEXT = 16 * 1024  # characters of one record, traceback included
 _LAST_WORDS = 0.5  # seconds
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _NAMES = {"debug": 10, "info": 20, "notice": 25, "warning": 30, "error": 40, "critical": 50, "alert": 60, "emergency": 70, "none": 1000}

@@ -30,19 +30,20 @@ FUNCTION = "_py_span"
 _EVENTS = 200  # of one span
 
 _enabled = False
+_starts = False
 _current: ContextVar[Optional[Span]] = ContextVar("erlang_span", default=None)
 _courier: Optional[Courier] = None
 
 
-def set_enabled(on: bool) -> None:
-    """Called by Erlang. Spans that have begun end as they began."""
-    global _enabled, _courier
+def set_enabled(on: bool, starts: bool = False) -> None:
+    """Called by Erlang. Spans that have begun end as they began. ``starts``: somebody wants to know of the beginnings."""
+    global _enabled, _starts, _courier
     if on and _courier is None:
         import atexit
 
         _courier = Courier(FUNCTION, "spans")
         atexit.register(_courier.flush, 0.5)
-    _enabled = bool(on)
+    _enabled, _starts = bool(on), bool(starts)
 
 
 def is_enabled() -> bool:
@@ -113,7 +114,8 @@ class Span:
         self._ended: dict[str, object] = {}
         self._begun = time.time_ns() // 1000
         self._taken = time.monotonic_ns()
-        _offer(("start", *self._identity(), self._begun, plain_map(self.attributes)))
+        if _starts:
+            _offer(("start", *self._identity(), self._begun, plain_map(self.attributes)))
 
     def activate(self) -> None:
         self._token: Token[Optional[Span]] = _current.set(self)

@@ -13,9 +13,11 @@
 %% @end
 -module(py_tracer).
 
+-compile({no_auto_import, [get/0]}).
+
 -behaviour(gen_server).
 
--export([start_link/0, enable/0, disable/0, is_enabled/0, get_spans/0, clear/0, info/0]).
+-export([start_link/0, enable/0, disable/0, is_enabled/0, get/0, get_spans/0, clear/0, info/0]).
 -export([attach/1, init_code/0, functions/0]).
 %% for Python
 -export([spans/1]).
@@ -96,6 +98,11 @@ has_telemetry() ->
 -spec functions() -> [binary()].
 functions() ->
     [?FUNCTION].
+
+%% @equiv get_spans()
+-spec get() -> [py_span:span()].
+get() ->
+    get_spans().
 
 %% @doc The spans that have ended, in the order in which they arrived: one inside of another before it.
 -spec get_spans() -> [py_span:span()].

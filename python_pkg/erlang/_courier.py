@@ -22,7 +22,7 @@ from .errors import TermError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any
 
 __all__ = ["Courier"]
 
@@ -47,7 +47,7 @@ class Courier:
         self._items: deque[Any] = deque()
         self._dropped = 0
         self._under_way = False
-        self._box: Optional[Any] = None
+        self._box: Any = None
 
     def offer(self, item: object) -> None:
         with self._idle:
@@ -98,7 +98,7 @@ class Courier:
         """The thread that takes Erlang's answers. A daemon: it waits for ever in a worker, and nothing is lost with it."""
         poll = select.poll()
         poll.register(box.fileno(), select.POLLIN)
-        while box is self._box:
+        while self._box is box:
             poll.poll()
             box.drain()
 

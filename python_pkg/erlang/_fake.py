@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator, Optional
 from . import _erlang, _port
 from ._erlang import binary_to_term, term_to_binary
 
-__all__ = ["BUILT_IN", "Call", "Job", "NEVER", "Operations", "Queue", "in_worker", "new_pid", "through"]
+__all__ = ["Call", "Job", "NEVER", "Operations", "in_worker", "new_pid", "through"]
 
 PATIENCE = 10.0  # seconds: what blocks for longer will never end
 NEVER = object()
@@ -54,6 +54,7 @@ class Job:
         self._lock = threading.Lock()
 
     def answer(self, value: Any) -> bool:
+        """False: nobody waits for it any more."""
         return self._settle(True, value)
 
     def fail(self, term: Any) -> bool:
@@ -107,95 +108,6 @@ class Mailbox:
                 os.close(fd)
 
 
-class Queue:
-    """A channel, or what is pushed into a stream."""
-
-    def __init__(self, size: Optional[int]) -> None:
-        self._size, self._closed = size, False
-        self._items: deque[Any] = deque()
-        self._receivers: deque[Job] = deque()
-        self._senders: deque[tuple[Job, Any]] = deque()
-        self._lock = threading.RLock()
-
-    def put(self, item: Any) -> None:
-        with self._lock:
-            while self._receivers:
-                if self._receivers.popleft().answer(("ok", item)):
-                    return
-            self._items.append(item)
-
-    def take_all(self) -> list[Any]:
-        with self._lock:
-            taken = list(self._items)
-            self._items.clear()
-            self._refill()
-            return taken
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            for job in self._receivers:
-                job.answer("closed")
-            for job, _ in self._senders:
-                job.answer("closed")
-
-    def serve(self, job: Job, what: str, args: tuple[Any, ...]) -> None:
-        with self._lock:
-            getattr(self, f"_{what}")(job, *args)
-
-    def _is_full(self) -> bool:
-        return self._size is not None and len(self._items) >= self._size
-
-    def _refill(self) -> None:
-        while self._senders and not self._is_full():
-            job, item = self._senders.popleft()
-            if job.answer("ok"):
-                self.put(item)
-
-    def _receive(self, job: Job, limit: Optional[int] = None) -> None:
-        if self._items:
-            job.answer(("ok", self._items.popleft()))
-            self._refill()
-        elif self._closed:
-            job.answer("closed")
-        elif limit is not None:
-            job.answer("timeout")  # nobody puts anything in while a test waits
-        else:
-            job.hang("a message in the channel")
-            self._receivers.append(job)
-
-    def _try_receive(self, job: Job) -> None:
-        self._receive(job) if self._items or self._closed else job.answer("empty")
-
-    def _send(self, job: Job, item: Any, limit: Optional[int] = None) -> None:
-        if self._closed:
-            job.answer("closed")
-        elif not self._is_full():
-            self.put(item)
-            job.answer("ok")
-        elif limit is not None:
-            job.answer("timeout")
-        else:
-            job.hang("room in the channel")
-            self._senders.append((job, item))
-
-    def _try_send(self, job: Job, item: Any) -> None:
-        job.answer("full") if self._is_full() and not self._closed else self._send(job, item)
-
-    def _close(self, job: Job) -> None:
-        self.close()
-        job.answer("ok")
-
-    def _info(self, job: Job) -> None:
-        job.answer({"size": len(self._items), "closed": self._closed})
-
-    def _take(self, job: Job, most: int) -> None:
-        if not self._items:
-            job.answer("done")
-        else:
-            job.answer(("items", [self._items.popleft() for _ in range(min(most, len(self._items)))]))
-
-
 class Operations:
     """Stands in for the functions of ``_port`` that need Erlang. ``serve`` answers jobs."""
 
@@ -207,15 +119,21 @@ class Operations:
         self._boxes: list[Mailbox] = []
 
     def call_op(self, op: str, args: tuple[Any, ...], timeout: Optional[float]) -> tuple[bool, Any]:
-        ended, answers = threading.Event(), []  # type: ignore[var-annotated]
-        job = self._begin(Job(op, _crossed(args), timeout, lambda ok, value: (answers.append((ok, value)), ended.set())))  # type: ignore[func-returns-value]
+        ended = threading.Event()
+        answers: list[tuple[bool, Any]] = []
+
+        def deliver(ok: bool, value: Any) -> None:
+            answers.append((ok, value))
+            ended.set()
+
+        job = self._begin(Job(op, _crossed(args), timeout, deliver))
         if not ended.is_set() and timeout is not None and op == "call":
             job.cancelled = True
             raise TimeoutError("no answer in time")
         if not ended.wait(PATIENCE if timeout is None else timeout):
             job.cancelled = True
             raise TimeoutError("no answer in time") if timeout is not None else AssertionError(f"waits for {job.waits_for}, which never comes")
-        return answers[0]  # type: ignore[no-any-return]
+        return answers[0]
 
     def start_op(self, mailbox: Mailbox, done: Callable[[bool, Any], object], op: str, args: tuple[Any, ...], timeout: Optional[float]) -> int:
         number = next(self._numbers)
@@ -285,7 +203,7 @@ class Operations:
             if courier is not None:
                 courier.flush(PATIENCE)
                 courier.reset()
-        mailboxes = sys.modules.get(f"{__package__}._mailbox")
+        mailboxes: Any = sys.modules.get(f"{__package__}._mailbox")
         for loop, box in list(mailboxes._boxes.items()) if mailboxes else ():
             if box in self._boxes:
                 del mailboxes._boxes[loop]
@@ -301,7 +219,7 @@ def _crossed(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _forget_self() -> None:
-    processes = sys.modules.get(f"{__package__}._processes")
+    processes: Any = sys.modules.get(f"{__package__}._processes")
     if processes is not None:
         processes._self = None  # the pid of this context, which is asked for once
 
@@ -328,49 +246,3 @@ def _give_back(before: list[tuple[Any, Any]]) -> None:
             delattr(place, "new_event_loop")
         else:
             setattr(place, "new_event_loop", function)
-
-
-# Functions of Erlang's façade ----------------------------------------------------------------------------------------------------
-
-
-def _log(node: Any, _lost: int, records: list[Any]) -> str:
-    keys = ("level", "logger", "message", "time", "file", "line", "function", "exception", "trace", "meta")
-    node.logs.extend(dict(zip(keys, record)) for record in records)
-    return "ok"
-
-
-def _span(node: Any, _lost: int, items: list[Any]) -> str:
-    keys = ("name", "span_id", "parent_id", "trace_id", "start_time", "attributes", "end_time", "duration_us", "status", "end_attrs", "events")
-    for kind, *values in items:
-        if kind == "stop":
-            span = dict(zip(keys, values))
-            span["events"] = [dict(zip(("name", "time", "attributes"), event)) for event in span["events"]]
-            node.spans.append(span)
-    return "ok"
-
-
-def _incr(node: Any, key: Any, amount: int = 1) -> Any:
-    value = node.state.get(key, 0)
-    if not isinstance(value, int) or isinstance(value, bool):
-        return "error", "not_an_integer"
-    node.state[key] = value + amount
-    return value + amount
-
-
-def _get(node: Any, key: Any, found: Any = None) -> Any:
-    if found is None:
-        return node.state.get(key)
-    return [node.state[key]] if key in node.state else []
-
-
-BUILT_IN: dict[str, Callable[..., Any]] = {
-    "_py_log": _log,
-    "_py_span": _span,
-    "state_clear": lambda node: node.state.clear(),
-    "state_decr": lambda node, key, amount=1: _incr(node, key, -amount),
-    "state_delete": lambda node, key: node.state.pop(key, None) and None,
-    "state_get": _get,
-    "state_incr": _incr,
-    "state_keys": lambda node: list(node.state),
-    "state_set": lambda node, key, value: node.state.__setitem__(key, value),
-}

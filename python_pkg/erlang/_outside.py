@@ -87,7 +87,7 @@ class Opaque:
         return hash(self._bytes)
 
     def __eq__(self, other: object) -> bool:
-        return self._bytes == other._bytes if type(other) is type(self) else NotImplemented  # type: ignore[attr-defined]
+        return isinstance(other, Opaque) and type(other) is type(self) and self._bytes == other._bytes
 
     def __reduce__(self) -> Any:
         return binary_to_term, (b"\x83" + self._bytes,)

@@ -20,9 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
-    from typing import Any, Callable, Optional, TypeVar, Union
-
-    F = TypeVar("F", bound=Callable[..., Any])
+    from typing import Any, Callable, Optional, Union
 
 __all__ = ["Span", "is_enabled", "set_enabled", "trace"]
 
@@ -121,7 +119,7 @@ class Span:
         self._token: Token[Optional[Span]] = _current.set(self)
         parent = f"00-{self.trace_id}-{self.span_id}-01"
         try:
-            self._trace_token = _port.set_trace(f"{parent}\n{self._state}" if self._state else parent)
+            self._trace_token: Optional[Token[Any]] = _port.set_trace(f"{parent}\n{self._state}" if self._state else parent)
         except RuntimeError:  # no Erlang (yet), so nobody to pass it to
             self._trace_token = None
 
@@ -160,7 +158,7 @@ def trace(name: Union[str, Callable[..., Any], None] = None) -> Any:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"the name of a span is a str, not {type(name).__name__}")
 
-    def decorate(function: F) -> F:
+    def decorate(function: Any) -> Any:
         return _traced(function, name)
 
     return decorate

@@ -27,7 +27,7 @@ from contextvars import ContextVar
 from time import monotonic_ns
 from typing import Any, Callable, Iterable, Iterator, Optional, Union
 
-from . import _fake, _port
+from . import _fake, _fake_services, _port
 from ._erlang import Atom, Pid, TermError
 from ._inlet import Inlet
 from .channel import Channel
@@ -64,7 +64,7 @@ class FakeNode:
         self._names: dict[str, Pid] = {}
         self._gone: dict[Pid, Any] = {}
         self._monitors: list[tuple[Pid, _fake.Job]] = []
-        self._queues: dict[Pid, _fake.Queue] = {}
+        self._queues: dict[Pid, _fake_services.Queue] = {}
         self._pids = 100
         self._call: ContextVar[Optional[_fake.Call]] = ContextVar("erlang_fake_call", default=None)
         self._ops = _fake.Operations(self._serve, self._call)
@@ -103,7 +103,7 @@ class FakeNode:
     def channel(self, items: Iterable[object] = (), *, size: Optional[int] = None, kind: type[Channel] = Channel) -> Any:
         """A channel with these items in it; ``size`` is how many it holds at most. ``kind`` may be :class:`~erlang.ByteChannel`."""
         pid = self.pid()
-        self._queues[pid] = _fake.Queue(size)
+        self._queues[pid] = _fake_services.Queue(size)
         channel = kind(pid)
         for item in items:
             self.put(channel, item)
@@ -123,7 +123,7 @@ class FakeNode:
     def inlet(self, items: Iterable[object]) -> Inlet:
         """What Erlang pushes into a stream, which ends after these items."""
         pid = self.pid()
-        self._queues[pid] = queue = _fake.Queue(None)
+        self._queues[pid] = queue = _fake_services.Queue(None)
         for item in items:
             queue.put(_fake.through(item))
         queue.close()
@@ -157,17 +157,20 @@ class FakeNode:
         getattr(self, f"_op_{job.op}")(job, *job.args)
 
     def _op_exists(self, job: _fake.Job, name: str) -> None:
-        job.answer(name in self._functions or name in _fake.BUILT_IN)
+        job.answer(name in self._functions or name in _fake_services.BUILT_IN)
 
     def _op_call(self, job: _fake.Job, name: str, args: list[Any]) -> None:
-        if name not in self._functions and name in _fake.BUILT_IN:
-            return job.answer(_fake.BUILT_IN[name](self, *args))
+        if name not in self._functions and name in _fake_services.BUILT_IN:
+            job.answer(_fake_services.BUILT_IN[name](self, *args))
+            return
         self.calls.append((name, args))
         function = self._functions.get(name)
         if function is None:
-            return job.fail((Atom("not_found"), name))
+            job.fail((Atom("not_found"), name))
+            return
         if function is never:
-            return job.hang(f"the function {name!r}")
+            job.hang(f"the function {name!r}")
+            return
         try:
             job.answer(_fake.through(function(*args)))
         except Failure as failure:
@@ -180,7 +183,8 @@ class FakeNode:
     def _op_send(self, job: _fake.Job, to: Any, message: object) -> None:
         pid = to if isinstance(to, Pid) else self._names.get(_port.text(to))
         if pid is None or pid in self._gone:
-            return job.fail((Atom("noproc"), to))
+            job.fail((Atom("noproc"), to))
+            return
         self.sent.append((to, message))
         job.answer("ok")
 
@@ -192,14 +196,16 @@ class FakeNode:
 
     def _op_monitor(self, job: _fake.Job, pid: Pid) -> None:
         if pid in self._gone:
-            return job.answer(("down", pid, "noproc"))
+            job.answer(("down", pid, "noproc"))
+            return
         self._monitors.append((pid, job))
         job.hang(f"the end of {pid!r}")
 
     def _op_channel(self, job: _fake.Job, what: Any, pid: Pid, *args: Any) -> None:
         queue = self._queues.get(pid)
         if queue is None:
-            return job.answer("closed")
+            job.answer("closed")
+            return
         queue.serve(job, _port.text(what), args)
 
     _op_inlet = _op_channel
@@ -218,7 +224,7 @@ def __getattr__(name: str) -> Any:
     if name != "erlang_node":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        import pytest
+        import pytest  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise AttributeError("erlang.testing.erlang_node is a pytest fixture, and pytest cannot be imported") from None
 

@@ -50,6 +50,8 @@ async(_Config) -> page("docs/async.md").
 asyncio(_Config) -> page("docs/asyncio.md").
 streams(_Config) -> page("docs/streams.md").
 security(_Config) -> page("docs/security.md").
+logging_and_tracing(_Config) -> page("docs/logging_and_tracing.md").
+testing(_Config) -> page("docs/testing.md").
 
 %% The harness itself: what is wrong in a page is found, and where.
 a_snippet_that_does_not_match_fails(_Config) ->

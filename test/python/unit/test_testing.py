@@ -3,13 +3,15 @@
 import asyncio
 import datetime
 import logging
+import os
+import re
 import threading
 import time
 
 import pytest
 
 import erlang
-from erlang import testing
+from erlang import _fake, testing
 
 
 @pytest.fixture
@@ -239,6 +241,52 @@ def test_a_marker_is_answered_with_what_it_stands_for(node):
     node.register("echo", lambda *args: args)
     assert erlang.call("echo", erlang.schedule_py("math", "sqrt", [16])) == (4.0,)
     assert erlang.call("echo", erlang.schedule_inline("builtins", "dict", None, {"a": 1})) == ({"a": 1},)
+
+
+def test_what_would_wait_for_ever_says_for_what(node, monkeypatch):
+    monkeypatch.setattr(_fake, "PATIENCE", 0.02)
+    with pytest.raises(AssertionError, match="waits for a message in the channel"):
+        node.channel().receive()
+    node.register("never", testing.never)
+    with pytest.raises(AssertionError, match="waits for the function 'never'"):
+        erlang.call("never")
+
+
+def test_a_cancelled_coroutine_gets_nothing_and_takes_nothing(node):
+    channel = node.channel()
+
+    async def main():
+        waiting = asyncio.ensure_future(channel.async_receive())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        node.put(channel, "kept")
+        return await channel.async_receive()
+
+    assert asyncio.run(main()) == "kept"
+
+
+def test_a_loop_that_goes_on_has_a_new_node_each_time():
+    async def main():
+        for i in range(3):
+            with testing.fake() as node:
+                node.register("f", lambda i=i: i)
+                assert await erlang.async_call("f") == i
+
+    asyncio.run(main())
+
+
+def test_the_page_about_it():
+    page = os.path.join(os.path.dirname(__file__), "..", "..", "..", "docs", "testing.md")
+    with open(page, encoding="utf-8") as file:
+        blocks = re.findall(r"^```python\n(.*?)^```$", file.read(), re.M | re.S)
+    module = {"__name__": "demo"}
+    exec("\n".join(blocks), module)
+    tests = [value for name, value in module.items() if name.startswith("test_")]
+    assert len(tests) == 4
+    for test in tests:
+        test()
 
 
 def test_the_fixture(erlang_node):

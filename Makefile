@@ -38,7 +38,7 @@ format:
 	else echo "erlfmt is not installed (https://github.com/WhatsApp/erlfmt): Erlang left as it is"; fi
 
 docs:
-	rebar3 edoc
+	rebar3 as docs edoc
 
 clean:
 	rm -rf _build build priv

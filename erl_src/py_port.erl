@@ -14,7 +14,8 @@
 -module(py_port).
 
 -export([start_context/1, child_spec/1, stop_context/1, stop_context/2, contexts/0]).
--export([call/4, call/5, call/6, cast/4, cast/5]).
+-export([call/4, call/5, call/6, cast/4, cast/5, cast/6]).
+-export([new_env/1, drop_env/1]).
 -export([eval/2, eval/3, eval/4, exec/2, exec/3, exec/4]).
 -export([call_method/4, call_method/5, call_method/6, getattr/3, getattr/4]).
 -export([to_term/1, to_term/2, release/1, give_away/2]).
@@ -23,7 +24,7 @@
 -export([open_stream/4, open_stream/5, push/2, push/3, finish/1, abort/2, result/1, result/2]).
 -export([register_function/2, register_function/3, unregister_function/1, caller/0]).
 -export([interrupt/1, ping/1, ping/2, info/1, format_error/1]).
--export_type([context/0, options/0, environment/0, callable/0, call_options/0, name/0, ref/0, reason/0]).
+-export_type([context/0, options/0, environment/0, callable/0, call_options/0, name/0, ref/0, env/0, reason/0]).
 -export_type([handle/0, async_options/0, stream/0, stream_options/0]).
 
 -type context() :: py_port_names:context().
@@ -38,8 +39,12 @@
     %% W3C traceparent, or traceparent LF tracestate
     trace => binary(),
     %% in the worker's pool of threads, while its loop goes on
-    thread => boolean()
+    thread => boolean(),
+    %% where eval and exec run, and where `__main__' is for call
+    env => env() | {error, reason()}
 }.
+%% A namespace in a worker: an object reference to a Python module.
+-type env() :: ref().
 %% Stands for the outcome of an asynchronous call.
 -opaque handle() :: py_port_async:handle().
 -type async_options() :: py_port_async:options().
@@ -82,6 +87,8 @@
     types => #{
         atoms => str | atom, binaries => auto | bytes | str, none => none | nil | undefined
     },
+    %% `audit': Python starts no other process
+    sandbox => none | audit,
     spin => off | non_neg_integer(),
     max_frame => pos_integer(),
     max_depth => pos_integer()
@@ -164,13 +171,19 @@ call(Ctx, Module, Function, Args, Kwargs, Opts) ->
 %% @equiv cast(Ctx, Module, Function, Args, #{})
 -spec cast(context(), name(), name(), [term()]) -> ok | {error, reason()}.
 cast(Ctx, Module, Function, Args) ->
-    cast(Ctx, Module, Function, Args, #{}).
+    py_port_call:cast(Ctx, Module, Function, Args, #{}, #{}).
 
-%% @doc Calls a Python function and does not wait. It runs also if the caller dies. What it raises
-%% is logged; an error is returned only for arguments that could never be sent.
+%% @equiv cast(Ctx, Module, Function, Args, Kwargs, #{})
 -spec cast(context(), name(), name(), [term()], map()) -> ok | {error, reason()}.
 cast(Ctx, Module, Function, Args, Kwargs) ->
-    py_port_call:cast(Ctx, Module, Function, Args, Kwargs).
+    py_port_call:cast(Ctx, Module, Function, Args, Kwargs, #{}).
+
+%% @doc Calls a Python function and does not wait. It runs also if the caller dies. What it raises
+%% is logged; an error is returned only for arguments that could never be sent, and for a namespace
+%% of another context.
+-spec cast(context(), name(), name(), [term()], map(), call_options()) -> ok | {error, reason()}.
+cast(Ctx, Module, Function, Args, Kwargs, Opts) ->
+    py_port_call:cast(Ctx, Module, Function, Args, Kwargs, Opts).
 
 %% @equiv eval(Ctx, Code, #{}, #{})
 -spec eval(context(), unicode:chardata()) -> {ok, term()} | {error, reason()}.
@@ -182,7 +195,8 @@ eval(Ctx, Code) ->
 eval(Ctx, Code, Locals) ->
     py_port_call:eval(Ctx, Code, Locals, #{}).
 
-%% @doc Evaluates an expression in the context's `__main__', with some more names.
+%% @doc Evaluates an expression in the context's `__main__' (or another namespace), with some more
+%% names. They are seen everywhere in it, also in lambdas and comprehensions.
 -spec eval(context(), unicode:chardata(), map(), call_options()) ->
     {ok, term() | ref()} | {error, reason()}.
 eval(Ctx, Code, Locals, Opts) ->
@@ -198,10 +212,28 @@ exec(Ctx, Code) ->
 exec(Ctx, Code, Locals) ->
     py_port_call:exec(Ctx, Code, Locals, #{}).
 
-%% @doc Runs statements in the context's `__main__', with some more names.
+%% @doc Runs statements in the context's `__main__' (or another namespace), with some more names,
+%% which do not stay there.
 -spec exec(context(), unicode:chardata(), map(), call_options()) -> ok | {error, reason()}.
 exec(Ctx, Code, Locals, Opts) ->
     py_port_call:exec(Ctx, Code, Locals, Opts).
+
+%% Namespaces --------------------------------------------------------------------------------------
+
+%% @doc A new, empty namespace in the context, beside its `__main__': with the option `env => Env'
+%% code runs in it, and a function of the module `__main__' is looked for in it. Modules are shared
+%% by all namespaces of a context. Like any object reference it may be used by every process, and
+%% lives as long as the process that made it, or until it is dropped; {@link give_away/2} makes it
+%% live as long as another one. An error may be given for `env' as it is: it is the outcome then.
+-spec new_env(context()) -> {ok, env()} | {error, reason()}.
+new_env(Ctx) ->
+    py_port_call:call(Ctx, 'erlang._namespaces', new, [], #{}, #{return => ref}).
+
+%% @doc From now on requests with this namespace get `{error, {bad_ref, Why}}'. What runs in it goes
+%% on; functions that Python has kept work as before. Also for a context that is gone.
+-spec drop_env(env()) -> ok | {error, reason()}.
+drop_env(Env) ->
+    py_port_call:release(Env).
 
 %% Asynchronous calls ------------------------------------------------------------------------------
 

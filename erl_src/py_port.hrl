@@ -120,5 +120,7 @@
     kind = term :: term | {ref, pid()},
     trace = none :: none | binary(),
     %% in the worker's pool of threads
-    thread = false :: boolean()
+    thread = false :: boolean(),
+    %% the namespace, as a reference to a module; none: the context's __main__
+    env = none :: none | {'$py_ref', pid(), non_neg_integer(), non_neg_integer()}
 }).

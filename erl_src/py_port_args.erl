@@ -9,10 +9,13 @@
 
 -export([how/2, name/2, args/1, kwargs/1, text/2, timeout/1, bad/2]).
 
-%% @doc `Default': the timeout of a request without one, or the context that says it.
+%% @doc `Default': the timeout of a request without one, or the context that says it, whose the
+%% namespace must be then.
 -spec how(term(), #ctx{} | timeout()) -> #how{}.
-how(Opts, #ctx{call_timeout = Timeout}) ->
-    how(Opts, Timeout);
+how(Opts, #ctx{call_timeout = Timeout} = C) ->
+    How = how(Opts, Timeout),
+    ok = py_port_call:own_env(How, C),
+    How;
 how(Opts, Default) when Opts =:= #{} ->
     #how{timeout = Default};
 how(Opts, Default) when is_map(Opts) ->
@@ -39,6 +42,15 @@ how(thread, InThread, How) when is_boolean(InThread) ->
     How#how{thread = InThread};
 how(thread, _, _) ->
     bad(thread, "must be true or false");
+how(env, {'$py_ref', Owner, Incarnation, Handle} = Env, How) when
+    is_pid(Owner), is_integer(Incarnation), is_integer(Handle)
+->
+    How#how{env = Env};
+how(env, {error, Reason}, _) ->
+    %% of new_env/1: an error in place of a namespace is the outcome of the request
+    py_port_call:fail(Reason);
+how(env, _, _) ->
+    bad(env, "is not what new_env returned");
 how(Key, _, _) ->
     bad(options, io_lib:format("there is no option ~tp", [Key])).
 

@@ -34,7 +34,8 @@
     timeout => timeout(),
     return => term | ref,
     trace => binary(),
-    thread => boolean()
+    thread => boolean(),
+    env => py_port_call:ref() | {error, py_port_error:reason()}
 }.
 
 %% @equiv async_call(Context, Module, Function, Args, #{})
@@ -50,9 +51,11 @@ async_call(Context, Module, Function, Args, Opts) ->
         {Kwargs, Rest} = kwargs(Opts),
         Found = find(Context),
         How = py_port_args:how(Rest, default_timeout(Found)),
-        {Term, M, F} = py_port_call:request(Module, Function, Args, Kwargs, How),
+        {Code, Term, M, F} = py_port_call:request(Module, Function, Args, Kwargs, How),
         case Found of
-            #ctx{} = C -> send(C, ?K_CALL, Term, M, F, How);
+            #ctx{} = C ->
+                ok = py_port_call:own_env(How, C),
+                send(C, Code, Term, M, F, How);
             {remote, _, _} -> stand_in(held_by(self(), Rest), {Context, M, F, Args, Kwargs});
             {gone, Reason} -> known(Reason)
         end

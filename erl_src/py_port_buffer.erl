@@ -137,6 +137,7 @@ info(#buffer{producers = Producers, consumers = Consumers, out = Out, state = St
         size => B#buffer.items,
         bytes => B#buffer.bytes,
         capacity => B#buffer.max_items,
+        max_bytes => B#buffer.max_bytes,
         unconfirmed => lists:sum([length(Entries) || Entries <- maps:values(Out)]),
         waiting_senders => map_size(Producers#line.place),
         waiting_receivers => map_size(Consumers#line.place),

@@ -24,12 +24,12 @@
 
 -import(py_port_args, [how/2, name/2, args/1, kwargs/1, text/2, bad/2]).
 
--export([call/6, cast/5, eval/4, exec/4, call_method/6, getattr/4, to_term/2]).
+-export([call/6, cast/6, eval/4, exec/4, call_method/6, getattr/4, to_term/2]).
 -export([release/1, give_away/2]).
 %% for py_port_control
 -export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1, refused/3]).
 %% for those who wait in another way: py_port_async, py_port_stream_reader, and py_port_courier
--export([request/5, submit/6, answer/3]).
+-export([request/5, own_env/2, submit/6, answer/3]).
 -export_type([options/0, ref/0]).
 
 -type options() :: #{
@@ -38,7 +38,8 @@
     return => term | ref | {ref, pid()},
     trace => binary(),
     %% in the worker's pool of threads
-    thread => boolean()
+    thread => boolean(),
+    env => ref() | {error, py_port_error:reason()}
 }.
 -type ref() :: {'$py_ref', pid(), non_neg_integer(), non_neg_integer()}.
 %% The callback that a request descends from (0: none), and the deadline that holds then.
@@ -54,23 +55,38 @@ call(Context, Module, Function, Args, Kwargs, Opts) ->
         case find(Context) of
             #ctx{} = C ->
                 How = how(Opts, C),
-                {Term, M, F} = request(Module, Function, Args, Kwargs, How),
-                run(C, ?K_CALL, Term, M, F, How);
+                {Kind, Term, M, F} = request(Module, Function, Args, Kwargs, How),
+                run(C, Kind, Term, M, F, How);
             {remote, Node, There} ->
                 remote(Node, call, [There, Module, Function, Args, Kwargs], Opts)
         end
     end).
 
-%% @doc The term of a CALL, and what it is called in reports.
--spec request(term(), term(), term(), term(), #how{}) -> {tuple(), atom() | binary(), atom() | binary()}.
-request(Module, Function, Args, Kwargs, #how{thread = InThread}) ->
+%% @doc The kind of the request and its term, and what it is called in reports. A function of a
+%% namespace is an attribute of the module that the namespace is, so it is called like a method.
+-spec request(term(), term(), term(), term(), #how{}) ->
+    {byte(), tuple(), atom() | binary(), atom() | binary()}.
+request(Module, Function, Args, Kwargs, #how{thread = InThread, env = Env}) ->
     M = name(module, Module),
     F = name(function, Function),
-    Checked = {M, F, args(Args), kwargs(Kwargs)},
+    Where = where(M, Env),
+    Checked = {Where, F, args(Args), kwargs(Kwargs)},
     case InThread of
-        false -> {Checked, M, F};
-        true -> {{'erlang._threads', run, tuple_to_list(Checked), #{}}, M, F}
+        false when Where =:= M -> {?K_CALL, Checked, M, F};
+        false -> {?K_METHOD, Checked, M, F};
+        true -> {?K_CALL, {'erlang._threads', run, tuple_to_list(Checked), #{}}, M, F}
     end.
+
+-spec where(atom() | binary(), none | ref()) -> atom() | binary() | ref().
+where(Module, none) -> Module;
+where('__main__', Env) -> Env;
+where(<<"__main__">>, Env) -> Env;
+where(Module, _) -> Module.
+
+%% @doc A namespace is an object of one worker, like what any reference stands for.
+-spec own_env(#how{}, #ctx{}) -> ok.
+own_env(#how{env = none}, _) -> ok;
+own_env(#how{env = Env}, C) -> own_ref(Env, C).
 
 -spec eval(term(), term(), term(), term()) -> result().
 eval(Context, Code, Locals, Opts) ->
@@ -91,8 +107,12 @@ code(Context, {What, Kind, Flags}, Code, Locals, Opts) ->
         is_result_kept(How) andalso What =:= exec andalso
             bad(return, "exec has no result to keep"),
         Wanted = How#how{flags = How#how.flags bor Flags},
-        run(C, Kind, {Text, Locals}, What, What, Wanted)
+        run(C, Kind, code_term(How, Text, Locals), What, What, Wanted)
     end).
+
+-spec code_term(#how{}, binary(), map()) -> tuple().
+code_term(#how{env = none}, Text, Locals) -> {Text, Locals};
+code_term(#how{env = Env}, Text, Locals) -> {Env, Text, Locals}.
 
 -spec is_result_kept(#how{}) -> boolean().
 is_result_kept(#how{kind = Kind}) ->
@@ -140,17 +160,19 @@ to_term(Ref, Opts) ->
     end).
 
 %% @doc Ends in a warning in the log when Python raises.
--spec cast(term(), term(), term(), term(), term()) -> ok | {error, py_port_error:reason()}.
-cast(Context, Module, Function, Args, Kwargs) ->
+-spec cast(term(), term(), term(), term(), term(), term()) -> ok | {error, py_port_error:reason()}.
+cast(Context, Module, Function, Args, Kwargs, Opts) ->
     Result = guarded(fun() ->
-        M = name(module, Module),
-        F = name(function, Function),
-        Checked = {M, F, args(Args), kwargs(Kwargs)},
+        %% Said here also for a context on another node, from where nobody would tell us.
+        Given = how(Opts, infinity),
+        is_result_kept(Given) andalso bad(return, "a cast has no result to keep"),
+        _ = request(Module, Function, Args, Kwargs, Given),
         case find(Context) of
             #ctx{} = C ->
-                cast_to(C, Checked, M, F);
+                How = how(Opts, C),
+                cast_to(C, request(Module, Function, Args, Kwargs, How), How);
             {remote, Node, There} ->
-                erpc:cast(Node, ?MODULE, cast, [There, Module, Function, Args, Kwargs])
+                erpc:cast(Node, ?MODULE, cast, [There, Module, Function, Args, Kwargs, Opts])
         end
     end),
     case Result of
@@ -159,8 +181,8 @@ cast(Context, Module, Function, Args, Kwargs) ->
         _ -> Result
     end.
 
--spec cast_to(#ctx{}, term(), term(), term()) -> ok.
-cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
+-spec cast_to(#ctx{}, {byte(), tuple(), term(), term()}, #how{}) -> ok.
+cast_to(#ctx{counters = Counters} = C, {Kind, Term, M, F}, #how{timeout = Timeout, trace = Trace}) ->
     Payload = payload(Term, C),
     ok = registered(C),
     Id = atomics:add_get(Counters, ?C_ID, 1),
@@ -178,7 +200,7 @@ cast_to(#ctx{counters = Counters, call_timeout = Timeout} = C, Term, M, F) ->
                 module = M,
                 function = F
             }) orelse gone(),
-            Frame = frame(?K_CALL, ?F_NO_RESULT, Id, {0, Deadline}, none, Payload),
+            Frame = frame(Kind, ?F_NO_RESULT, Id, {0, Deadline}, Trace, Payload),
             _ = write(C, Deadline, Frame),
             disown(C, Id)
     end.

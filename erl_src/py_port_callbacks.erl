@@ -4,6 +4,9 @@
 %% `functions'. Looking one up is one access to a table, in the process that will run it. Only this
 %% process writes the table; {@link py_port_keeper} inherits it when this process ends and lends it
 %% to the next, so a crash here forgets nothing.
+%%
+%% Layers above provide functions of their own, which are found like registered ones and cannot be
+%% unregistered: a registered function of the same name hides one while it is there.
 %% @end
 -module(py_port_callbacks).
 
@@ -11,12 +14,14 @@
 
 -include("py_port.hrl").
 
--export([start_link/0, register/2, unregister/1, lookup/1, name/1]).
+-export([start_link/0, register/2, unregister/1, provide/1, lookup/1, name/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([target/0]).
 
 %% Both are called with one argument: the list of what Python gave.
 -type target() :: {function, fun(([term()]) -> term())} | {module, module(), atom()}.
+
+-define(PROVIDED, {?MODULE, provided}).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -39,11 +44,16 @@ unregister(Name) ->
         error -> {error, {bad_argument, name, <<"must be an atom, a binary or a string">>}}
     end.
 
+%% @doc Adds to what layers above provide. For the start of such a layer: one at a time.
+-spec provide(#{binary() => target()}) -> ok.
+provide(Functions) ->
+    persistent_term:put(?PROVIDED, maps:merge(persistent_term:get(?PROVIDED, #{}), Functions)).
+
 -spec lookup(binary()) -> {ok, target()} | error.
 lookup(Name) ->
     try ets:lookup(?FUNCTIONS, Name) of
         [{_, Target}] -> {ok, Target};
-        [] -> error
+        [] -> maps:find(Name, persistent_term:get(?PROVIDED, #{}))
     catch
         %% The application is stopping.
         error:badarg -> error

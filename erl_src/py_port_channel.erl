@@ -30,8 +30,10 @@
 
 -opaque channel() :: {'$py_channel', pid(), terms | bytes}.
 -type options() :: #{
-    %% messages; 1000 without it
-    capacity => pos_integer(),
+    %% messages; 1000 without it, no limit with `max_bytes'
+    capacity => pos_integer() | infinity,
+    %% full with so many bytes as well: of binaries if it is one of bytes, else of external format
+    max_bytes => pos_integer() | infinity,
     %% binaries only; Python gets them as `bytes'
     bytes => boolean(),
     %% ends the channel with its own end; the caller without it
@@ -61,8 +63,9 @@ new(Options) ->
                     bytes -> byte_channel;
                     terms -> channel
                 end,
-            items => maps:get(capacity, Options, ?CAPACITY),
-            bytes => infinity,
+            items => maps:get(capacity, Options, default_capacity(Options)),
+            bytes => maps:get(max_bytes, Options, infinity),
+            weigh => is_map_key(max_bytes, Options),
             owner => maps:get(owner, Options, self())
         },
         case py_port_fifo:start(Settings) of
@@ -70,6 +73,10 @@ new(Options) ->
             {error, _} = Error -> Error
         end
     end).
+
+-spec default_capacity(options()) -> pos_integer() | infinity.
+default_capacity(#{max_bytes := _}) -> infinity;
+default_capacity(#{}) -> ?CAPACITY.
 
 %% @equiv send(Channel, Message, infinity)
 -spec send(channel(), term()) -> ok | {error, closed | py_port_error:reason()}.
@@ -133,7 +140,7 @@ close(Channel) ->
     py_port_call:guarded(fun() -> py_port_fifo:finish(pid(Channel), closed) end).
 
 %% @doc `size', `capacity', `closed', `waiting_senders', `waiting_receivers', and `unconfirmed':
-%% messages on their way to a receiver.
+%% messages on their way to a receiver. With `max_bytes' also that and `bytes', what counts for it.
 -spec info(channel()) -> map() | {error, closed | py_port_error:reason()}.
 info(Channel) ->
     py_port_call:guarded(fun() ->
@@ -144,8 +151,8 @@ info(Channel) ->
     end).
 
 -spec shown(map()) -> map().
-shown(Info) ->
-    maps:without([kind, bytes], Info).
+shown(#{weigh := true} = Info) -> maps:without([kind, weigh], Info);
+shown(Info) -> maps:without([kind, weigh, bytes, max_bytes], Info).
 
 %% From Python -------------------------------------------------------------------------------------
 
@@ -217,10 +224,12 @@ put(Pid, Message, Timeout) ->
 %% Arguments ---------------------------------------------------------------------------------------
 
 -spec check(term(), term()) -> ok.
-check(capacity, N) when is_integer(N), N > 0 -> ok;
+check(capacity, N) when is_integer(N), N > 0; N =:= infinity -> ok;
+check(max_bytes, N) when is_integer(N), N > 0; N =:= infinity -> ok;
 check(bytes, B) when is_boolean(B) -> ok;
 check(owner, Owner) when is_pid(Owner); Owner =:= none -> ok;
-check(capacity, _) -> bad(capacity, "must be a positive number of messages");
+check(capacity, _) -> bad(capacity, "must be a positive number of messages, or infinity");
+check(max_bytes, _) -> bad(max_bytes, "must be a positive number of bytes, or infinity");
 check(bytes, _) -> bad(bytes, "must be true or false");
 check(owner, _) -> bad(owner, "must be a pid or none");
 check(Key, _) -> bad(options, io_lib:format("there is no option ~tp", [Key])).

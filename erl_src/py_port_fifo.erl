@@ -36,6 +36,8 @@
     kind := kind(),
     items := pos_integer() | infinity,
     bytes := pos_integer() | infinity,
+    %% an item counts what it has in external format, whatever its client says; of bytes, its bytes
+    weigh => boolean(),
     %% whose end ends this process
     owner := pid() | none
 }.
@@ -45,6 +47,7 @@
 -record(fifo, {
     buffer :: py_port_buffer:buffer(),
     kind :: kind(),
+    weigh :: boolean(),
     owner :: reference() | none,
     %% finish/2 or abort/2 has come
     ended = false :: boolean(),
@@ -174,11 +177,12 @@ start_link(Settings) ->
     gen_server:start_link(?MODULE, Settings, []).
 
 -spec init(settings()) -> {ok, #fifo{}}.
-init(#{kind := Kind, items := Items, bytes := Bytes, owner := Owner}) ->
+init(#{kind := Kind, items := Items, bytes := Bytes, owner := Owner} = Settings) ->
     _ = put(?LABEL, Kind),
     {ok, #fifo{
         buffer = py_port_buffer:new(Items, Bytes),
         kind = Kind,
+        weigh = maps:get(weigh, Settings, false),
         owner =
             case Owner of
                 none -> none;
@@ -187,8 +191,8 @@ init(#{kind := Kind, items := Items, bytes := Bytes, owner := Owner}) ->
     }}.
 
 -spec handle_call(info, gen_server:from(), #fifo{}) -> {reply, map(), #fifo{}}.
-handle_call(info, _From, #fifo{buffer = Buffer, kind = Kind} = S) ->
-    {reply, (py_port_buffer:info(Buffer))#{kind => Kind}, S}.
+handle_call(info, _From, #fifo{buffer = Buffer, kind = Kind, weigh = Weigh} = S) ->
+    {reply, (py_port_buffer:info(Buffer))#{kind => Kind, weigh => Weigh}, S}.
 
 -spec handle_cast({finish | abort, term()} | stop, #fifo{}) ->
     {noreply, #fifo{}} | {stop, normal, #fifo{}}.
@@ -200,7 +204,8 @@ handle_cast(stop, S) ->
     {stop, normal, S}.
 
 -spec handle_info(term(), #fifo{}) -> {noreply, #fifo{}} | {stop, normal, #fifo{}}.
-handle_info({request, Ref, Client, {put, Item, Size, Patience}}, #fifo{buffer = Buffer} = S) ->
+handle_info({request, Ref, Client, {put, Item, Said, Patience}}, #fifo{buffer = Buffer} = S) ->
+    Size = size_of(Item, Said, S),
     {Effects, Buffer1} = py_port_buffer:put(Ref, Item, Size, Patience, Buffer),
     %% Most are admitted at once and need no monitor.
     S1 =
@@ -238,6 +243,10 @@ handle_info({'DOWN', Monitor, process, _, Reason}, #fifo{monitors = Monitors} = 
     end;
 handle_info(_, S) ->
     {noreply, S}.
+
+-spec size_of(term(), non_neg_integer(), #fifo{}) -> non_neg_integer().
+size_of(Item, _, #fifo{weigh = true, kind = channel}) -> erlang:external_size(Item);
+size_of(_, Said, #fifo{}) -> Said.
 
 -spec settled(#fifo{}) -> {noreply, #fifo{}} | {stop, normal, #fifo{}}.
 settled(#fifo{ended = true, owner = none, clients = Clients, buffer = Buffer} = S) when

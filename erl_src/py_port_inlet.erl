@@ -12,12 +12,16 @@
 -export([op/1]).
 -export_type([settings/0]).
 
--type settings() :: #{items := pos_integer(), bytes := pos_integer()}.
+-type settings() :: #{
+    items := pos_integer() | infinity,
+    bytes := pos_integer() | infinity,
+    %% the caller without it
+    owner => pid()
+}.
 
-%% @doc Belongs to the caller.
 -spec start(settings()) -> {ok, pid()} | {error, not_started}.
 start(Settings) ->
-    py_port_fifo:start(Settings#{kind => inlet, owner => self()}).
+    py_port_fifo:start(maps:merge(#{owner => self()}, Settings#{kind => inlet})).
 
 -spec push(pid(), term(), timeout()) -> ok | {error, busy | closed}.
 push(Pid, Item, Timeout) ->

@@ -51,6 +51,7 @@ defaults() ->
         io_rate => 1000,
         io_line => 8192,
         types => #{atoms => str, binaries => auto, none => none},
+        sandbox => none,
         spin => 50,
         max_frame => 256 * 1024 * 1024,
         max_depth => 512
@@ -101,6 +102,8 @@ check(max_frame, N) -> integer(max_frame, N, 1024, ?MAX_FRAME);
 check(max_depth, N) -> integer(max_depth, N, 1, 4096);
 check(io, Io) -> io(Io);
 check(types, Types) -> types(Types);
+check(sandbox, Sandbox) when Sandbox =:= none; Sandbox =:= audit -> Sandbox;
+check(sandbox, _) -> bad(sandbox, "must be none or audit", []);
 check(spin, off) -> 0;
 check(spin, N) -> integer(spin, N, 0, 10000);
 check(Key, _) ->
@@ -314,6 +317,7 @@ config(Options, #{executable := Executable}, Extra) ->
             binaries => atom_to_binary(Binaries),
             none => atom_to_binary(None)
         },
+        sandbox => atom_to_binary(maps:get(sandbox, Options)),
         spin_us => maps:get(spin, Options),
         max_frame => maps:get(max_frame, Options),
         max_depth => maps:get(max_depth, Options),

@@ -24,6 +24,8 @@
     %% of the call that makes the producer; of the function itself for open_stream/5
     timeout => timeout(),
     trace => binary(),
+    %% where a function of `__main__' is looked for
+    env => py_port_call:ref() | {error, py_port_error:reason()},
     %% what push/2,3 may run ahead of Python, for open_stream/5
     buffer_items => pos_integer(),
     buffer_bytes => pos_integer()
@@ -75,6 +77,7 @@ open_here({Direction, Consumer}, Context, {[Module, Function, Args], Opts}) ->
         is_map(Opts) orelse bad(options, "must be a map"),
         Own = maps:with([kwargs, buffer_items, buffer_bytes], Opts),
         How = py_port_args:how(maps:without(maps:keys(Own), Opts), default_timeout(Direction, C)),
+        ok = py_port_call:own_env(How, C),
         How#how.kind =:= term orelse bad(return, "a stream has no such option"),
         Settings = #{
             context => C,
@@ -96,7 +99,7 @@ default_timeout(into, _) -> infinity.
 
 -spec call(term(), term(), term(), term(), #how{}) -> [term()].
 call(Module, Function, Args, Kwargs, #how{thread = false} = How) ->
-    {Call, _, _} = py_port_call:request(Module, Function, Args, Kwargs, How),
+    {_, Call, _, _} = py_port_call:request(Module, Function, Args, Kwargs, How),
     tuple_to_list(Call);
 call(_, _, _, _, _) ->
     bad(thread, "a stream has no such option").

@@ -104,6 +104,7 @@ void read(WorkerConfig& config, const Json& json) {
                                {"binaries", choice(config.types.binaries, {"auto", "bytes", "str"})},
                                {"none", choice(config.types.none, {"none", "nil", "undefined"})}});
                 }},
+               {"sandbox", choice(config.sandbox, {"none", "audit"})},
                {"spin_us", into(config.spin_us)},
                {"max_frame", into(config.max_frame)},
                {"max_depth", into(max_depth)},

@@ -41,6 +41,7 @@ struct WorkerConfig {
   std::optional<Init> init;
   Limits limits;
   Types types;
+  std::string sandbox = "none";  ///< or "audit"
   std::uint64_t spin_us = 50;
   std::uint64_t max_frame = 256u << 20;
   std::uint32_t max_depth = 1024;

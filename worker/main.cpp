@@ -24,6 +24,7 @@
 #include "python/exceptions.hpp"
 #include "python/fork.hpp"
 #include "python/interpreter.hpp"
+#include "python/sandbox.hpp"
 
 namespace pyw {
 namespace {
@@ -173,6 +174,10 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   if (!codec) return start_failed(outbox, "python", codec.error().message);
   if (auto attached = attach(gil, {.codec = codec.value().get()}); !attached)
     return start_failed(outbox, "python", attached.error().message);
+  if (config.sandbox == "audit" && !install_sandbox(gil)) {
+    PyErr_Print();  // which is output, and so in the report
+    return start_failed(outbox, "python", "the sandbox could not be installed");
+  }
   auto current = CurrentCall::make(gil);
   if (!current) return start_failed(outbox, "python", current.error().message);
   loop::ContextTasks tasks(uv, session);

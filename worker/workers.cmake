@@ -74,12 +74,14 @@ endif()
 
 # The Python package goes where the programs are, so that a release that takes priv/ along is complete.
 file(GLOB_RECURSE package_files RELATIVE "${CMAKE_SOURCE_DIR}/python_pkg" CONFIGURE_DEPENDS
-     "python_pkg/erlang/*.py" "python_pkg/erlang/*.pyi" "python_pkg/erlang/py.typed" "python_pkg/erlang_loop.py")
+     "python_pkg/erlang/*.py" "python_pkg/erlang/*.pyi" "python_pkg/erlang/py.typed" "python_pkg/erlang_loop.py" "python_pkg/_erlang_impl/*.py")
 # Only when it changed: workers that run now read these files.
 list(TRANSFORM package_files PREPEND "${CMAKE_SOURCE_DIR}/python_pkg/" OUTPUT_VARIABLE package_sources)
 add_custom_command(OUTPUT "${PYW_PRIV}/python/erlang/__init__.py"
   COMMAND ${CMAKE_COMMAND} -E rm -rf "${PYW_PRIV}/python/erlang"
   COMMAND ${CMAKE_COMMAND} -E copy_directory "${CMAKE_SOURCE_DIR}/python_pkg/erlang" "${PYW_PRIV}/python/erlang"
+  COMMAND ${CMAKE_COMMAND} -E rm -rf "${PYW_PRIV}/python/_erlang_impl"
+  COMMAND ${CMAKE_COMMAND} -E copy_directory "${CMAKE_SOURCE_DIR}/python_pkg/_erlang_impl" "${PYW_PRIV}/python/_erlang_impl"
   COMMAND ${CMAKE_COMMAND} -E copy "${CMAKE_SOURCE_DIR}/python_pkg/erlang_loop.py" "${PYW_PRIV}/python/erlang_loop.py"
   COMMAND ${CMAKE_COMMAND} -E touch "${PYW_PRIV}/python/erlang/__init__.py"
   DEPENDS ${package_sources})

@@ -15,6 +15,9 @@ start_link() ->
 init([]) ->
     {ok,
         {#{strategy => one_for_one, intensity => 10, period => 10}, [
+            #{id => py_environment_registry, start => {py_environment_registry, start_link, []}},
+            #{id => py_state, start => {py_state, start_link, []}},
+            #{id => py_data_functions, start => {py_data_functions, start_link, []}},
             #{id => py_logger, start => {py_logger, start_link, []}},
             #{id => py_tracer, start => {py_tracer, start_link, []}}
         ]}}.

@@ -96,7 +96,8 @@ attach(Ctx) ->
         #{level := Level, format := Format} -> py_port:cast(Ctx, erlang, setup_logging, [Level, Format])
     end.
 
-%% @doc What a context has to run when it starts, so that it logs and makes spans as was configured.
+%% @doc What a context has to run when it starts, so that it logs and makes spans as was configured: lines
+%% of Python that bind no name.
 -spec init_code() -> binary() | none.
 init_code() ->
     Parts = [Code || Code <- [logging_code(), py_tracer:init_code()], Code =/= none],
@@ -111,12 +112,12 @@ logging_code() ->
         none ->
             none;
         #{level := Level, format := none} ->
-            io_lib:format("import erlang; erlang.setup_logging(~b)~n", [Level]);
+            io_lib:format("__import__('erlang').setup_logging(~b)~n", [Level]);
         #{level := Level, format := Format} ->
             %% As numbers: nothing in it can be taken for Python.
             Bytes = lists:join(",", [integer_to_binary(B) || <<B>> <= Format]),
             io_lib:format(
-                "import erlang; erlang.setup_logging(~b, bytes([~ts]).decode())~n", [Level, Bytes]
+                "__import__('erlang').setup_logging(~b, bytes([~ts]).decode())~n", [Level, Bytes]
             )
     end.
 

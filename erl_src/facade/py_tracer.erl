@@ -85,7 +85,7 @@ init_code() ->
                     true -> <<"True">>;
                     false -> <<"False">>
                 end,
-            <<"import erlang._tracing; erlang._tracing.set_enabled(True, ", Starts/binary, ")\n">>;
+            <<"__import__('erlang._tracing')._tracing.set_enabled(True, ", Starts/binary, ")\n">>;
         false ->
             none
     end.

@@ -6,7 +6,8 @@
 * Going on by itself: :func:`spawn_task`, :func:`sleep`.
 * Loops of your own: :func:`run`, :func:`new_event_loop`, :class:`ErlangEventLoop`; :func:`install` and :class:`EventLoopPolicy` for code that
   asks asyncio for its loops; :func:`detect_mode`.
-* Queues between the two: :class:`Channel`, :class:`ByteChannel`.
+* Queues between the two: :class:`Channel`, :class:`ByteChannel`; what Erlang writes as a file: :class:`PyBuffer`.
+* What all contexts share: :func:`state_get`, :func:`state_set`, :func:`state_incr` and the like, :class:`SharedDict`.
 * Seen from Erlang: :func:`setup_logging` and :class:`ErlangHandler`; :class:`Span` and :func:`trace`.
 * Something else in the place of an answer: :func:`schedule`, :func:`schedule_py`, :func:`schedule_inline`.
 * Terms that Python has no type for (:class:`Pid`, :class:`Ref`, :class:`Atom`, ...), the way to say how values of your own classes become
@@ -34,6 +35,7 @@ from .terms import Atom, BitString, Export, Fun, ImproperList, Pid, Port, Ref, a
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
+    from ._buffer import PyBuffer
     from ._context import deadline, remaining, trace_context
     from ._event_loop import ErlangEventLoop, new_event_loop
     from ._inlet import Inlet
@@ -43,10 +45,13 @@ if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
     from ._processes import Monitor, demonitor, monitor, send, whereis
     from ._processes import self_pid as self
     from ._schedule import InlineScheduleMarker, ScheduleMarker, consume_time_slice, schedule, schedule_inline, schedule_py
+    from ._shared_dict import SharedDict
+    from ._state import state_clear, state_decr, state_delete, state_get, state_incr, state_keys, state_set
     from ._tasks import sleep, spawn_task
     from ._tracing import Span, trace
     from .byte_channel import ByteChannel, ByteChannelClosed
     from .channel import Channel
+    from .errors import SharedDictDestroyed, StateFull
 
 __all__ = [
     "Atom",
@@ -74,9 +79,13 @@ __all__ = [
     "Pid",
     "Port",
     "ProcessError",
+    "PyBuffer",
     "Ref",
     "ScheduleMarker",
+    "SharedDict",
+    "SharedDictDestroyed",
     "Span",
+    "StateFull",
     "StreamAborted",
     "SuspensionRequired",
     "TermError",
@@ -104,6 +113,13 @@ __all__ = [
     "setup_logging",
     "sleep",
     "spawn_task",
+    "state_clear",
+    "state_decr",
+    "state_delete",
+    "state_get",
+    "state_incr",
+    "state_keys",
+    "state_set",
     "term_to_binary",
     "trace",
     "trace_context",

@@ -128,6 +128,19 @@ class DatagramTransport(asyncio.DatagramTransport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 @final
+class ReadPipeTransport(asyncio.ReadTransport):
+    # pipe: has fileno() and close(); a fifo, a socket or a character device, else ValueError
+    def __init__(
+        self, loop: Loop, pipe: Any, protocol: asyncio.BaseProtocol, waiter: asyncio.Future[None] | None, extra: dict[str, Any] | None, /
+    ) -> None: ...
+
+@final
+class WritePipeTransport(asyncio.WriteTransport):
+    def __init__(
+        self, loop: Loop, pipe: Any, protocol: asyncio.BaseProtocol, waiter: asyncio.Future[None] | None, extra: dict[str, Any] | None, /
+    ) -> None: ...
+
+@final
 class TlsProtocol(asyncio.BufferedProtocol):
     """TLS between a transport, whose protocol it is, and an application's protocol, which gets a :class:`SSLTransport`."""
 

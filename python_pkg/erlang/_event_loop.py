@@ -16,7 +16,7 @@ import weakref
 from asyncio import base_events, events
 from typing import Any, Callable, Optional
 
-from ._erlang_loop import DatagramTransport, Listener, Loop, StreamTransport
+from ._erlang_loop import DatagramTransport, Listener, Loop, ReadPipeTransport, StreamTransport, WritePipeTransport
 from ._selector_loop import SelectorLoop
 from ._signals import SignalHandlers, Wakeup
 from ._subprocesses import Subprocesses
@@ -90,6 +90,12 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None
     ) -> StreamTransport:
         return StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_read_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Optional[dict[str, Any]] = None) -> ReadPipeTransport:
+        return ReadPipeTransport(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Optional[dict[str, Any]] = None) -> WritePipeTransport:
+        return WritePipeTransport(self, pipe, protocol, waiter, extra)
 
     if sys.version_info >= (3, 12):
 

@@ -21,6 +21,7 @@ __all__ = [
     "sending_was_too_late",
     "transport_failed",
     "unclosed",
+    "writing_was_too_late",
 ]
 
 TRY_NATIVE_SENDFILE = constants._SendfileMode.TRY_NATIVE
@@ -70,6 +71,10 @@ def unclosed(transport: asyncio.Transport, server: Any) -> None:
 
 def sending_was_too_late() -> None:
     logger.warning("socket.send() raised exception.")
+
+
+def writing_was_too_late() -> None:
+    logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
 
 
 def transport_failed(transport: asyncio.BaseTransport, message: str, exception: BaseException) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 
 from ._erlang import Atom
 
@@ -14,12 +15,15 @@ __all__ = ["keywords", "name_of", "resolve"]
 
 
 def resolve(module: object, function: object) -> Any:
-    """The object of a module at a dotted path. Raises ImportError, AttributeError, and ValueError for what is no name."""
-    module_name = name_of(module, "the module")
+    """The object of a module at a dotted path. Raises ImportError, AttributeError, and ValueError for what is no name.
+
+    ``module`` is a name, or the module itself: the namespace that the call is for (:mod:`erlang._namespaces`).
+    """
     path = name_of(function, "the function").split(".")
     if "" in path:
         raise ValueError(f"the name {'.'.join(path)!r} has an empty part")
-    found: Any = import_module(module_name)  # also where it is in sys.modules: another thread may be half through with importing it
+    # By its name it is imported also where it is in sys.modules: another thread may be half through with importing it.
+    found: Any = module if isinstance(module, ModuleType) else import_module(name_of(module, "the module"))
     for part in path:
         found = getattr(found, part)
     return found

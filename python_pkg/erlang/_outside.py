@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, NoReturn
 
 __all__ = ["Atom", "BitString", "ErlangError", "Export", "Fun", "ImproperList", "Pid", "Port", "Ref", "TermError",
-           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "new_mailbox",
-           "register_encoder", "reset_trace", "set_trace", "start_op", "term_to_binary", "unregister_encoder"]  # fmt: skip
+           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "install_sandbox", "is_sandboxed",
+           "new_mailbox", "register_encoder", "reset_trace", "set_trace", "start_op", "term_to_binary", "unregister_encoder"]  # fmt: skip
 
 HELP = (
     "this Python is no py_port worker, so there is no Erlang: start one with py_port:start_context/1, or run py_worker --python; "
@@ -211,3 +211,11 @@ start_op = cancel_op = new_mailbox = context_mailbox = context_loop = set_trace 
 
 def current() -> None:
     return None
+
+
+def install_sandbox() -> Any:
+    raise RuntimeError(HELP)
+
+
+def is_sandboxed() -> bool:
+    return False

@@ -1,5 +1,5 @@
-"""Channels of bytes (``py_port_channel:new(#{bytes => true})``): messages are binaries and arrive as bytes, whatever they contain and
-whatever the context's type options say."""
+"""Channels of bytes (``py_port_channel:new(#{bytes => true})``, ``py_byte_channel:new/0``): messages are binaries and arrive as bytes,
+whatever they contain and whatever the context's type options say."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ ByteChannelClosed = ChannelClosed
 
 
 class ByteChannel(Channel):
-    """A :class:`~erlang.channel.Channel` of which each message is a bytes object; what is sent may be any bytes-like object."""
+    """A :class:`~erlang.channel.Channel` of which each message is a bytes object; what is sent may be any bytes-like object.
+
+    One of ``py_byte_channel`` has a queue for each direction: what is sent here, Erlang receives, and never this side.
+    """
 
     KIND = "bytes"
 
-    def receive_bytes(self, timeout: Optional[float] = None) -> bytes:
+    def receive_bytes(self, timeout: Optional[float] = None, *, timeout_ms: Optional[int] = None) -> bytes:
         """:meth:`receive`."""
-        data: bytes = self.receive(timeout)
+        data: bytes = self.receive(timeout, timeout_ms=timeout_ms)
         return data
 
     def try_receive_bytes(self, default: Any = None) -> Any:
@@ -32,6 +35,10 @@ class ByteChannel(Channel):
         """:meth:`async_receive`."""
         data: bytes = await self.async_receive()
         return data
+
+    async def async_send_bytes(self, data: Any) -> None:
+        """:meth:`async_send`."""
+        await self.async_send(data)
 
     def send_bytes(self, data: Any, timeout: Optional[float] = None) -> None:
         """:meth:`send`."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "ChannelClosed", "reply"]
 
 TAG = "$py_channel"
+PAIR = "$py_byte_channel"
 RECEIVE, TRY_RECEIVE, SEND, TRY_SEND, CLOSE, INFO = map(Atom, ("receive", "try_receive", "send", "try_send", "close", "info"))
 
 
@@ -33,19 +34,26 @@ _LONGEST = 0xFFFFFFFF  # milliseconds that an Erlang timer takes
 
 
 class Channel:
-    """One end of a channel. ``Channel(value)``: the value that Erlang passed for the channel, or a pid, or another Channel."""
+    """One end of a channel. ``Channel(value)``: the value that Erlang passed for the channel, or a pid, or another Channel.
+
+    ``pid`` is the queue that is received from; where it is one of two (``py_byte_channel``) what is sent goes into the other.
+    """
 
     KIND = "terms"
 
     def __init__(self, value: Any) -> None:
-        self.pid: Pid = _pid_of(value, self.KIND)
+        self.pid: Pid
+        self._to: Pid
+        self.pid, self._to = _ends_of(value, self.KIND)
         self._receivers: Optional[WeakKeyDictionary[asyncio.AbstractEventLoop, Receiver]] = None
 
-    def receive(self, timeout: Optional[float] = None) -> Any:
+    def receive(self, timeout: Optional[float] = None, *, timeout_ms: Optional[int] = None) -> Any:
         """The next message; waits for one, without the GIL. Raises :class:`ChannelClosed`, and ``TimeoutError`` after ``timeout`` seconds,
-        which loses no message: the channel itself decides whether the message or the end of the time came first."""
+        which loses no message: the channel itself decides whether the message or the end of the time came first.
+
+        ``timeout_ms`` is the same in milliseconds; less than 0 is no limit."""
         _port.warn_if_blocking("Channel.receive", "'await channel.async_receive()'")
-        return self._received(_ask(RECEIVE, self.pid, *_milliseconds(timeout)))
+        return self._received(_ask(RECEIVE, self.pid, *_limit(timeout, timeout_ms)))
 
     def try_receive(self, default: Any = None) -> Any:
         """The next message, or ``default`` if there is none now. (Where None may be a message, pass a default of your own.)"""
@@ -61,11 +69,11 @@ class Channel:
     def send(self, message: object, timeout: Optional[float] = None) -> None:
         """Put a message in; waits while the channel is full. Raises ``TimeoutError`` (the message was not sent), :class:`ChannelClosed`."""
         _port.warn_if_blocking("Channel.send", "'await channel.async_send(...)'")
-        _sent(_ask(SEND, self.pid, self._outgoing(message), *_milliseconds(timeout)))
+        _sent(_ask(SEND, self._to, self._outgoing(message), *_milliseconds(timeout)))
 
     def try_send(self, message: object) -> bool:
         """Put a message in if there is room: False when the channel is full."""
-        answer = _ask(TRY_SEND, self.pid, self._outgoing(message))
+        answer = _ask(TRY_SEND, self._to, self._outgoing(message))
         if _port.text(answer) == "full":
             return False
         _sent(answer)
@@ -75,11 +83,13 @@ class Channel:
         """:meth:`send` for coroutines. When the task is cancelled while it waits, the message may have been sent or not."""
         from ._mailbox import perform
 
-        _sent(_port.value_of(*await perform("channel", (SEND, self.pid, self._outgoing(message)))))
+        _sent(_port.value_of(*await perform("channel", (SEND, self._to, self._outgoing(message)))))
 
     def close(self) -> None:
         """Close the channel for everybody. What is in it can still be received."""
         _ask(CLOSE, self.pid)
+        if self._to != self.pid:
+            _ask(CLOSE, self._to)
 
     def info(self) -> dict[str, Any]:
         """What Erlang's ``py_port_channel:info/1`` says, with str as keys. Raises :class:`ChannelClosed` when the process has ended."""
@@ -113,7 +123,7 @@ class Channel:
         self.close()
 
     def __eq__(self, other: object) -> bool:
-        return self.pid == other.pid if isinstance(other, Channel) else NotImplemented
+        return (self.pid, self._to) == (other.pid, other._to) if isinstance(other, Channel) else NotImplemented
 
     def __hash__(self) -> int:
         return hash((Channel, self.pid))
@@ -122,7 +132,7 @@ class Channel:
         return f"<erlang.{type(self).__name__} {self.pid!r}>"
 
     def __reduce__(self) -> Any:
-        return type(self), (self.pid,)
+        return type(self), (_plain_term(self),)
 
     def __del__(self) -> None:
         for receiver in list((getattr(self, "_receivers", None) or {}).values()):
@@ -168,6 +178,14 @@ def _milliseconds(timeout: Optional[float]) -> tuple[int, ...]:
     return (max(0, -int(-timeout * 1000 // 1)),)
 
 
+def _limit(timeout: Optional[float], timeout_ms: Optional[int]) -> tuple[int, ...]:
+    if timeout_ms is None:
+        return _milliseconds(timeout)
+    if timeout is not None:
+        raise TypeError("timeout and timeout_ms are the same thing: give one")
+    return _milliseconds(timeout_ms / 1000) if timeout_ms >= 0 else ()
+
+
 def _sent(answer: Any) -> None:
     said = _port.text(answer)
     if said == "timeout":
@@ -176,23 +194,33 @@ def _sent(answer: Any) -> None:
         raise ChannelClosed("the channel is closed")
 
 
-def _pid_of(value: Any, kind: str) -> Pid:
+def _ends_of(value: Any, kind: str) -> tuple[Pid, Pid]:
+    """The queue to receive from and the one to send into."""
     if isinstance(value, Pid):
-        return value  # type: ignore[no-any-return]
+        return value, value
     if isinstance(value, Channel):
-        given: str = value.KIND
-        pid: Pid = value.pid
-    elif isinstance(value, tuple) and len(value) == 3 and _port.text(value[0]) == TAG and isinstance(value[1], Pid):
-        given, pid = _port.text(value[2]), value[1]
-    else:
-        raise TypeError(f"this is no channel: {value!r}")
+        return _of_kind(kind, value.KIND, value.pid, value._to)
+    if isinstance(value, tuple) and len(value) == 3 and _port.text(value[0]) == PAIR:
+        return _of_kind(kind, "bytes", _ends_of(value[1], "bytes")[0], _ends_of(value[2], "bytes")[0])
+    if isinstance(value, tuple) and len(value) == 3 and _port.text(value[0]) == TAG and isinstance(value[1], Pid):
+        return _of_kind(kind, _port.text(value[2]), value[1], value[1])
+    raise TypeError(f"this is no channel: {value!r}")
+
+
+def _of_kind(kind: str, given: str, pid: Pid, to: Pid) -> tuple[Pid, Pid]:
     if given != kind:
         raise TypeError(f"this is a channel of {given}, not of {kind}: use {'ByteChannel' if given == 'bytes' else 'Channel'}")
-    return pid
+    return pid, to
 
 
-def _as_term(channel: Channel) -> tuple[Atom, Pid, Atom]:
-    return Atom(TAG), channel.pid, Atom(channel.KIND)
+def _plain_term(channel: Channel) -> tuple[Any, ...]:
+    one = (TAG, channel.pid, channel.KIND)
+    return one if channel._to == channel.pid else (PAIR, one, (TAG, channel._to, channel.KIND))
+
+
+def _as_term(channel: Channel) -> tuple[Any, ...]:
+    one = (Atom(TAG), channel.pid, Atom(channel.KIND))
+    return one if channel._to == channel.pid else (Atom(PAIR), one, (Atom(TAG), channel._to, Atom(channel.KIND)))
 
 
 register_encoder(Channel, _as_term)

@@ -7,6 +7,8 @@
 * :class:`FunctionNotFound` (a ``CallError``): there is no function of that name for this context.
 * :class:`ProcessError`: the process is not alive, or nobody has that name.
 * :class:`ForbiddenError` (a ``PermissionError`` too): this context may not do that.
+* :class:`StateFull`: the shared state takes no more keys.
+* :class:`SharedDictDestroyed` (a ``RuntimeError`` too): the shared dictionary is no more.
 * :class:`ChannelClosed`: nothing more can be sent or received.
 * :class:`StreamAborted`: the Erlang side broke off what it was pushing.
 
@@ -26,6 +28,8 @@ __all__ = [
     "ForbiddenError",
     "FunctionNotFound",
     "ProcessError",
+    "SharedDictDestroyed",
+    "StateFull",
     "StreamAborted",
     "SuspensionRequired",
     "TermError",
@@ -81,6 +85,21 @@ class ForbiddenError(ErlangError, PermissionError):
 
 class ChannelClosed(ErlangError):
     """The channel was closed, or its process has ended."""
+
+
+class StateFull(ErlangError):
+    """The setting ``max_state_entries`` allows no more keys in the shared state. ``key`` is the one that was not stored."""
+
+    def __init__(self, key: object) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"the shared state is full: {self.key!r} was not stored"
+
+
+class SharedDictDestroyed(ErlangError, RuntimeError):
+    """The shared dictionary was destroyed, or the process that owned it has ended."""
 
 
 class StreamAborted(ErlangError):

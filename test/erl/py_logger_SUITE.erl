@@ -212,8 +212,13 @@ a_level_and_a_format_reach_contexts_that_run(_Config) ->
 contexts_to_come_are_told_by_their_init_code(_Config) ->
     Format = <<"'\"\"\"\\ %(message)s é\n"/utf8>>,
     ok = py_logger:configure(#{level => 17, format => Format}),
-    Ctx = context(#{init => py_logger:init_code()}),
+    ok = py_tracer:enable(),
+    Code = py_logger:init_code(),
+    ok = py_tracer:disable(),
+    Ctx = context(#{init => Code}),
     ?assertEqual({ok, [17, 1]}, py_port:call(Ctx, watched, set_levels, [])),
+    ?assertEqual({ok, true}, py_port:eval(Ctx, <<"__import__('erlang._tracing')._tracing.is_enabled()">>)),
+    ?assertEqual({ok, []}, py_port:eval(Ctx, <<"[n for n in globals() if n[0] != '_']">>)),
     ok = say(Ctx, 20, <<"x">>),
     ?assertMatch({info, <<"'\"\"\"\\ x é\n"/utf8>>, _}, one()).
 

@@ -49,6 +49,7 @@ callbacks(_Config) -> page("docs/callbacks.md").
 async(_Config) -> page("docs/async.md").
 asyncio(_Config) -> page("docs/asyncio.md").
 streams(_Config) -> page("docs/streams.md").
+shared_data(_Config) -> page("docs/shared_data.md").
 security(_Config) -> page("docs/security.md").
 logging_and_tracing(_Config) -> page("docs/logging_and_tracing.md").
 testing(_Config) -> page("docs/testing.md").

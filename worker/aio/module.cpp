@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "aio/listener.hpp"
+#include "aio/pipe_end.hpp"
 #include "aio/stream_transport.hpp"
 #include "aio/datagram.hpp"
 #include "aio/sock_call.hpp"
@@ -103,6 +104,7 @@ bool State::make(const Gil& gil, PyObject* module) {
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
          make_handle_types(gil, *this, module) && make_stream_type(gil, *this, module) && make_listener_type(gil, *this, module) && make_datagram_type(gil, *this, module) &&
+         make_pipe_types(gil, *this, module) &&
          make_sock_call_type(gil, *this, module) && add_spawn_functions(gil, module) && tls.make(gil, module) && running.make(gil);
 }
 

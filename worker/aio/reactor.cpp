@@ -180,6 +180,14 @@ void Reactor::park(int fd, uv::Handle<uv_poll_t> poll) {
   parked_[at] = std::move(poll);
 }
 
+bool Reactor::is_owned(int fd) const { return fd >= 0 && static_cast<std::size_t>(fd) < owners_.size() && owners_[static_cast<std::size_t>(fd)]; }
+
+void Reactor::set_owner(int fd, Watcher* watcher) {
+  const auto at = static_cast<std::size_t>(fd);
+  if (at >= owners_.size()) owners_.resize(at + 1);
+  owners_[at] = watcher;
+}
+
 void Reactor::note(Watcher& watcher, int events) {
   if (watcher.ready_ == 0) ready_.push_back(&watcher);
   watcher.ready_ |= events;
@@ -236,6 +244,10 @@ Result<void> Watcher::watch(int fd, int events) {
   if (reactor_->is_foreign() && !reactor_->renew()) return {};
   if (!poll_) {
     if (events == 0) return {};
+    if (reactor_->is_owned(fd)) {
+      duplicate_ = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+      if ((fd = duplicate_.get()) < 0) return Error{Errc::os, "watching a descriptor"};
+    }
     if (trusted_ || surely_can_be_watched(fd)) poll_ = reactor_->take_parked(fd);
     if (poll_) poll_->data = this;
   }
@@ -248,7 +260,7 @@ Result<void> Watcher::watch(int fd, int events) {
     if (!opened) return opened.error();
     poll_ = opened.take();
   }
-  fd_ = fd;
+  if (fd_ < 0) reactor_->set_owner(fd_ = fd, this);
   events_ = events;
   if ((ready_ & events) == 0) reactor_->forget_noted(*this);
   ready_ &= events;
@@ -287,10 +299,13 @@ void Watcher::close() {
   reactor_->forget(*this);
   events_ = 0;
   if (!poll_) return;
+  const int fd = std::exchange(fd_, -1);
+  reactor_->set_owner(fd, nullptr);
   if (reactor_->is_foreign())
     (void)poll_.release();
   else
-    reactor_->park(fd_, std::move(poll_));
+    reactor_->park(fd, std::move(poll_));
+  duplicate_.reset();
 }
 
 }  // namespace pyw::aio

@@ -78,6 +78,8 @@ class Reactor {
   void forget_noted(Watcher& watcher);
   uv::Handle<uv_poll_t> take_parked(int fd);
   void park(int fd, uv::Handle<uv_poll_t> poll);
+  bool is_owned(int fd) const;
+  void set_owner(int fd, Watcher* watcher);
 
   std::unique_ptr<uv::Loop> own_;
   uv_loop_t* loop_ = nullptr;
@@ -87,6 +89,8 @@ class Reactor {
   /// Of descriptors that are no longer watched, by their numbers, which the next ones will have: libuv asks the kernel four times about one that
   /// is new to it, and a handle that closes costs the next wait a look.
   std::vector<uv::Handle<uv_poll_t>> parked_;
+  /// By descriptor, who has a handle for it. A second one for the same number, even one that is stopped, would take it out of the epoll set.
+  std::vector<Watcher*> owners_;
   UniqueFd timer_fd_;
   uv::Handle<uv_poll_t> timer_;
   std::uint64_t armed_ = kNever;
@@ -99,13 +103,16 @@ class Reactor {
   int generation_;
 };
 
-/// One descriptor that somebody wants to be told of. The descriptor stays its owner's, who ends the watcher before closing it. A watcher may outlive
-/// its reactor; nothing comes of it then.
+/// One descriptor that somebody wants to be told of. The descriptor stays its owner's, who ends the watcher before closing it. Of several watchers of one
+/// descriptor (a terminal that is read and written) all but the first watch a duplicate, for libuv knows each number once. A watcher may outlive its
+/// reactor; nothing comes of it then.
 /// Threads: the reactor's.
 class Watcher {
  public:
   static constexpr int kReadable = UV_READABLE;
   static constexpr int kWritable = UV_WRITABLE;
+  /// The other side is gone: nobody reads what is written, or nobody writes any more.
+  static constexpr int kHangUp = UV_DISCONNECT;
 
   /// Called by dispatch() with what is ready (an error or a hang-up counts as everything that was asked for). False: an exception is
   /// pending that is to end the dispatching. It may end the watcher.
@@ -138,7 +145,8 @@ class Watcher {
   uv::Handle<uv_poll_t> poll_;
   int events_ = 0;   ///< asked for
   int ready_ = 0;    ///< noted and not yet told
-  int fd_ = -1;
+  int fd_ = -1;  ///< of poll_
+  UniqueFd duplicate_;
   bool held_ = false;
   bool is_new_ = false;
   bool trusted_ = false;

@@ -90,6 +90,7 @@ PyObject* spawn_with(const Gil& gil, PyObject* arguments) {
   if (plan.close_others && !take_numbers(gil, pass_fds, plan.kept)) return nullptr;
   plan.restore_signals = restore_signals != 0;
   plan.new_session = new_session != 0;
+  if (PySys_Audit("aio.spawn", "OO", program, argv) < 0) return nullptr;
   Spawned made;
   {
     const GilRelease released(gil);

@@ -2,6 +2,8 @@
 #include "aio/raised.hpp"
 
 #include "aio/context_scope.hpp"
+#include "aio/receive_bytes.hpp"
+#include "aio/settle.hpp"
 
 #include <sys/socket.h>
 
@@ -10,24 +12,10 @@
 namespace pyw::aio {
 namespace {
 
-/// Reads of this size go right into the bytes object that the protocol gets; smaller ones are copied out of the loop's scratch, which is cheaper
-/// than an object that must be shrunk.
-constexpr std::size_t kLargeRead = 64u << 10;
 /// From the fifth write to a connection that is lost on, each is logged.
 constexpr int kLoggedLostWrites = 5;
 
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
-
 StreamTransport& of(PyObject* object) { return *reinterpret_cast<StreamObject*>(object)->stream; }
-
-/// A future gets a result unless somebody cancelled it. False: an exception is pending.
-bool settle(const Gil&, State& state, PyObject* future, PyObject* exception) {
-  const Ref done = Ref::steal(PyObject_CallMethodNoArgs(future, state.s_done.get()));
-  if (!done) return false;
-  if (done.get() == Py_True) return true;
-  return static_cast<bool>(Ref::steal(exception ? PyObject_CallMethodOneArg(future, state.s_set_exception.get(), exception)
-                                                : PyObject_CallMethodOneArg(future, state.s_set_result.get(), Py_None)));
-}
 
 }  // namespace
 
@@ -102,17 +90,23 @@ bool StreamTransport::connected(const Gil& gil, PyObject* owner) {
   StreamTransport& self = of(owner);
   if (!self.protocol_) return true;
   State& state = self.loop_->state();
+  Ref pending;
   if (!self.call(gil, state.s_connection_made, owner)) {
-    if (ends_the_run()) return false;
-    const Ref exception = Ref::steal(compat::take_raised());
-    self.report(gil, "Fatal error: protocol.connection_made() call failed.", exception.get());
+    const bool ends = ends_the_run();
+    Ref exception = Ref::steal(compat::take_raised());
+    if (ends)
+      pending = std::move(exception);  // the rest is done all the same: another run goes on with it
+    else
+      self.report(gil, "Fatal error: protocol.connection_made() call failed.", exception.get());
   }
   // Only now: what comes before connection_made was called must wait.
   self.started_ = true;
   if (!self.watch(gil)) return false;
   const Ref waiter = std::move(self.waiter_);
   if (waiter && !settle(gil, state, waiter.get(), nullptr)) PyErr_WriteUnraisable(owner);
-  return true;
+  if (!pending) return true;
+  compat::restore_raised(pending.release());
+  return false;
 }
 
 bool StreamTransport::told(void* owner, int events) {
@@ -124,22 +118,8 @@ bool StreamTransport::told(void* owner, int events) {
 }
 
 /// One read. A fair share for each connection: what is left is read in the next turn.
-Ref StreamTransport::received(const Gil&, ssize_t& n) {
-  if (last_read_ >= kLargeRead) {
-    PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(Loop::kScratch));
-    if (!bytes) return {};
-    n = ::recv(fd(), PyBytes_AS_STRING(bytes), Loop::kScratch, 0);
-    if (n <= 0) {
-      const int error = errno;
-      Py_DECREF(bytes);
-      errno = error;
-      return {};
-    }
-    if (static_cast<std::size_t>(n) != Loop::kScratch && _PyBytes_Resize(&bytes, n) != 0) return {};
-    return Ref::steal(bytes);
-  }
-  n = ::recv(fd(), loop_->scratch(), Loop::kScratch, 0);
-  return n > 0 ? Ref::steal(PyBytes_FromStringAndSize(loop_->scratch(), n)) : Ref();
+Ref StreamTransport::received(const Gil& gil, ssize_t& n) {
+  return receive_bytes(gil, *loop_, last_read_, Loop::kScratch, n, [this](char* to, std::size_t room) { return ::recv(fd(), to, room, 0); });
 }
 
 bool StreamTransport::read(const Gil& gil) {
@@ -148,10 +128,8 @@ bool StreamTransport::read(const Gil& gil) {
   ssize_t n = -1;
   errno = 0;
   const Ref data = received(gil, n);
-  if (data) [[likely]] {
-    last_read_ = static_cast<std::size_t>(n);
+  if (data) [[likely]]
     return call(gil, loop_->state().s_data_received, data.get()) || fatal_pending(gil, "Fatal error: protocol.data_received() call failed.");
-  }
   if (n == 0) return end_of_stream(gil);
   if (!PyErr_Occurred()) {
     if (would_block(errno)) return true;
@@ -264,7 +242,7 @@ bool StreamTransport::write(const Gil& gil, PyObject* data) {
     if (!loop_->soon(gil, flush_collected, self())) return false;
     flush_queued_ = true;
   }
-  return watch(gil) && (queue_.size() <= high_ || tell(gil, true));
+  return watch(gil) && (queue_.size() <= marks_.high || tell(gil, true));
 }
 
 bool StreamTransport::write_lines(const Gil& gil, PyObject* lines) {
@@ -273,8 +251,8 @@ bool StreamTransport::write_lines(const Gil& gil, PyObject* lines) {
   if (!all) return false;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(all.get()); ++i)
     if (!queue_.push(gil, PySequence_Fast_GET_ITEM(all.get(), i), 0)) return false;
-  if (queue_.size() == 0 || wants_to_write_) return queue_.size() <= high_ || tell(gil, true);
-  return flush(gil) && (queue_.size() <= high_ || tell(gil, true));
+  if (queue_.size() == 0 || wants_to_write_) return queue_.size() <= marks_.high || tell(gil, true);
+  return flush(gil) && (queue_.size() <= marks_.high || tell(gil, true));
 }
 
 /// What was written after the first write of the last turn.
@@ -309,7 +287,7 @@ bool StreamTransport::flush(const Gil& gil) {
     if (last && static_cast<std::size_t>(n) < all) break;
   }
   wants_to_write_ = !queue_.empty();
-  if (protocol_paused_ && queue_.size() <= low_ && !tell(gil, false)) return false;  // which may write more
+  if (protocol_paused_ && queue_.size() <= marks_.low && !tell(gil, false)) return false;  // which may write more
   if (queue_.empty() && !all_has_left(gil)) return false;
   return lost_count_ > 0 || watch(gil);
 }
@@ -334,10 +312,9 @@ bool StreamTransport::tell(const Gil& gil, bool pause) {
   return true;
 }
 
-bool StreamTransport::set_limits(const Gil& gil, std::size_t high, std::size_t low) {
-  high_ = high;
-  low_ = low;
-  return queue_.size() <= high_ || tell(gil, true);
+bool StreamTransport::set_marks(const Gil& gil, WaterMarks marks) {
+  marks_ = marks;
+  return queue_.size() <= marks_.high || tell(gil, true);
 }
 
 bool StreamTransport::write_eof(const Gil&) {

@@ -4,6 +4,7 @@
 
 #include "aio/loop.hpp"
 #include "aio/stream_socket.hpp"
+#include "aio/water_marks.hpp"
 #include "aio/write_queue.hpp"
 
 namespace pyw::aio {
@@ -44,9 +45,8 @@ class StreamTransport {
   bool reading_paused() const { return paused_; }
   bool is_closing() const { return closing_; }
   /// False: what the protocol's pause_writing raised is pending.
-  bool set_limits(const Gil& gil, std::size_t high, std::size_t low);
-  std::size_t high_water() const { return high_; }
-  std::size_t low_water() const { return low_; }
+  bool set_marks(const Gil& gil, WaterMarks marks);
+  const WaterMarks& marks() const { return marks_; }
   std::size_t queued() const { return queue_.size(); }
   bool protocol_paused() const { return protocol_paused_; }
   /// For sendfile: a future that is done when everything has left. Until reset_empty_waiter() nothing may be written, and the descriptor is not
@@ -102,8 +102,7 @@ class StreamTransport {
   StreamSocket socket_;
   Watcher watcher_;
   WriteQueue queue_;
-  std::size_t high_ = 64u << 10;
-  std::size_t low_ = 16u << 10;
+  WaterMarks marks_;
   std::uint64_t wrote_in_turn_ = 0;  ///< the turn of the loop in which the last write went out at once
   std::size_t last_read_ = 0;        ///< how much it brought
   int lost_count_ = 0;               ///< > 0: connection_lost is under way; counts writes since

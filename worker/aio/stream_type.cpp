@@ -72,7 +72,8 @@ PyObject* set_protocol(PyObject* self, PyObject* protocol) {
 PyObject* get_protocol(PyObject* self, PyObject*) { return shared(of(self).protocol()); }
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(of(self).queued()); }
 PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(of(self).low_water()), static_cast<Py_ssize_t>(of(self).high_water()));
+  const WaterMarks& marks = of(self).marks();
+  return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(marks.low), static_cast<Py_ssize_t>(marks.high));
 }
 PyObject* make_empty_waiter(PyObject* self, PyObject*) {
   const GilHeld gil;
@@ -85,20 +86,8 @@ PyObject* reset_empty_waiter(PyObject* self, PyObject*) {
 
 PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
-  static const char* names[] = {"high", "low", nullptr};
-  PyObject *high_given = Py_None, *low_given = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", const_cast<char**>(names), &high_given, &low_given)) return nullptr;
-  const bool no_high = high_given == Py_None, no_low = low_given == Py_None;
-  Py_ssize_t low = no_low ? 0 : PyNumber_AsSsize_t(low_given, PyExc_OverflowError);
-  if (PyErr_Occurred()) return nullptr;
-  const Py_ssize_t high = no_high ? (no_low ? 64 * 1024 : 4 * low) : PyNumber_AsSsize_t(high_given, PyExc_OverflowError);
-  if (PyErr_Occurred()) return nullptr;
-  if (no_low) low = high / 4;
-  if (high < low || low < 0) {
-    PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high, low);
-    return nullptr;
-  }
-  return none_if(of(self).set_limits(gil, static_cast<std::size_t>(high), static_cast<std::size_t>(low)));
+  WaterMarks marks;
+  return none_if(parse_water_marks(args, kwargs, marks) && of(self).set_marks(gil, marks));
 }
 
 PyObject* get_extra_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {

@@ -11,11 +11,12 @@ CodeRunner::CodeRunner(const Gil& gil) {
   if (main_) namespace_ = Ref::share(gil, PyModule_GetDict(main_.get()));
 }
 
-Ref CodeRunner::run(const Gil& gil, Bytes source, Mode mode, PyObject* locals) {
+Ref CodeRunner::run(const Gil& gil, Bytes source, Mode mode, PyObject* locals, PyObject* space) {
   const Ref code = compiled(gil, source, mode);
   if (!code) return {};
-  if (locals && PyDict_GET_SIZE(locals) > 0) return run_with_locals(gil, code.get(), mode, locals);
-  return Ref::steal(PyEval_EvalCode(code.get(), namespace_.get(), namespace_.get()));
+  if (!space) space = namespace_.get();
+  if (locals && PyDict_GET_SIZE(locals) > 0) return run_with_locals(gil, code.get(), mode, locals, space);
+  return Ref::steal(PyEval_EvalCode(code.get(), space, space));
 }
 
 Ref CodeRunner::compiled(const Gil& gil, Bytes source, Mode mode) {
@@ -40,11 +41,11 @@ Ref CodeRunner::compiled(const Gil& gil, Bytes source, Mode mode) {
   return code;
 }
 
-Ref CodeRunner::run_with_locals(const Gil&, PyObject* code, Mode mode, PyObject* locals) {
+Ref CodeRunner::run_with_locals(const Gil&, PyObject* code, Mode mode, PyObject* locals, PyObject* space) {
   if (!scope_module_) scope_module_ = Ref::steal(PyImport_ImportModule("erlang._scope"));
   if (!scope_module_) return {};
   return Ref::steal(PyObject_CallMethod(scope_module_.get(), mode == Mode::eval ? "evaluate" : "execute", "OOO", code, locals,
-                                        namespace_.get()));
+                                        space));
 }
 
 }  // namespace pyw

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/check.hpp"
+#include "python/sandbox.hpp"
 
 namespace pyw {
 namespace {
@@ -95,7 +96,7 @@ PyMethodDef functions[] = {
 int fill_module(PyObject* module) {
   const GilHeld gil;
   auto state = std::make_unique<ModuleState>();
-  if (!state->terms.make(gil, module) || !add_outcall_functions(gil, module)) return -1;
+  if (!state->terms.make(gil, module) || !add_outcall_functions(gil, module) || !add_sandbox_functions(gil, module)) return -1;
   *static_cast<ModuleState**>(PyModule_GetState(module)) = state.release();
   return 0;
 }

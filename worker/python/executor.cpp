@@ -51,6 +51,7 @@ class Executor::Run {
 
   Ref decode(const Gil& gil, etf::Reader& in, std::string_view prefix);
   Ref decode_referenced(const Gil& gil, etf::Reader& in);
+  Ref decode_namespace(const Gil& gil, etf::Reader& in);
   bool read_positional(const Gil& gil, etf::Reader& in, Arguments& out);
   bool read_keywords(const Gil& gil, etf::Reader& in, Arguments& out);
   Ref read_locals(const Gil& gil, etf::Reader& in);
@@ -189,13 +190,19 @@ Ref Executor::Run::get_attribute(const Gil& gil, etf::Reader& in) {
 }
 
 Ref Executor::Run::run_code(const Gil& gil, etf::Reader& in, CodeRunner::Mode mode) {
-  if (!expect_tuple(in, 2)) return {};
+  etf::Token request;
+  if (!in.next(request)) return malformed(in), Ref();
+  if (request.kind != etf::Kind::tuple || (request.count != 2 && request.count != 3))
+    return bad_request("not a tuple of 2 or 3"), Ref();
+  Ref space;  // of its own while the code runs: it may be released meanwhile
+  if (request.count == 3 && !(space = decode_namespace(gil, in))) return {};
   etf::Token source;
   if (!in.next(source)) return malformed(in), Ref();
   if (source.kind != etf::Kind::binary) return bad_request("the code is no binary"), Ref();
   const Bytes text = source.bytes;
   const Ref locals = read_locals(gil, in);
-  return locals ? executor_.code_.run(gil, text, mode, locals.get()) : Ref();
+  if (!locals) return {};
+  return executor_.code_.run(gil, text, mode, locals.get(), space ? PyModule_GetDict(space.get()) : nullptr);
 }
 
 Ref Executor::Run::invoke(const Gil& gil, PyObject* callable, etf::Reader& in) {
@@ -281,6 +288,14 @@ Ref Executor::Run::decode(const Gil& gil, etf::Reader& in, std::string_view pref
 
 Ref Executor::Run::decode_referenced(const Gil& gil, etf::Reader& in) { return decode(gil, in, "ref"); }
 
+/// A module: its attributes are the names. Those that Erlang makes for its processes are erlang._namespaces.new().
+Ref Executor::Run::decode_namespace(const Gil& gil, etf::Reader& in) {
+  Ref space = decode_referenced(gil, in);
+  if (!space || PyModule_Check(space.get())) return space;
+  failure_.bad = {BadTerm::Kind::reference, "env", "the object that it refers to is no namespace"};
+  return {};
+}
+
 bool Executor::Run::expect_tuple(etf::Reader& in, std::uint32_t arity) {
   etf::Token token;
   if (!in.next(token)) return malformed(in);
@@ -302,7 +317,7 @@ bool Executor::run_init(const Gil& gil, const std::string& text, bool is_module,
     const Ref name = Ref::steal(PyUnicode_FromString(text.c_str()));
     if (name) done = Ref::steal(PyImport_Import(name.get()));
   } else {
-    done = code_.run(gil, bytes_of(text), CodeRunner::Mode::exec, nullptr);
+    done = code_.run(gil, bytes_of(text), CodeRunner::Mode::exec, nullptr, nullptr);
   }
   if (in_forked_child()) end_forked_child(gil);
   if (done) return true;

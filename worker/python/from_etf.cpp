@@ -204,13 +204,21 @@ class FromEtf {
       PyTuple_SET_ITEM(made.get(), i, item);
     }
     in_.leave();
-    return tag == Tag::py_ref ? referred(std::move(made), at) : made.release();
+    if (tag == Tag::py_ref) return referred(std::move(made), at);
+    return tag == Tag::py_buffer ? buffer(made) : made.release();
   }
 
-  enum class Tag : std::uint8_t { none, bytes, py_ref };
+  enum class Tag : std::uint8_t { none, bytes, py_ref, py_buffer };
   static Tag tag_of(Bytes name, std::uint32_t arity) {
     if (arity == 2 && text_of(name) == "bytes") return Tag::bytes;
-    return arity == 4 && text_of(name) == "$py_ref" ? Tag::py_ref : Tag::none;
+    if (arity != 4) return Tag::none;
+    return text_of(name) == "$py_ref" ? Tag::py_ref : text_of(name) == "$py_buffer" ? Tag::py_buffer : Tag::none;
+  }
+
+  /// {'$py_buffer', Pid, Length, Count}: the file-like object that reads from it; what only begins so is given back as the tuple it is.
+  static PyObject* buffer(const Ref& tuple) {
+    const Ref module = Ref::steal(PyImport_ImportModule("erlang._buffer"));
+    return module ? PyObject_CallMethod(module.get(), "opened", "(O)", tuple.get()) : nullptr;
   }
 
   /// {'$py_ref', Owner, Incarnation, Handle}: the object; any other tuple that begins so is just a tuple.

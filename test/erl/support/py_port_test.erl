@@ -139,6 +139,7 @@ is_ours(Pid) ->
         {py_port_job, _, _} -> true;
         {py_port_fifo, _, _} -> true;
         {py_port_stream_reader, _, _} -> true;
+        {py_shared_dict, _, _} -> true;
         _ -> begins_in(Pid, [<<"py_port_io">>, <<"py_port_writer">>, <<"py_port_courier">>])
     end.
 

@@ -4,8 +4,8 @@ Only the terms and what the package imports; in a worker the built-in module of 
 """
 
 __all__ = ["Atom", "BitString", "ErlangError", "Export", "Fun", "ImproperList", "Pid", "Port", "Ref", "TermError",
-           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "new_mailbox",
-           "register_encoder", "reset_trace", "set_trace", "start_op", "term_to_binary", "unregister_encoder"]  # fmt: skip
+           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "install_sandbox", "is_sandboxed",
+           "new_mailbox", "register_encoder", "reset_trace", "set_trace", "start_op", "term_to_binary", "unregister_encoder"]  # fmt: skip
 
 
 class ErlangError(Exception):
@@ -93,3 +93,11 @@ start_op = cancel_op = new_mailbox = context_mailbox = context_loop = set_trace 
 
 def current():
     return None
+
+
+def install_sandbox():
+    raise RuntimeError("there is no worker")
+
+
+def is_sandboxed():
+    return False

@@ -110,6 +110,52 @@ def test_a_channel_goes_back_to_erlang_as_it_came():
         assert back == [("$py_channel", pid(1), "terms"), ("$py_channel", pid(1), "bytes")]
 
 
+PAIR = ("$py_byte_channel", ("$py_channel", pid(1), "bytes"), ("$py_channel", pid(2), "bytes"))
+
+
+def test_a_pair_receives_from_one_queue_and_sends_into_the_other(node):
+    asked = []
+
+    def on_op(job):
+        asked.append((str(job.args[0]), job.args[1]))
+        job.answer(("ok", b"x") if "receive" in str(job.args[0]) else "ok")
+
+    node.on("channel", on_op)
+    channel = ByteChannel(PAIR)
+    assert channel.receive_bytes(timeout_ms=5) == channel.try_receive_bytes() == b"x"
+    channel.send_bytes(b"y")
+    channel.try_send(b"y")
+    channel.close()
+    expected = [("receive", 1), ("try_receive", 1), ("send", 2), ("try_send", 2), ("close", 1), ("close", 2)]
+    assert asked == [(what, pid(number)) for what, number in expected]
+
+
+def test_a_pair_stays_one(node):
+    channel = ByteChannel(PAIR)
+    assert channel == ByteChannel(channel) == pickle.loads(pickle.dumps(channel)) != ByteChannel(pid(1))
+    if not hasattr(__import__("_erlang"), "encoders"):
+        assert erlang.binary_to_term(erlang.term_to_binary(channel)) == PAIR
+    with pytest.raises(TypeError, match="use ByteChannel"):
+        Channel(PAIR)
+    with pytest.raises(TypeError, match="not of bytes"):
+        ByteChannel(("$py_byte_channel", ("$py_channel", pid(1), "bytes"), ("$py_channel", pid(2), "terms")))
+
+
+def test_a_time_limit_in_milliseconds_is_the_same_limit(node):
+    asked = []
+
+    def on_op(job):
+        asked.append(job.args[2:])
+        job.answer(("ok", 1))
+
+    node.on("channel", on_op)
+    for limits in ({"timeout_ms": 5}, {"timeout": 0.005}, {"timeout_ms": 0}, {"timeout_ms": -1}, {}):
+        Channel(pid(1)).receive(**limits)
+    assert asked == [(5,), (5,), (0,), (), ()]
+    with pytest.raises(TypeError, match="give one"):
+        Channel(pid(1)).receive(1, timeout_ms=1)
+
+
 def test_messages_go_through_in_order(queue):
     channel = Channel(pid(1))
     for message in (1, None, "x"):

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from loop_support import HandlerCalls, turns
+from loop_support import HandlerCalls, Recorder, socketpair, soon, turns
 
 
 def fails():
@@ -320,3 +320,26 @@ def test_a_task_destroyed_while_pending_is_reported(loop, run):
     run(main())
     assert calls.messages() == ["Task was destroyed but it is pending!"]
     calls.clear()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_connection_made_leaves_the_connection_to_the_next_run(loop, error):
+    here, there = socketpair()
+
+    class Interrupted(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            raise error("out")
+
+    connecting = loop.create_task(loop.create_connection(Interrupted, sock=here))
+    with pytest.raises(error, match="out"):
+        loop.run_forever()
+    there.send(b"x")
+
+    async def rest():
+        transport, protocol = await soon(connecting)
+        assert await protocol.received(1) == b"x"
+        there.close()
+        await soon(protocol.lost)
+
+    loop.run_until_complete(rest())

@@ -426,3 +426,58 @@ def test_processes(loop, run):
                 await asyncio.create_subprocess_exec("/does/not/exist")
 
     check(loop, run, 100, some)
+
+
+# -------------------------------------------------------------------------------------------------------------- pipes
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "by the reader", "by the writer", "garbage"])
+def test_pipes(loop, run, bill, end):
+    bill.allow_warning("unclosed")
+
+    async def some(times):
+        for _ in range(times):
+            r, w = os.pipe()
+            r, w = open(r, "rb", 0), open(w, "wb", 0)
+            _, reader = await loop.connect_read_pipe(Quiet, r)
+            _, writer = await loop.connect_write_pipe(Quiet, w)
+            writer.transport.write(b"x")
+            writer.transport.write(bytearray(b"y"))
+            if end == "garbage":
+                reader.transport.pause_reading()
+                reader.transport.itself = reader.transport
+                writer.transport.close()
+                await writer.lost
+                continue
+            await reader.until_received(2)
+            if end == "by the reader":
+                reader.transport.close()
+            elif end == "by the writer":
+                writer.transport.close()
+            else:
+                getattr(writer.transport, end)()
+            await reader.lost
+            await writer.lost
+        await turns()
+        gc.collect()
+        bill.warned(ResourceWarning)  # they hold the transports
+
+    check(loop, run, CONNECTIONS, some)
+
+
+def test_data_through_pipes(loop, run):
+    async def some(times):
+        r, w = os.pipe()
+        _, reader = await loop.connect_read_pipe(Quiet, open(r, "rb", 0))
+        _, writer = await loop.connect_write_pipe(Quiet, open(w, "wb", 0))
+        for i in range(times):
+            writer.transport.write(b"some bytes")
+            writer.transport.writelines([bytearray(10), memoryview(bytes(1000 if i % 100 else 200_000))])
+            reader.transport.pause_reading()
+            reader.transport.resume_reading()
+            await reader.until_received(1020 + reader.received)
+        writer.transport.close()
+        await reader.lost
+        await writer.lost
+
+    check(loop, run, MANY // 5, some)

@@ -1,0 +1,406 @@
+%% @doc `py:call', `eval', `exec' and their kin on real workers: each form finds its place, what releases of erlang_python
+%% got wrong is right, and `compat' settles what they disagree in.
+-module(py_calls_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+-include_lib("stdlib/include/assert.hrl").
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() -> py_port_test:cases(?MODULE) -- [compat].
+
+init_per_suite(Config) ->
+    ok = py_port_test:start(),
+    Config.
+
+end_per_suite(_Config) -> ok.
+
+init_per_testcase(_Case, Config) ->
+    _ = process_flag(trap_exit, true),
+    ok = application:set_env(py_port, num_contexts, 1),
+    Config.
+
+end_per_testcase(_Case, Config) ->
+    ok = py:stop_contexts(),
+    [ok = application:unset_env(py_port, Key) || Key <- [num_contexts, compat]],
+    ok = py_semaphore:set_max_concurrent(100),
+    [ok = py:unregister_function(Name) || {Name, _} <- ets:tab2list(py_port_functions)],
+    py_port_test:end_per_testcase(Config).
+
+compat(Version) -> application:set_env(py_port, compat, Version).
+
+%% Forms -----------------------------------------------------------------------------------------------------------------
+
+each_form_of_call_finds_its_place(_Config) ->
+    Ctx = py:context(),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+    ?assertEqual({ok, 4.0}, py:call(Ctx, math, sqrt, [16])),
+    ?assertEqual({ok, 4.0}, py:call(default, math, sqrt, [16])),
+    ?assertEqual({ok, 4.0}, py:call({default, {key, k}}, math, sqrt, [16])),
+    ?assertEqual({ok, #{<<"a">> => 1}}, py:call(builtins, dict, [], #{a => 1})),
+    ?assertEqual({ok, #{<<"a">> => 1}}, py:call(Ctx, builtins, dict, [], #{kwargs => #{a => 1}, timeout => 60000})),
+    ?assertEqual({ok, #{<<"a">> => 1}}, py:call(default, builtins, dict, [], #{a => 1})),
+    ?assertEqual({ok, #{<<"a">> => 1}}, py:call(builtins, dict, [], #{a => 1}, infinity)).
+
+a_form_is_told_by_what_the_arguments_are(_Config) ->
+    ?assertEqual({{pool, p}, m, f, [], #{}}, py_forms:four(p, m, f, [])),
+    ?assertEqual({{pool, p}, m, "f", [], #{}}, py_forms:four(p, m, "f", [])),
+    ?assertEqual({{pool, p}, m, <<"f">>, [], #{}}, py_forms:four(p, m, <<"f">>, [])),
+    ?assertEqual({router, m, f, [1], #{}}, py_forms:four(m, f, [1], #{})),
+    ?assertEqual({router, m, f, [], []}, py_forms:four(m, f, [], [])),
+    ?assertEqual({router, <<"m">>, f, [], #{}}, py_forms:four(<<"m">>, f, [], #{})),
+    ?assertEqual({{context, self()}, m, f, [], #{}}, py_forms:four(self(), m, f, [])),
+    ?assertEqual({{context, {c, n@h}}, m, f, [], #{}}, py_forms:four({c, n@h}, m, f, [])),
+    ?assertEqual({{pool, {p, {key, 1}}}, m, f, [], #{}}, py_forms:four({p, {key, 1}}, m, f, [])),
+    ?assertEqual({{pool, {p, least_loaded}}, m, f, [], #{}}, py_forms:four({p, least_loaded}, m, f, [])),
+    ?assertEqual({{{pool, p}, m, f, [], #{a => 1}}, #{}}, py_forms:five(p, m, f, [], #{a => 1})),
+    ?assertEqual({{router, m, f, [], #{a => 1}}, #{timeout => 5}}, py_forms:five(m, f, [], #{a => 1}, 5)),
+    ?assertEqual({{router, m, f, [], #{}}, #{return => ref}}, py_forms:five(m, f, [], #{}, #{return => ref})),
+    ?assertEqual({{{context, self()}, m, f, [], #{a => 1}}, #{timeout => 5}},
+                 py_forms:five(self(), m, f, [], #{kwargs => #{a => 1}, timeout => 5})),
+    ?assertEqual({{pool, p}, "c", #{}, #{}}, py_forms:code(p, "c")),
+    ?assertEqual({router, "c", #{a => 1}, #{}}, py_forms:code("c", #{a => 1})),
+    ?assertEqual({router, "c", #{}, #{timeout => 5}}, py_forms:code("c", 5)),
+    ?assertEqual({{context, self()}, "c", #{}, #{timeout => 5}}, py_forms:code(self(), "c", 5)),
+    ?assertEqual({router, "c", #{a => 1}, #{timeout => 5}}, py_forms:code("c", #{a => 1}, 5)).
+
+each_form_of_eval_and_exec_finds_its_place(_Config) ->
+    Ctx = py:context(),
+    ?assertEqual({ok, 2}, py:eval("1 + 1")),
+    ?assertEqual({ok, 3}, py:eval("a + 1", #{a => 2})),
+    ?assertEqual({ok, 3}, py:eval("a + 1", #{a => 2}, 60000)),
+    ?assertEqual({ok, 2}, py:eval(Ctx, "1 + 1")),
+    ?assertEqual({ok, 3}, py:eval(Ctx, "a + 1", #{a => 2})),
+    ?assertEqual({ok, 2}, py:eval(default, "1 + 1", 60000)),
+    ?assertEqual({ok, 3}, py:eval(default, "a + 1", #{a => 2}, 60000)),
+    ?assertEqual(ok, py:exec("x = 1")),
+    ?assertEqual(ok, py:exec("x = 1", 60000)),
+    ?assertEqual(ok, py:exec(Ctx, "x = 1")),
+    ?assertEqual(ok, py:exec(Ctx, "x = 1", 60000)),
+    ?assertEqual(ok, py:exec(default, "x = y", #{y => 7}, infinity)),
+    ?assertEqual({ok, 7}, py:eval(Ctx, "x")).
+
+names_are_atoms_binaries_or_strings_on_every_path(_Config) ->
+    Ctx = py:context(),
+    [?assertEqual({ok, 4.0}, py:call(M, F, [16])) || M <- [math, <<"math">>, "math"], F <- [sqrt, <<"sqrt">>, "sqrt"]],
+    [?assertEqual({ok, 4.0}, py:call(Ctx, M, F, [16])) || M <- [math, <<"math">>, "math"], F <- [sqrt, <<"sqrt">>, "sqrt"]],
+    [?assertEqual({ok, 4.0}, py:call(default, M, F, [16])) || M <- [math, <<"math">>, "math"], F <- [sqrt, <<"sqrt">>, "sqrt"]],
+    [?assertEqual({ok, 4.0}, py:call(M, F, [16], #{}, 60000)) || M <- [math, <<"math">>, "math"], F <- [sqrt, <<"sqrt">>, "sqrt"]].
+
+dotted_modules_and_dotted_functions_are_found(_Config) ->
+    ?assertEqual({ok, <<"a/b">>}, py:call('os.path', join, [a, b])),
+    ?assertEqual({ok, <<"a/b">>}, py:call(os, 'path.join', [a, b])),
+    ?assertEqual({ok, #{<<"a">> => 1}}, py:call("collections", "OrderedDict.fromkeys", [[a], 1])).
+
+names_may_hold_any_letter(_Config) ->
+    ok = py:exec("def größe(): return 'π'"),
+    ?assertEqual({ok, <<"π"/utf8>>}, py:call('__main__', 'größe', [])),
+    ?assertEqual({ok, <<"π"/utf8>>}, py:call('__main__', "größe", [])),
+    ?assertEqual({ok, <<"π"/utf8>>}, py:call('__main__', <<"größe"/utf8>>, [])).
+
+code_may_hold_any_letter(_Config) ->
+    ?assertEqual({ok, <<"é中"/utf8>>}, py:eval("'é中'")),
+    ?assertEqual({ok, <<"é中"/utf8>>}, py:eval(<<"'é中'"/utf8>>)),
+    ?assertEqual({ok, <<"é中"/utf8>>}, py:eval(["'é", <<"中"/utf8>>, $'])).
+
+code_with_a_nul_is_an_error_and_not_cut_short(_Config) ->
+    ?assertMatch({error, {"ValueError", _}}, py:exec(<<"x = 1\0y = 2">>)).
+
+keywords_may_be_strings_too(_Config) ->
+    ?assertEqual({ok, #{<<"a">> => 1, <<"b">> => 2, <<"c">> => 3}}, py:call(builtins, dict, [], #{a => 1, <<"b">> => 2, "c" => 3})).
+
+%% Errors where releases crash -----------------------------------------------------------------------------------------------
+
+an_unknown_pool_is_an_error(_Config) ->
+    ?assertEqual({error, {no_such_pool, nowhere}}, py:call(nowhere, math, sqrt, [16])),
+    ?assertEqual({error, {no_such_pool, nowhere}}, py:call(nowhere, math, sqrt, [16], #{})),
+    ?assertEqual({error, {no_such_pool, nowhere}}, py:eval(nowhere, "1")),
+    ?assertEqual({error, {no_such_pool, nowhere}}, py:exec(nowhere, "1")).
+
+an_unknown_context_is_an_error_that_calls_hand_on(_Config) ->
+    ?assertMatch({error, {no_such_context, _}}, py:context(99)),
+    ?assertMatch({error, {no_such_context, _}}, py:call(py:context(99), math, sqrt, [16])).
+
+arguments_that_are_no_list_are_invalid_args(_Config) ->
+    ?assertEqual({error, invalid_args}, py:call(math, sqrt, 16)),
+    ?assertEqual({error, invalid_args}, py:call(math, sqrt, [16 | 17])),
+    ?assertEqual({error, invalid_args}, py:call(py:context(), math, sqrt, 16)),
+    ?assertEqual({error, invalid_args}, py:call(math, sqrt, [], [])).
+
+what_is_wrong_with_options_is_named(_Config) ->
+    ?assertMatch({error, {bad_argument, options, _}}, py:call(py:context(), math, sqrt, [16], #{tiemout => 5})),
+    ?assertMatch({error, {bad_argument, options, _}}, py:call(py:context(), math, sqrt, [16], 5)),
+    ?assertMatch({error, {bad_argument, timeout, _}}, py:call(math, sqrt, [16], #{}, -1)),
+    ?assertMatch({error, {bad_argument, timeout, _}}, py:call(math, sqrt, [16], #{}, soon)).
+
+a_keyword_that_is_no_text_is_a_type_error(_Config) ->
+    ?assertEqual({error, {"TypeError", "keywords must be strings"}}, py:call(builtins, dict, [], #{1 => 2})).
+
+what_cannot_come_back_is_an_error_and_not_a_value(_Config) ->
+    ?assertMatch({error, {"UnicodeEncodeError", _}}, py:eval("'\\ud800'")),
+    ?assertMatch({error, {"RecursionError", _}}, py:eval("(lambda l: (l.append(l), l)[1])([])")).
+
+what_cannot_go_there_is_an_error_and_not_none(_Config) ->
+    ?assertMatch({error, {"TypeError", "args[0].keys()[0]: " ++ _}}, py:call(builtins, len, [#{[1] => 2}])).
+
+messages_hold_characters(_Config) ->
+    ?assertEqual({error, {"ValueError", "é中"}}, py:exec("raise ValueError('é中')")).
+
+exceptions_have_their_own_message(_Config) ->
+    ?assertEqual({error, {"KeyError", "'k'"}}, py:eval("{}['k']")),
+    ?assertMatch({error, {"SyntaxError", "invalid syntax" ++ _}}, py:eval("1 +")),
+    ?assertEqual({error, {"SystemExit", "3"}}, py:exec("raise SystemExit(3)")),
+    ?assertEqual({error, {stop_iteration, none}}, py:eval("next(iter([]))")),
+    ?assertEqual({error, {"ValueError", []}}, py:exec("raise ValueError")).
+
+%% Values ------------------------------------------------------------------------------------------------------------------
+
+big_integers_cross_unchanged(_Config) ->
+    Big = 1 bsl 200,
+    ?assertEqual({ok, Big}, py:call(builtins, int, [Big])),
+    ?assertEqual({ok, -Big}, py:eval("-n", #{n => Big})).
+
+pids_references_and_atoms_of_any_letter_cross(_Config) ->
+    Ref = make_ref(),
+    ?assertEqual({ok, [self(), Ref]}, py:call(builtins, list, [[self(), Ref]])),
+    ?assertEqual({ok, <<"π"/utf8>>}, py:call(builtins, str, ['π'])).
+
+%% Namespaces --------------------------------------------------------------------------------------------------------------
+
+locals_are_seen_in_lambdas_and_comprehensions(_Config) ->
+    ?assertEqual({ok, [3, 4]}, py:eval("[a + n for n in (1, 2)]", #{a => 2})),
+    ?assertEqual({ok, 3}, py:eval("(lambda: a + 1)()", #{a => 2})).
+
+locals_do_not_stay(_Config) ->
+    {ok, 2} = py:eval("a_local", #{a_local => 2}),
+    ?assertMatch({error, {"NameError", _}}, py:eval("a_local")).
+
+call_finds_what_exec_has_defined(_Config) ->
+    ok = py:exec("def f(n): return n + 1"),
+    ?assertEqual({ok, 3}, py:call('__main__', f, [2])).
+
+one_namespace_is_shared_at_2_0(_Config) ->
+    ok = py:exec("shared = 1"),
+    ?assertEqual({ok, 1}, py_port_test:await(py_port_test:async(fun() -> py:eval("shared") end))).
+
+each_process_has_its_own_namespace_at_4_1(_Config) ->
+    ok = compat('4.1'),
+    Ctx = py:context(),
+    ok = py:exec(Ctx, "own = 1\ndef f(): return own"),
+    ?assertMatch({error, {'NameError', _}}, py_port_test:await(py_port_test:async(fun() -> py:eval(Ctx, "own") end))),
+    ?assertEqual({ok, 1}, py:eval(Ctx, "own")),
+    ?assertEqual({ok, 1}, py:call(Ctx, '__main__', f, [])),
+    ?assertEqual({ok, 1}, py:await(py:spawn_call(Ctx, '__main__', f, []))).
+
+%% Time --------------------------------------------------------------------------------------------------------------------
+
+a_timeout_comes_at_once_and_the_context_serves_the_next(_Config) ->
+    ok = py:exec("import time"),
+    ?assertEqual({error, timeout}, py:call(time, sleep, [3600], #{}, 100)),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+exec_has_a_timeout(_Config) ->
+    ?assertEqual({error, timeout}, py:exec("while True: pass", 100)),
+    ?assertEqual({error, timeout}, py:exec(py:context(), "while True: pass", 100)),
+    ?assertEqual({ok, 1}, py:eval("1")).
+
+code_that_swallows_the_interrupt_is_ended_and_its_context_replaced(_Config) ->
+    Code =
+        "while True:\n"
+        "  try:\n"
+        "    while True: pass\n"
+        "  except BaseException: pass\n",
+    ?assertEqual({error, timeout}, py:exec(Code, 100)),
+    ?assert(py_port_test:wait_until(fun() -> {ok, 1} =:= py:eval("1") end, 60000)).
+
+no_message_comes_late_after_a_timeout(_Config) ->
+    {error, timeout} = py:call(time, sleep, [3600], #{}, 50),
+    {ok, 1} = py:eval("1"),
+    ?assertEqual([], py_port_test:flush()).
+
+an_interrupt_is_told_as_such(_Config) ->
+    Ctx = py:context(),
+    ok = py:register_function(running, fun([To]) -> To ! running, ok end),
+    Call = py:spawn_call(Ctx, builtins, exec, [<<"import erlang, time\nerlang.call('running', to)\ntime.sleep(3600)">>, #{to => self()}]),
+    receive running -> ok end,
+    ?assertEqual(ok, interrupt(Ctx)),
+    ?assertEqual({error, interrupted}, py:await(Call)),
+    ?assertEqual(not_running, py:interrupt(Ctx)).
+
+%% Between the callback and the sleep there is a moment in which nothing can be interrupted yet, or the interrupt is early.
+interrupt(Ctx) ->
+    true = py_port_test:wait_until(fun() -> py:interrupt(Ctx) =:= ok end, 60000),
+    ok.
+
+%% Slots -------------------------------------------------------------------------------------------------------------------
+
+a_call_without_a_slot_is_overloaded(_Config) ->
+    ok = py_semaphore:set_max_concurrent(1),
+    {Held, _} = Holder = hold_slot(),
+    ?assertEqual({error, {overloaded, 1, 1}}, py:call(math, sqrt, [16], #{}, 0)),
+    ?assertEqual({ok, 4.0}, py:call(py:context(), math, sqrt, [16])),
+    ?assertEqual({ok, 2}, py:eval("1 + 1")),
+    Held ! go,
+    ok = py_port_test:await(Holder),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+hold_slot() ->
+    Self = self(),
+    Holder = py_port_test:async(fun() ->
+        ok = py_semaphore:acquire(),
+        Self ! held,
+        receive go -> ok end,
+        py_semaphore:release()
+    end),
+    receive held -> Holder end.
+
+a_call_on_behalf_of_python_needs_no_slot_of_its_own(_Config) ->
+    ok = py_semaphore:set_max_concurrent(1),
+    ok = py:register_function(inner, fun([]) -> {ok, V} = py:call(math, sqrt, [16]), V end),
+    ?assertEqual({ok, 4.0}, py:call(erlang, call, [inner])).
+
+%% Callbacks ---------------------------------------------------------------------------------------------------------------
+
+what_a_function_returns_is_data_also_an_error(_Config) ->
+    ok = py:register_function(fails, fun([X]) -> {error, X} end),
+    ?assertEqual({ok, {<<"error">>, 7}}, py:call(erlang, call, [fails, 7])).
+
+a_callback_may_call_the_same_context(_Config) ->
+    Ctx = py:context(),
+    ok = py:register_function(again, fun([N]) -> {ok, V} = py:call(Ctx, math, sqrt, [N]), V end),
+    ?assertEqual({ok, 4.0}, py:call(Ctx, erlang, call, [again, 16])),
+    ?assertEqual({ok, 4.0}, py:eval(Ctx, "__import__('erlang').call('again', 16)")),
+    ok = py:exec(Ctx, "import erlang\nv = erlang.call('again', 16)"),
+    ?assertEqual({ok, 4.0}, py:eval(Ctx, "v")).
+
+code_that_calls_erlang_runs_once(_Config) ->
+    ok = py:register_function(add, fun([A, B]) -> A + B end),
+    ok = py:exec(
+        "import erlang\n"
+        "runs = 0\n"
+        "def f():\n"
+        "  global runs\n"
+        "  runs += 1\n"
+        "  return erlang.call('add', 1, 2) + erlang.call('add', 3, 4) + erlang.call('add', 5, 6)\n"
+    ),
+    ?assertEqual({ok, 21}, py:eval("f()")),
+    ?assertEqual({ok, 21}, py:call('__main__', f, [])),
+    ?assertEqual({ok, 2}, py:eval("runs")).
+
+a_function_of_a_module_gets_one_list(_Config) ->
+    ok = py:register_function(total, lists, sum),
+    ok = py:register_function(<<"biggest">>, lists, max),
+    ?assertEqual({ok, 3}, py:call(erlang, call, [biggest, 1, 3, 2])),
+    ?assertEqual({ok, 6}, py:call(erlang, call, [<<"total">>, 1, 2, 3])),
+    ok = py:unregister_function(total),
+    ?assertMatch({error, {"FunctionNotFound", _}}, py:call(erlang, call, [total])).
+
+a_function_of_the_wrong_arity_is_refused(_Config) ->
+    ?assertMatch({error, {bad_argument, function, _}}, py:register_function(bad, fun() -> ok end)).
+
+callbacks_can_be_looked_up_and_run_here(_Config) ->
+    Fun = fun([X]) -> 1 / X end,
+    ok = py_callback:register(<<"inverse">>, Fun),
+    ok = py_callback:register(sum, {lists, sum}),
+    ?assertEqual({ok, Fun}, py_callback:lookup(inverse)),
+    ?assertEqual({ok, {lists, sum}}, py_callback:lookup("sum")),
+    ?assertEqual({error, not_found}, py_callback:lookup(nothing)),
+    ?assertEqual({ok, 0.5}, py_callback:execute(inverse, [2])),
+    ?assertEqual({ok, 3}, py_callback:execute(sum, [1, 2])),
+    ?assertMatch({error, {error, badarith, [_ | _]}}, py_callback:execute(inverse, [0])),
+    ?assertEqual({error, {not_found, nothing}}, py_callback:execute(nothing, [])),
+    ok = py_callback:unregister(inverse),
+    ?assertEqual({error, not_found}, py_callback:lookup(inverse)).
+
+%% Contexts ----------------------------------------------------------------------------------------------------------------
+
+the_end_of_a_context_is_told_and_it_is_replaced(_Config) ->
+    ?assertMatch({error, {context_died, {worker_exited, 7, _}}}, py:call(os, '_exit', [7])),
+    ?assert(py_port_test:wait_until(fun() -> {ok, 1} =:= py:eval("1") end, 60000)).
+
+a_call_to_a_dead_context_is_told_so(_Config) ->
+    Ctx = py_port_test:start_context(#{}),
+    ok = py_port:stop_context(Ctx),
+    ?assertEqual({error, {context_died, noproc}}, py:call(Ctx, math, sqrt, [16])).
+
+a_context_may_be_called_by_its_name(_Config) ->
+    Ctx = py_port_test:start_context(#{name => a_named_context}),
+    ok = py:exec(Ctx, "here = 1"),
+    ?assertEqual({ok, 1}, py:eval(a_named_context, "here")),
+    ?assertEqual({ok, 1}, py:eval({a_named_context, node()}, "here")),
+    ?assertEqual({ok, 4.0}, py:call(a_named_context, math, sqrt, [16])),
+    ok = compat('4.1'),
+    ok = py:exec(a_named_context, "mine = 2"),
+    ?assertEqual({ok, 2}, py:eval(Ctx, "mine")).
+
+functions_and_modules_may_belong_to_a_pool(_Config) ->
+    {ok, [Ctx]} = py_context_router:start_pool(other, 1),
+    ok = py:register_pool(other, colorsys),
+    ok = py:register_pool(other, {os, getpid}),
+    #{os_pid := OsPid} = py_port:info(Ctx),
+    ?assertEqual({ok, OsPid}, py:call(os, getpid, [])),
+    ?assertEqual({ok, OsPid}, py:call(<<"os">>, "getpid", [])),
+    ok = py:unregister_pool({os, getpid}),
+    ok = py:unregister_pool(colorsys),
+    {ok, Other} = py:call(os, getpid, []),
+    ?assertNotEqual(OsPid, Other),
+    ok = py_context_router:stop_pool(other).
+
+contexts_start_and_stop(_Config) ->
+    ?assertMatch({ok, [_]}, py:start_contexts()),
+    ?assert(py:contexts_started()),
+    ok = py:stop_contexts(),
+    ?assertNot(py:contexts_started()),
+    ?assertMatch({ok, [_, _]}, py:start_contexts(#{contexts => 2, mode => auto})),
+    ?assertNotEqual(py:context(1), py:context(2)).
+
+%% References --------------------------------------------------------------------------------------------------------------
+
+an_object_may_stay_in_python(_Config) ->
+    {ok, Ref} = py:call(py:context(), collections, 'Counter', [[a, a, b]], #{return => ref}),
+    ?assert(py:is_ref(Ref)),
+    ?assertEqual({ok, [{<<"a">>, 2}]}, py:call_method(Ref, most_common, [1])),
+    ?assertEqual({ok, [{<<"a">>, 2}]}, py:call_method(Ref, "most_common", [], #{n => 1})),
+    ?assertEqual({ok, <<"Counter">>}, py:eval("type(r).__name__", #{r => Ref})),
+    ?assertMatch({ok, _}, py:getattr(Ref, '__doc__')),
+    ?assertEqual({ok, #{<<"a">> => 2, <<"b">> => 1}}, py:to_term(Ref)),
+    ok = py:release(Ref),
+    ?assertEqual({error, invalid_ref}, py:to_term(Ref)).
+
+what_is_no_reference_is_told_so(_Config) ->
+    ?assertNot(py:is_ref(make_ref())),
+    ?assertEqual({error, invalid_ref}, py:call_method(make_ref(), f, [])),
+    ?assertEqual({error, invalid_ref}, py:getattr(1, f)),
+    ?assertEqual({error, invalid_ref}, py:to_term(1)).
+
+%% Casts -------------------------------------------------------------------------------------------------------------------
+
+a_cast_can_be_awaited_at_2_0(_Config) ->
+    ?assertEqual({ok, 4.0}, py:await(py:cast(math, sqrt, [16]))),
+    ?assertEqual({ok, 4.0}, py:await(py:cast(py:context(), math, sqrt, [16]))),
+    ?assertEqual({ok, #{<<"a">> => 1}}, py:await(py:cast(builtins, dict, [], #{a => 1}))),
+    ?assertEqual({ok, #{<<"a">> => 1}}, py:await(py:cast(default, builtins, dict, [], #{a => 1}))).
+
+a_cast_is_forgotten_at_4_1(_Config) ->
+    ok = compat('4.1'),
+    Self = self(),
+    ok = py:register_function(tell, fun([X]) -> Self ! {told, X}, ok end),
+    ?assertEqual(ok, py:cast(erlang, call, [tell, 1])),
+    receive {told, 1} -> ok end,
+    ?assertEqual(ok, py:cast(py:context(), erlang, call, [tell, 2])),
+    receive {told, 2} -> ok end,
+    ?assertEqual([], py_port_test:flush()).
+
+a_cast_goes_on_when_its_caller_has_died(_Config) ->
+    Self = self(),
+    ok = py:register_function(tell, fun([X]) -> Self ! {told, self(), X}, receive go -> ok end end),
+    ok = py_port_test:await(py_port_test:async(fun() ->
+        _ = py:cast(builtins, exec, [<<"import erlang\nerlang.call('tell', 1)\nerlang.call('tell', 2)">>]),
+        ok
+    end)),
+    [receive {told, Job, N} -> Job ! go end || N <- [1, 2]].
+
+%% The interpreter ---------------------------------------------------------------------------------------------------------
+
+every_mode_is_a_process(_Config) ->
+    ?assertEqual(false, py:subinterp_supported()).

@@ -99,10 +99,10 @@ has_telemetry() ->
 functions() ->
     [?FUNCTION].
 
-%% @equiv get_spans()
--spec get() -> [py_span:span()].
+%% @doc The same as {@link get_spans/0}, in the form that {@link py:get_traces/0} gives.
+-spec get() -> {ok, [py_span:span()]}.
 get() ->
-    get_spans().
+    {ok, get_spans()}.
 
 %% @doc The spans that have ended, in the order in which they arrived: one inside of another before it.
 -spec get_spans() -> [py_span:span()].

@@ -28,6 +28,7 @@ __all__ = ["Courier"]
 
 _WAITING = 1000  # items that may wait
 _BATCH = 100
+_AT_MOST = 1.0  # seconds that somebody waits who need not, where there can be no thread for it
 
 
 class Courier:
@@ -72,14 +73,20 @@ class Courier:
             self._items.clear()
             self._box, self._under_way, self._refused, self._dropped = None, False, False, 0
 
+    def leftovers(self) -> list[Any]:
+        """What could not be sent, which is forgotten here."""
+        with self._idle:
+            items = list(self._items)
+            self._items.clear()
+            return items
+
     def _send(self) -> None:
         """With the lock. What cannot be sent because there is no Erlang (yet) stays for the next time."""
         batch = [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]
         dropped, self._dropped = self._dropped, 0
         self._under_way = True
         try:
-            box = self._box or self._open()
-            self._nobody.run(_port.start_op, box, self._answered, "call", (self._function, [dropped, batch]), None)
+            self._nobody.run(self._start, (self._function, [dropped, batch]))
         except TermError as error:  # larger than a frame: items are plain
             self._under_way = False
             self._dropped = dropped + len(batch)
@@ -89,10 +96,24 @@ class Courier:
             self._dropped = dropped
             self._items.extendleft(reversed(batch))
 
-    def _open(self) -> Any:
-        box = self._box = _port.new_mailbox()
-        threading.Thread(target=self._collect, args=(box,), name=f"erlang-{self._function}", daemon=True).start()
-        return box
+    def _start(self, args: tuple[object, ...]) -> None:
+        if self._box is None and not self._open():
+            self._answered(*_port.call_op("call", args, _AT_MOST))
+        else:
+            _port.start_op(self._box, self._answered, "call", args, None)
+
+    def _open(self) -> bool:
+        """False: no thread is to be had, because Python ends or a limit is reached, and we have to wait for the answers ourselves."""
+        box = _port.new_mailbox()
+        thread = threading.Thread(target=self._collect, args=(box,), name=f"erlang-{self._function}", daemon=True)
+        self._box = box
+        try:
+            thread.start()
+        except RuntimeError:
+            self._box = None
+            box.close()
+            return False
+        return True
 
     def _collect(self, box: Any) -> None:
         """The thread that takes Erlang's answers. A daemon: it waits for ever in a worker, and nothing is lost with it."""

@@ -36,7 +36,7 @@ def setup_logging(level: Union[int, str] = 10, format: Optional[str] = None) -> 
     Puts one :class:`ErlangHandler` on the root logger, or changes the one that is there, and sets the root logger's level. ``format`` is that
     of ``logging.Formatter``; without it the text is the message alone, as the rest is metadata. Raises ``ValueError`` for a level or a format
     that is none; nothing has changed then. Works from ``init`` of a context on; what is logged before the context is up goes with the first
-    record after that.
+    record after that. Where there is no Erlang at all, the last thousand records are printed to stderr at the end.
     """
     number = _level(level)
     formatter = logging.Formatter(format)
@@ -123,5 +123,6 @@ def _is_child() -> bool:
 
 @atexit.register
 def _last_words() -> None:
-    if _courier is not None and not _is_child():
-        _courier.flush(_LAST_WORDS)
+    if _courier is not None and not _is_child() and not _courier.flush(_LAST_WORDS) and sys.stderr is not None:
+        for item in _courier.leftovers():  # there never was an Erlang
+            sys.stderr.write(item[2] + "\n")

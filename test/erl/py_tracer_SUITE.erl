@@ -77,7 +77,8 @@ a_span_has_everything(_Config) ->
     ?assert(Second =< End),
     ?assert(is_integer(Duration) andalso Duration >= 0),
     ?assertMatch(#{trace_id := Trace, parent_id := Id, attributes := A} when map_size(A) =:= 0, Inner),
-    ?assertEqual([<<"inner">>, <<"outer">>], [Name || #{name := Name} <- py_tracer:get_spans()]).
+    ?assertEqual([<<"inner">>, <<"outer">>], [Name || #{name := Name} <- py_tracer:get_spans()]),
+    ?assertEqual({ok, py_tracer:get_spans()}, py_tracer:get()).
 
 an_exception_makes_it_an_error_and_goes_on(_Config) ->
     Ctx = attached(#{}),

@@ -5,6 +5,7 @@ import datetime
 import logging
 import os
 import re
+import subprocess
 import threading
 import time
 
@@ -203,6 +204,26 @@ def test_log_records_are_kept(node):
     assert (record["level"], record["logger"], record["message"]) == (30, "shop", "low on tea")
     assert record["meta"] == {"stock": 2, "odd": "<class 'object'>"}
     assert record["file"] == __file__ and record["function"] == "test_log_records_are_kept"
+
+
+def test_log_records_are_sent_without_a_thread_where_none_is_to_be_had(node, monkeypatch):
+    def no_thread(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    handler = erlang.ErlangHandler()
+    for i in range(3):
+        handler.handle(logging.makeLogRecord({"msg": str(i), "levelno": 20}))
+    assert [record["message"] for record in node.logs] == ["0", "1", "2"]
+
+
+def test_without_erlang_the_records_are_printed_at_the_end():
+    package = os.path.dirname(os.path.dirname(erlang.__file__))
+    code = f"import sys; sys.path.insert(0, {package!r}); import logging, erlang; erlang.setup_logging(); logging.info('to nobody')"
+    program = os.path.realpath("/proc/self/exe")
+    switch = ["--python"] if os.path.basename(program).startswith("py_worker") else []
+    done = subprocess.run([program, *switch, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "to nobody\n")
 
 
 def wait_for_spans(node, count):

@@ -13,6 +13,7 @@
 -include("py_port.hrl").
 
 -export([start_link/0, incarnation/0, row/3, enter/1, leave/1, lookup/1, name/1, is_there/1, contexts/0]).
+-export([counters/1, load/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% How long the contexts have to stop when the application stops; a context needs at most 2 s for a
@@ -125,6 +126,21 @@ contexts() ->
     catch
         error:badarg -> []
     end.
+
+%% @doc For those who want to know again and again how much work a context has.
+-spec counters(pid()) -> {ok, atomics:atomics_ref()} | error.
+counters(Pid) ->
+    try
+        {ok, ets:lookup_element(?CONTEXTS, Pid, #ctx.counters)}
+    catch
+        error:badarg -> error
+    end.
+
+%% @doc How many requests are outstanding, and what still runs of those that were given up. A hint: it
+%% is a little more for each caller that was killed in the wrong moment.
+-spec load(atomics:atomics_ref()) -> non_neg_integer().
+load(Counters) ->
+    max(0, atomics:get(Counters, ?C_ID) - atomics:get(Counters, ?C_DONE)).
 
 %% gen_server --------------------------------------------------------------------------------------
 

@@ -94,8 +94,9 @@ write({'$py_buffer', Pid, _, _} = Buffer, Data, Timeout) when is_pid(Pid), node(
     catch
         error:{erpc, _} -> {error, closed}
     end;
-write({'$py_buffer', Pid, Length, Written}, Data, Timeout) when is_pid(Pid) ->
+write(Buffer, Data, Timeout) ->
     py_port_call:guarded(fun() ->
+        {Pid, Length, Written} = parts(Buffer),
         Bytes = bytes(Data),
         Size = byte_size(Bytes),
         _ = timeout(Timeout),
@@ -106,9 +107,7 @@ write({'$py_buffer', Pid, Length, Written}, Data, Timeout) when is_pid(Pid) ->
                 ok = atomics:sub(Written, 1, Size),
                 refused(Pid)
         end
-    end);
-write(_, _, _) ->
-    not_a_buffer().
+    end).
 
 %% That it is closed is the greater news. An atom is greater than every number, so without a length
 %% nobody comes here.
@@ -140,9 +139,12 @@ bytes(Data) ->
 
 %% @doc Nothing more comes: Python's reads end after what was written. Ok also for one that is closed.
 -spec close(buffer()) -> ok | {error, py_port_error:reason()}.
-close({'$py_buffer', Pid, _, _}) when is_pid(Pid) -> py_port_inlet:finish(Pid);
-close(_) -> not_a_buffer().
+close(Buffer) ->
+    py_port_call:guarded(fun() ->
+        {Pid, _, _} = parts(Buffer),
+        py_port_inlet:finish(Pid)
+    end).
 
--spec not_a_buffer() -> {error, py_port_error:reason()}.
-not_a_buffer() ->
-    py_port_call:guarded(fun() -> bad(buffer, "is not a buffer") end).
+-spec parts(term()) -> {pid(), non_neg_integer() | undefined, atomics:atomics_ref()}.
+parts({'$py_buffer', Pid, Length, Written}) when is_pid(Pid) -> {Pid, Length, Written};
+parts(_) -> bad(buffer, "is not a buffer").

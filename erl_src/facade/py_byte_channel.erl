@@ -105,7 +105,12 @@ info(Channel) ->
 
 -spec with(channel(), fun((py_port_channel:channel(), py_port_channel:channel()) -> Result)) ->
     Result | {error, py_port_error:reason()}.
-with({'$py_byte_channel', ToPython, ToErlang}, Do) ->
-    Do(ToPython, ToErlang);
-with(_, _) ->
-    py_port_call:guarded(fun() -> bad(channel, "is not a byte channel") end).
+with(Channel, Do) ->
+    py_port_call:guarded(fun() ->
+        {ToPython, ToErlang} = queues(Channel),
+        Do(ToPython, ToErlang)
+    end).
+
+-spec queues(term()) -> {py_port_channel:channel(), py_port_channel:channel()}.
+queues({'$py_byte_channel', ToPython, ToErlang}) -> {ToPython, ToErlang};
+queues(_) -> bad(channel, "is not a byte channel").

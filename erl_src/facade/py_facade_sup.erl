@@ -9,6 +9,7 @@
 
 -spec start_link() -> supervisor:startlink_ret().
 start_link() ->
+    ok = py_settings:adopt(),
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
@@ -19,5 +20,6 @@ init([]) ->
             #{id => py_state, start => {py_state, start_link, []}},
             #{id => py_data_functions, start => {py_data_functions, start_link, []}},
             #{id => py_logger, start => {py_logger, start_link, []}},
-            #{id => py_tracer, start => {py_tracer, start_link, []}}
+            #{id => py_tracer, start => {py_tracer, start_link, []}},
+            #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor}
         ]}}.

@@ -14,7 +14,7 @@
 %% @end
 -module(py_forms).
 
--export([four/4, five/5, five_kwargs/5, code/1, code/2, code/3, item/1]).
+-export([four/4, five/5, five_kwargs/5, code/1, code/2, code/3, code/4, item/1]).
 -export_type([call/0, code/0]).
 
 -type call() :: {py_target:target(), Module :: term(), Function :: term(), Args :: term(), Kwargs :: term()}.
@@ -76,6 +76,13 @@ code(A, B, C) ->
     case target(A) of
         none -> {router, A, B, timeout_or_options(C)};
         Target -> with(Target, B, C)
+    end.
+
+-spec code(term(), term(), term(), term()) -> code().
+code(A, Code, Locals, E) ->
+    case target(A) of
+        none -> {{pool, A}, Code, Locals, timeout_or_options(E)};
+        Target -> {Target, Code, Locals, timeout_or_options(E)}
     end.
 
 -spec target(term()) -> py_target:target() | none.

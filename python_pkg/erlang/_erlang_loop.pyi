@@ -81,7 +81,7 @@ class StreamTransport(asyncio.Transport):
     def __init__(
         self,
         loop: Loop,
-        sock: socket.socket,
+        sock: socket.socket | int,  # a number is taken, even if this fails
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None,
         extra: dict[str, Any] | None,

@@ -8,6 +8,7 @@ came with.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import sys
 import threading
@@ -24,6 +25,7 @@ from ._tls import TlsMethods
 
 __all__ = ["ErlangEventLoop", "new_event_loop"]
 
+_ipaddr_info: Callable[..., Any] = base_events._ipaddr_info  # type: ignore[attr-defined]
 _GETADDRINFO, _GETNAMEINFO = socket.getaddrinfo, socket.getnameinfo
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
@@ -41,10 +43,13 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         base_events.BaseEventLoop.__init__(self)
         self._begin()
         # For what is asyncio's own.
-        self._transports: Any = weakref.WeakValueDictionary()
         self._signal_handlers: dict[int, Any] = {}
         self._unix_server_sockets: dict[Any, Any] = {}
         self._listeners: dict[socket.socket, Listener] = {}
+
+    @functools.cached_property
+    def _transports(self) -> Any:
+        return weakref.WeakValueDictionary()
 
     def _begin(self) -> None:
         self._open(None)
@@ -82,7 +87,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)
-        if not sys.is_finalizing():
+        if self._signal_handlers and not sys.is_finalizing():
             for number in list(self._signal_handlers):
                 self.remove_signal_handler(number)
 
@@ -198,6 +203,28 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         except (asyncio.CancelledError, GeneratorExit):
             self._forget_look_up(future)
             raise
+
+    async def create_connection(self, protocol_factory: Callable[[], Any], host: Any = None, port: Any = None, **options: Any) -> Any:
+        """As asyncio's, which does all but the usual case: one numeric address, and nothing else is said."""
+        found = None if options or host is None or port is None or self._debug else _ipaddr_info(host, port, 0, socket.SOCK_STREAM, 0)
+        if found is None:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        family, kind, proto, _, address = found
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.setblocking(False)
+            await self._sock_connect_to(sock, address)
+            protocol, waiter = protocol_factory(), self.create_future()
+        except BaseException:
+            sock.close()
+            raise
+        transport = StreamTransport(self, sock.detach(), protocol, waiter, None, None)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connects a non-blocking socket; the address of an IP socket may have a name that is to be resolved."""

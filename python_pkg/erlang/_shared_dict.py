@@ -138,7 +138,7 @@ def _pid_of(handle: Any) -> Pid:
     if isinstance(handle, SharedDict):
         return handle.pid
     if isinstance(handle, tuple) and len(handle) == 2 and _port.text(handle[0]) == TAG and isinstance(handle[1], Pid):
-        return handle[1]
+        return handle[1]  # type: ignore[no-any-return]
     raise TypeError(f"this is no shared dictionary: {handle!r}")
 
 

@@ -39,6 +39,10 @@ init_per_testcase(Case, Config) ->
 end_per_testcase(_Case, Config) ->
     ok = file:set_cwd(?config(cwd, Config)),
     _ = [ok = py_port:unregister_function(Name) || {Name, _} <- ets:tab2list(py_port_functions)],
+    %% With it go the pools that a page has started, and what it has registered.
+    ok = py_port_test:stop_all(),
+    ok = application:stop(py_port),
+    ok = py_port_test:start(),
     py_port_test:end_per_testcase(Config).
 
 %% The pages -----------------------------------------------------------------------------------------------------------
@@ -51,6 +55,7 @@ asyncio(_Config) -> page("docs/asyncio.md").
 streams(_Config) -> page("docs/streams.md").
 shared_data(_Config) -> page("docs/shared_data.md").
 security(_Config) -> page("docs/security.md").
+environments(_Config) -> page("docs/environments.md").
 logging_and_tracing(_Config) -> page("docs/logging_and_tracing.md").
 testing(_Config) -> page("docs/testing.md").
 

@@ -125,6 +125,7 @@ void Loop::take_due() {
 void Loop::wait(const Gil& gil) {
   const std::uint64_t moment = next_moment();
   if (moment != Reactor::kNever && moment <= monotonic_ns()) return reactor_->poll();
+  reactor_->be_wakeable();
   asleep_.store(true);
   if (has_incoming_.load()) {
     reactor_->poll();

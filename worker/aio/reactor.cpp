@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/clock.hpp"
 #include "base/fork_generation.hpp"
 
 namespace pyw::aio {
@@ -38,28 +39,21 @@ Result<std::unique_ptr<Reactor>> Reactor::make() {
   if (!loop) return loop.error();
   made->own_ = loop.take();
   made->loop_ = made->own_->get();
-  if (auto opened = made->open(); !opened) return opened.error();
   return made;
 }
 
 Result<std::unique_ptr<Reactor>> Reactor::borrow(uv_loop_t* loop) {
   std::unique_ptr<Reactor> made(new Reactor());
   made->loop_ = loop;
-  if (auto opened = made->open(); !opened) return opened.error();
+  made->be_wakeable();
   return made;
 }
 
-Result<void> Reactor::open() {
+void Reactor::be_wakeable() {
+  if (wake_) return;
   auto wake = uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop_, h, [](uv_async_t*) {}); });
-  if (!wake) return wake.error();
+  PYW_CHECK(wake, "uv_async_init");  // the loop has the descriptor for it already
   wake_ = wake.take();
-  auto prepare = uv::open<uv_prepare_t>("uv_prepare", this, [&](uv_prepare_t* h) { return uv_prepare_init(loop_, h); });
-  if (!prepare) return prepare.error();
-  before_poll_ = prepare.take();
-  uv_unref(reinterpret_cast<uv_handle_t*>(before_poll_.get()));
-  timer_fd_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!timer_fd_) return Error{Errc::os, std::string("timerfd_create: ") + std::strerror(errno)};
-  return {};
 }
 
 Reactor::~Reactor() {
@@ -76,6 +70,7 @@ Reactor::~Reactor() {
   (void)wake_.release();
   (void)timer_.release();
   (void)before_poll_.release();
+  (void)coarse_timer_.release();
   for (auto& poll : parked_) (void)poll.release();
   if (!own_) return;
   ::close(uv_backend_fd(loop_));
@@ -98,9 +93,12 @@ bool Reactor::renew() {
         uv_poll_stop(reinterpret_cast<uv_poll_t*>(handle));
     }, &fd);
   }
-  // Setting a timerfd that both have would set the parent's. The new one gets the number under which libuv knows it.
-  UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!timer || ::dup3(timer.get(), timer_fd_.get(), O_CLOEXEC) < 0 || uv_loop_fork(loop_) != 0) return false;
+  if (timer_fd_) {
+    // Setting a timerfd that both have would set the parent's. The new one gets the number under which libuv knows it.
+    UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!timer || ::dup3(timer.get(), timer_fd_.get(), O_CLOEXEC) < 0) return false;
+  }
+  if (uv_loop_fork(loop_) != 0) return false;
   armed_ = kNever;
   fired_ = false;
   generation_ = fork_generation();
@@ -118,19 +116,28 @@ void Reactor::arm_exactly(std::uint64_t moment) {
   if (fired_ || moment != armed_) set_timer(moment);
 }
 
+bool Reactor::open_timer() {
+  if (timer_) return true;
+  timer_fd_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!timer_fd_) return false;
+  auto watched = uv::open<uv_poll_t>("timer", this, [&](uv_poll_t* h) { return uv_poll_init(loop_, h, timer_fd_.get()); });
+  PYW_CHECK(watched, watched ? "" : watched.error().message.c_str());
+  timer_ = watched.take();
+  uv_poll_start(timer_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
+    auto* self = static_cast<Reactor*>(handle->data);
+    if (!self) return;
+    self->fired_ = true;
+    std::uint64_t times = 0;
+    if (self->holding_) (void)!::read(self->timer_fd_.get(), &times, sizeof times);  // else the next arm() silences it
+  });
+  return true;
+}
+
 void Reactor::set_timer(std::uint64_t moment) {
-  if (!timer_) {
-    auto watched = uv::open<uv_poll_t>("timer", this, [&](uv_poll_t* h) { return uv_poll_init(loop_, h, timer_fd_.get()); });
-    PYW_CHECK(watched, watched ? "" : watched.error().message.c_str());
-    timer_ = watched.take();
-    uv_poll_start(timer_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
-      auto* self = static_cast<Reactor*>(handle->data);
-      if (!self) return;
-      self->fired_ = true;
-      std::uint64_t times = 0;
-      if (self->holding_) (void)!::read(self->timer_fd_.get(), &times, sizeof times);  // else the next arm() silences it
-    });
-  }
+  armed_ = moment;
+  fired_ = false;
+  if (!open_timer()) return set_coarse_timer(moment);
+  if (coarse_timer_) coarse_timer_.reset();
   itimerspec when{};
   if (moment != kNever) {
     when.it_value.tv_sec = static_cast<time_t>(moment / 1'000'000'000u);
@@ -138,16 +145,48 @@ void Reactor::set_timer(std::uint64_t moment) {
     if (moment == 0) when.it_value.tv_nsec = 1;  // zero would disarm
   }
   PYW_CHECK(::timerfd_settime(timer_fd_.get(), TFD_TIMER_ABSTIME, &when, nullptr) == 0, "timerfd_settime");
-  armed_ = moment;
-  fired_ = false;
+}
+
+/// While the process has no descriptor left for ours: libuv's own, which may be late by a millisecond or two, and is asked for anew each time.
+void Reactor::set_coarse_timer(std::uint64_t moment) {
+  if (!coarse_timer_) {
+    auto opened = uv::open<uv_timer_t>("coarse timer", this, [&](uv_timer_t* h) { return uv_timer_init(loop_, h); });
+    PYW_CHECK(opened, "uv_timer_init");
+    coarse_timer_ = opened.take();
+  }
+  uv_timer_stop(coarse_timer_.get());
+  if (moment == kNever) return;
+  const std::uint64_t now = monotonic_ns();
+  uv_update_time(loop_);
+  uv_timer_start(coarse_timer_.get(), [](uv_timer_t* handle) {
+    if (handle->data) static_cast<Reactor*>(handle->data)->fired_ = true;
+  }, moment > now ? (moment - now) / 1'000'000u + 1 : 0, 0);
 }
 
 void Reactor::wait(std::uint64_t moment) {
+  be_wakeable();
   arm(moment);
   uv_run(loop_, UV_RUN_ONCE);
 }
 
-void Reactor::poll() { uv_run(loop_, UV_RUN_NOWAIT); }
+void Reactor::poll() {
+  be_wakeable();  // without any handle libuv would not look
+  uv_run(loop_, UV_RUN_NOWAIT);
+}
+
+void Reactor::add_new(Watcher& watcher) {
+  if (!before_poll_) {
+    auto opened = uv::open<uv_prepare_t>("uv_prepare", this, [&](uv_prepare_t* h) { return uv_prepare_init(loop_, h); });
+    PYW_CHECK(opened, "uv_prepare_init");
+    before_poll_ = opened.take();
+    uv_unref(reinterpret_cast<uv_handle_t*>(before_poll_.get()));
+  }
+  if (new_.empty())
+    uv_prepare_start(before_poll_.get(), [](uv_prepare_t* handle) {
+      if (handle->data) static_cast<Reactor*>(handle->data)->prove_new();
+    });
+  new_.push_back(&watcher);
+}
 
 /// libuv registers a descriptor right before it waits, and aborts the process when the kernel refuses it then. Somebody may have closed the
 /// descriptor since it was to be watched, and the number may be another file's by now; so we ask first. What is refused is not watched.
@@ -278,11 +317,7 @@ void Watcher::resume() {
   held_ = false;
   if (events_ == 0 || !poll_) return;
   if (!trusted_ && !std::exchange(is_new_, true)) {
-    if (reactor_->new_.empty())
-      uv_prepare_start(reactor_->before_poll_.get(), [](uv_prepare_t* handle) {
-        if (handle->data) static_cast<Reactor*>(handle->data)->prove_new();
-      });
-    reactor_->new_.push_back(this);
+    reactor_->add_new(*this);
   }
   uv_poll_start(poll_.get(), events_, [](uv_poll_t* handle, int status, int events) {
     auto* self = static_cast<Watcher*>(handle->data);

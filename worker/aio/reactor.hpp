@@ -46,6 +46,8 @@ class Reactor {
   /// The armed moment has come since the last arm() or wait().
   bool moment_came() const { return fired_; }
 
+  /// Before wake() is called for the first time. A borrowed loop is from the begin on.
+  void be_wakeable();
   /// Any thread. The wait at hand, or the next one, ends.
   void wake() { uv_async_send(wake_.get()); }
 
@@ -70,8 +72,10 @@ class Reactor {
  private:
   friend class Watcher;
   Reactor();
-  Result<void> open();
+  bool open_timer();
   void set_timer(std::uint64_t moment);
+  void set_coarse_timer(std::uint64_t moment);
+  void add_new(Watcher& watcher);
   void note(Watcher& watcher, int events);
   void prove_new();
   void forget(Watcher& watcher);
@@ -93,6 +97,7 @@ class Reactor {
   std::vector<Watcher*> owners_;
   UniqueFd timer_fd_;
   uv::Handle<uv_poll_t> timer_;
+  uv::Handle<uv_timer_t> coarse_timer_;  ///< in its place
   std::uint64_t armed_ = kNever;
   bool fired_ = false;
   std::vector<Watcher*> ready_;  ///< null: has gone since

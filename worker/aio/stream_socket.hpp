@@ -6,13 +6,14 @@
 
 namespace pyw::aio {
 
-/// The descriptor of a stream transport and what is known of it. It is that of a Python socket, or one that was just accepted: that has no Python
+/// The descriptor of a stream transport and what is known of it. It is that of a Python socket, or one that was just accepted or connected: that has no Python
 /// object until somebody asks for one, which most connections never do. Names are kept as the kernel gave them, for they may be asked for when the
 /// connection is gone.
 /// GIL: needed where it is a parameter.
 class StreamSocket {
  public:
   StreamSocket(Ref python, int fd) : python_(std::move(python)), fd_(fd) { look(false); }
+  explicit StreamSocket(UniqueFd connected) : accepted_(std::move(connected)), fd_(accepted_.get()) { look(false); }
   StreamSocket(UniqueFd accepted, const SockAddress& peer) : accepted_(std::move(accepted)), fd_(accepted_.get()), peer_(peer) { look(true); }
 
   /// No Python object has its descriptor.

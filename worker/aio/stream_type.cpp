@@ -197,11 +197,13 @@ PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(StreamHead,
                          {"__dictoffset__", T_PYSSIZET, offsetof(StreamHead, dict), READONLY, nullptr},
                          {nullptr, 0, 0, 0, nullptr}};
 
-// StreamTransport(loop, sock, protocol, waiter, extra, server)
+// StreamTransport(loop, sock, protocol, waiter, extra, server). `sock` is a socket.socket, or the number of a connected socket, which is taken even
+// if this fails.
 PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   const GilHeld gil;
   PyObject *loop, *socket, *protocol, *waiter, *extra, *server;
   if (!PyArg_ParseTuple(args, "OOOOOO:StreamTransport", &loop, &socket, &protocol, &waiter, &extra, &server)) return nullptr;
+  UniqueFd taken(PyLong_CheckExact(socket) ? static_cast<int>(PyLong_AsLong(socket)) : -1);
   State* state = state_behind(type);
   if (!state) return nullptr;
   if (!PyObject_TypeCheck(loop, reinterpret_cast<PyTypeObject*>(state->loop.get()))) {
@@ -212,12 +214,12 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
     PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
     return nullptr;
   }
-  const int fd = PyObject_AsFileDescriptor(socket);
+  const int fd = taken ? taken.get() : PyObject_AsFileDescriptor(socket);
   if (fd < 0) return nullptr;
   const auto unless_none = [&](PyObject* object) { return object == Py_None ? Ref() : Ref::share(gil, object); };
   return make_stream(gil, *state,
                      {Ref::share(gil, loop), Ref::share(gil, protocol), unless_none(waiter), unless_none(extra), unless_none(server),
-                      StreamSocket(Ref::share(gil, socket), fd)})
+                      taken ? StreamSocket(std::move(taken)) : StreamSocket(Ref::share(gil, socket), fd)})
       .release();
 }
 

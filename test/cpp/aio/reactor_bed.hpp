@@ -47,6 +47,7 @@ struct Own {
     auto made = Reactor::make();
     REQUIRE(made.ok());
     reactor = made.take();
+    reactor->be_wakeable();
   }
   ~Own() {
     reactor.reset();

@@ -1,6 +1,7 @@
 """create_connection and connect_accepted_socket."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -348,12 +349,13 @@ def test_the_unconnected_socket_of_a_failed_connection_is_closed(run):
     """The bill would show it; once more here for twenty of them and without a collection."""
 
     async def main():
-        port, before = free_port(), len(os.listdir("/proc/self/fd"))
+        port, counts = free_port(), []
         for _ in range(20):
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.get_running_loop().create_connection(Recorder, "127.0.0.1", port)
-        await turns()
-        assert len(os.listdir("/proc/self/fd")) <= before + 1
+            await turns()
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert counts[-1] == counts[0]  # by the first the loop has what it needs itself
 
     run(main())
 
@@ -369,5 +371,67 @@ def test_extra_information_by_position_and_by_name(run):
             with pytest.raises(TypeError):
                 wrong()
         await closed(protocol, peer)
+
+    run(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", b"127.0.0.1"])
+def test_connecting_says_the_same_with_a_number_and_with_a_name(loop, run, host):
+    async def main():
+        with free_port_holder() as port:
+            with pytest.raises(OSError, match="Connect call failed .*127.0.0.1") as refused:
+                await loop.create_connection(Recorder, host, port, **({"family": socket.AF_INET} if host == "localhost" else {}))
+            assert type(refused.value) is ConnectionRefusedError
+        server = await loop.create_server(Recorder, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport, protocol = await loop.create_connection(Recorder, host, str(port))
+        assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+        sock = transport.get_extra_info("socket")
+        assert sock.getpeername() == ("127.0.0.1", port) and sock.type == socket.SOCK_STREAM and sock.gettimeout() == 0
+        assert sock.getsockname() == transport.get_extra_info("sockname")
+        transport.close()
+        await soon(protocol.lost)
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+@contextlib.contextmanager
+def free_port_holder():
+    """A port that refuses connections while this lasts: bound, and nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.mark.stock_fails("it leaves the socket to the garbage collector")
+def test_a_factory_that_fails_leaves_no_socket(loop, run):
+    def fails():
+        raise ZeroDivisionError
+
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with pytest.raises(ZeroDivisionError):
+                await loop.create_connection(fails, "127.0.0.1", server.getsockname()[1])
+
+    run(main())
+
+
+def test_whoever_connects_and_is_cancelled_leaves_no_socket(loop, run):
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            for steps in range(6):
+                task = loop.create_task(loop.create_connection(Recorder, "127.0.0.1", server.getsockname()[1]))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                if not task.cancel():
+                    transport, protocol = await task
+                    transport.close()
+                    await soon(protocol.lost)
+                    continue
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                await turns()
 
     run(main())

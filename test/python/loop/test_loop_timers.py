@@ -353,3 +353,27 @@ def test_a_waiting_loop_uses_no_processor(loop):
     used = time.process_time()
     loop.run_until_complete(asyncio.sleep(0.3))  # sleep-ok: waiting is the subject
     assert time.process_time() - used < 0.15
+
+
+@pytest.mark.ours_only("asyncio needs no descriptor for its timers")
+def test_timers_work_when_the_process_has_no_descriptor_left(loop, run):
+    import resource
+
+    async def main():
+        for delay in (0.0002, 0.003):
+            due = loop.time() + delay
+            await asyncio.sleep(delay)
+            assert loop.time() >= due
+        far = loop.call_later(3600, lambda: None)
+        soon = loop.call_later(0.001, lambda: None)
+        await asyncio.sleep(0.002)
+        assert soon.when() < loop.time()
+        far.cancel()
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        run(main())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    run(main())  # with a timer of our own from here on

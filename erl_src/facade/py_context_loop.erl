@@ -1,0 +1,196 @@
+%% @doc Loops of contexts, as {@link py_context:start_loop/2} and {@link py_context:submit/5} have them.
+%%
+%% The loop of a context runs anyway, beside its calls. So "a loop" is here a process that knows what
+%% was submitted, and whom to tell when it ends. Each submitted call has a process of its own, which is
+%% the caller for the context; it ends with the process that submitted it.
+%% @end
+-module(py_context_loop).
+
+-include("py_pool.hrl").
+
+-export([start/2, stop/2, submit/2]).
+
+-type call() :: {py_port:name(), py_port:name(), [term()], map()}.
+
+-record(s, {
+    context :: pid(),
+    owner :: pid(),
+    %% the processes of the calls
+    calls = #{} :: #{reference() => pid()},
+    %% who stops it, and what is being waited for
+    stopping = no :: no | {gen_server:from(), finish | cancel, timeout()}
+}).
+
+%% Starting and stopping ---------------------------------------------------------------------------
+
+-spec start(py_port:context(), map()) -> ok | {error, term()}.
+start(Context, Options) ->
+    case {py_port_names:whereis(Context), maps:get(owner, Options, self())} of
+        {{local, Pid}, Owner} when is_pid(Owner) -> start_local(Pid, Owner);
+        {{remote, _, Pid}, Owner} when is_pid(Pid), is_pid(Owner) -> start_local(Pid, Owner);
+        {_, Owner} when not is_pid(Owner) ->
+            {error, {bad_argument, owner, <<"must be a pid">>}};
+        _ ->
+            py_errors:result({error, {worker_down, noproc}})
+    end.
+
+-spec start_local(pid(), pid()) -> ok | {error, term()}.
+start_local(Context, Owner) ->
+    Alias = erlang:make_ref(),
+    Self = self(),
+    {Pid, Ref} = spawn_monitor(fun() -> run(Context, Owner, {Self, Alias}) end),
+    receive
+        {Alias, Result} ->
+            true = erlang:demonitor(Ref, [flush]),
+            Result;
+        {'DOWN', Ref, process, Pid, Reason} ->
+            {error, Reason}
+    end.
+
+-spec stop(py_port:context(), timeout()) -> ok | {error, no_loop | timeout}.
+stop(Context, Grace) ->
+    case loop(Context) of
+        {ok, Pid} ->
+            Ref = erlang:monitor(process, Pid, [{alias, reply_demonitor}]),
+            Pid ! {stop, {Pid, Ref}, Grace},
+            receive
+                {Ref, Result} -> Result;
+                {'DOWN', Ref, process, _, _} -> {error, no_loop}
+            end;
+        none ->
+            {error, no_loop}
+    end.
+
+-spec loop(py_port:context()) -> {ok, pid()} | none.
+loop(Context) ->
+    Pid =
+        case py_port_names:whereis(Context) of
+            {local, P} -> P;
+            {remote, _, P} -> P;
+            _ -> Context
+        end,
+    try
+        {ok, ets:lookup_element(?LOOPS, Pid, 2)}
+    catch
+        error:badarg -> none
+    end.
+
+%% Submitting --------------------------------------------------------------------------------------
+
+%% @doc The caller gets `{async_result, Ref, Result}', whatever becomes of the context.
+-spec submit(py_port:context(), call()) -> {ok, reference()} | {error, term()}.
+submit(Context, {_, _, Args, Kwargs} = Call) when is_list(Args), is_map(Kwargs) ->
+    Caller = self(),
+    Ref = erlang:make_ref(),
+    Pid = spawn(fun() -> serve(Context, Call, Caller, Ref) end),
+    case loop(Context) of
+        {ok, Loop} -> Loop ! {call, Pid};
+        none -> none
+    end,
+    {ok, Ref};
+submit(_, {_, _, Args, _}) when not is_list(Args) ->
+    {error, {bad_argument, args, <<"must be a list">>}};
+submit(_, _) ->
+    {error, {bad_argument, kwargs, <<"must be a map">>}}.
+
+%% It has one more outcome than the call: `cancelled', when the loop is stopped. When this process ends
+%% the context cancels the call.
+-spec serve(py_port:context(), call(), pid(), reference()) -> ok.
+serve(Context, {Module, Function, Args, Kwargs}, Caller, Ref) ->
+    Down = erlang:monitor(process, Caller),
+    Handle = py_port:async_call(Context, Module, Function, Args, #{kwargs => Kwargs}),
+    await(Handle, Caller, Ref, Down).
+
+-spec await(term(), pid(), reference(), reference()) -> ok.
+await({error, _} = Error, Caller, Ref, _) ->
+    tell(Caller, Ref, Error);
+await(Handle, Caller, Ref, Down) ->
+    Monitor = element(2, Handle),
+    receive
+        {py_port_reply, Handle, Outcome} ->
+            tell(Caller, Ref, Outcome);
+        {'DOWN', Monitor, process, _, Reason} ->
+            tell(Caller, Ref, {error, {worker_down, Reason}});
+        {'DOWN', Down, process, _, _} ->
+            ok;
+        cancel ->
+            ok = cancelled(py_port:cancel(Handle)),
+            await(Handle, Caller, Ref, Down)
+    end.
+
+-spec cancelled(ok | {error, term()}) -> ok.
+cancelled(_) -> ok.
+
+-spec tell(pid(), reference(), {ok, term()} | {error, term()}) -> ok.
+tell(Caller, Ref, Outcome) ->
+    Caller ! {async_result, Ref, py_errors:result(Outcome)},
+    ok.
+
+%% The process of a loop ---------------------------------------------------------------------------
+
+%% Only one for each context.
+-spec run(pid(), pid(), {pid(), reference()}) -> term().
+run(Context, Owner, {Starter, Alias}) ->
+    case ets:insert_new(?LOOPS, {Context, self()}) of
+        true ->
+            _ = erlang:monitor(process, Context),
+            _ = erlang:monitor(process, Owner),
+            Starter ! {Alias, ok},
+            Result = loop_until_end(#s{context = Context, owner = Owner}),
+            true = ets:delete(?LOOPS, Context),
+            Owner ! {py_loop_exit, Context, Result};
+        false ->
+            Starter ! {Alias, {error, loop_running}}
+    end.
+
+-spec loop_until_end(#s{}) -> ok | {error, term()}.
+loop_until_end(#s{context = Context, owner = Owner, calls = Calls, stopping = Stopping} = S) ->
+    receive
+        {call, Pid} ->
+            Ref = erlang:monitor(process, Pid),
+            loop_until_end(S#s{calls = Calls#{Ref => Pid}});
+        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Calls) ->
+            ended(S#s{calls = maps:remove(Ref, Calls)});
+        {'DOWN', _, process, Context, Reason} ->
+            ok = answer(Stopping, ok),
+            py_errors:result({error, {worker_down, py_port_call:down(Reason)}});
+        {'DOWN', _, process, Owner, _} ->
+            ok = cancel(S),
+            ok;
+        {stop, From, Grace} when Stopping =:= no ->
+            ended(wait(Grace, S#s{stopping = {From, finish, Grace}}));
+        {stop, From, _} ->
+            ok = answer({From, finish, 0}, {error, no_loop}),
+            loop_until_end(S);
+        {grace, finish} ->
+            {From, finish, Grace} = Stopping,
+            ok = cancel(S),
+            loop_until_end(wait(Grace, S#s{stopping = {From, cancel, Grace}}));
+        {grace, cancel} ->
+            ok = answer(Stopping, {error, timeout}),
+            ok
+    end.
+
+-spec ended(#s{}) -> ok | {error, term()}.
+ended(#s{calls = Calls, stopping = {_, _, _} = Stopping}) when map_size(Calls) =:= 0 ->
+    answer(Stopping, ok);
+ended(S) ->
+    loop_until_end(S).
+
+-spec wait(timeout(), #s{}) -> #s{}.
+wait(infinity, S) ->
+    S;
+wait(Grace, #s{stopping = {_, What, _}} = S) ->
+    _ = erlang:send_after(Grace, self(), {grace, What}),
+    S.
+
+-spec cancel(#s{}) -> ok.
+cancel(#s{calls = Calls}) ->
+    maps:foreach(fun(_, Pid) -> Pid ! cancel end, Calls).
+
+-spec answer(no | {{pid(), reference()}, finish | cancel, timeout()}, ok | {error, term()}) -> ok.
+answer(no, _) ->
+    ok;
+answer({{_, Ref}, _, _}, Result) ->
+    Ref ! {Ref, Result},
+    ok.

@@ -1,0 +1,85 @@
+%% @doc The options of a context of the façade, and what they become for {@link py_port:start_context/1}.
+%%
+%% Pure.
+%% @end
+-module(py_context_options).
+
+-export([make/3]).
+
+-type code() :: binary() | string() | {code | module, atom() | binary() | string()} | none.
+
+%% @doc `Common': what holds for all contexts ({@link py_environment:context_options/0}). Options whose
+%% values are wrong are found by py_port.
+-spec make(term(), term(), map()) -> {ok, py_port:options()} | {error, {bad_option, term(), binary()}}.
+make(Mode, Options, Common) when is_map(Options) ->
+    Refused = [Key || Key <- [name, link], is_map_key(Key, Options)],
+    case {py_context:is_mode(Mode), Refused} of
+        {true, []} ->
+            try
+                {ok, merge(Common, own(maps:remove(mode, Options)))}
+            catch
+                error:{bad_code, Code} -> bad(preload, "must be text, and is ~tp", [Code])
+            end;
+        {false, _} ->
+            bad(mode, "there is no mode ~tp; the modes are ~tp", [Mode, py_context:modes()]);
+        {true, [Key | _]} ->
+            bad(Key, "a context that is linked to its starter and has a name is started with "
+                "py_port:start_context/1", [])
+    end;
+make(_, _, _) ->
+    bad(options, "must be a map", []).
+
+-spec bad(term(), io:format(), [term()]) -> {error, {bad_option, term(), binary()}}.
+bad(Key, Format, Args) ->
+    {error, py_port_error:bad_option(Key, Format, Args)}.
+
+%% erlang_python's names for them.
+-spec own(map()) -> map().
+own(#{memory_limit := Bytes} = Options) ->
+    Limits = maps:get(limits, Options, #{}),
+    own(maps:remove(memory_limit, Options#{limits => Limits#{memory => Bytes}}));
+own(#{preload := Code} = Options) ->
+    Preload = {code, py_environment:preload_source(Code)},
+    own(maps:remove(preload, Options#{init => then(Preload, maps:get(init, Options, none))}));
+own(Options) ->
+    Options.
+
+%% What is given for one context counts before what holds for all of them; paths, environment
+%% variables, limits and code to run at the start add up.
+-spec merge(map(), map()) -> py_port:options().
+merge(Common, Own) ->
+    Kept =
+        case is_map_key(python, Own) orelse is_map_key(venv, Own) of
+            true -> maps:without([python, venv], Common);
+            false -> Common
+        end,
+    maps:merge(Kept, maps:map(fun(Key, Value) -> both(Key, Kept, Value) end, Own)).
+
+-spec both(atom(), map(), term()) -> term().
+both(path, #{path := Common}, Own) when is_list(Common), is_list(Own) ->
+    case Own of
+        %% One text, which py_port refuses.
+        [C | _] when is_integer(C) -> Own;
+        _ -> Own ++ Common
+    end;
+both(Key, Kept, Own) when (Key =:= limits orelse Key =:= env), is_map(Own) ->
+    case Kept of
+        #{Key := Common} when is_map(Common) -> maps:merge(Common, Own);
+        _ -> Own
+    end;
+both(init, #{init := Common}, Own) ->
+    then(Common, Own);
+both(_, _, Own) ->
+    Own.
+
+%% First the one, then the other.
+-spec then(code(), code()) -> code().
+then(First, none) -> First;
+then(none, Second) -> Second;
+then(First, Second) -> {code, [source(First), $\n, source(Second)]}.
+
+-spec source(code()) -> unicode:chardata().
+source({code, Code}) -> Code;
+source({module, Module}) when is_atom(Module) -> source({module, atom_to_list(Module)});
+source({module, Module}) -> ["__import__(\"importlib\").import_module(\"", Module, "\")"];
+source(Code) -> Code.

@@ -1,0 +1,343 @@
+%% @doc Pools of contexts: a fixed number of slots, each of which has a context as soon as somebody
+%% needs it, and another one as soon as that has ended.
+%%
+%% Each pool is one process, which starts the keepers of its slots ({@link py_pool_slot}) and ends
+%% them. It is not asked for contexts: who wants one looks into the table ({@link slot/2}), and goes to
+%% the keeper of the slot only if there is none, or if the one that is there has ended.
+%%
+%% Invariant: as long as the pool runs its rows are in the table, one for each slot.
+%% @end
+-module(py_pool).
+
+-behaviour(gen_server).
+
+-include("py_pool.hrl").
+
+-export([start/3, ensure/1, stop/1, is_started/1, size/1, contexts/1, running/0]).
+-export([lookup/1, slot/2, slot_of/2, loads/1]).
+-export([start_link/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([name/0, strategy/0, found/0]).
+
+-type name() :: atom().
+-type strategy() :: scheduler | least_loaded | {key, term()}.
+-type found() :: {ok, pid()} | {error, term()}.
+
+%% Attempts to find the keeper of a slot, which may end while it is asked.
+-define(ATTEMPTS, 5).
+%% A context needs at most 2 s to end.
+-define(STOP_TIMEOUT, 8000).
+%% On top of what the contexts themselves have for their start.
+-define(WAIT_SLACK, 5000).
+
+-record(s, {
+    pool :: py_pool_options:pool(),
+    keepers = #{} :: #{pid() => pos_integer()}
+}).
+
+%% Pools -------------------------------------------------------------------------------------------
+
+%% @doc Starts a pool, and unless it is to be lazy all its contexts, at the same time. A pool that is
+%% there already stays as it is. If a context does not start there is no pool.
+-spec start(name(), pos_integer(), py_pool_options:options()) -> {ok, [pid()]} | {error, term()}.
+start(Name, Size, Options) ->
+    case {lookup(Name), py_pool_options:pool(Name, Size, Options)} of
+        {#pool{}, _} -> {ok, contexts(Name)};
+        {none, {ok, Pool}} -> start_new(Pool);
+        {none, {error, _} = Error} -> Error
+    end.
+
+-spec start_new(py_pool_options:pool()) -> {ok, [pid()]} | {error, term()}.
+start_new(#{name := Name, start := Start} = Pool) ->
+    case py_pool_sup:start_pool(Pool) of
+        {ok, _} when Start =:= lazy -> {ok, contexts(Name)};
+        {ok, _} -> all_started(Name);
+        {error, _} = Error -> Error
+    end.
+
+-spec all_started(name()) -> {ok, [pid()]} | {error, term()}.
+all_started(Name) ->
+    case lookup(Name) of
+        none -> {error, {no_such_pool, Name}};
+        #pool{size = Size} = Pool ->
+            Slots = lists:seq(1, Size),
+            %% Each keeper starts its context by itself; then they are waited for one by one.
+            _ = [keeper(Pool, N) || N <- Slots],
+            case first_error([slot(Pool, N) || N <- Slots]) of
+                none ->
+                    {ok, contexts(Name)};
+                Error ->
+                    ok = stop(Name),
+                    Error
+            end
+    end.
+
+-spec first_error([found()]) -> none | {error, term()}.
+first_error(Found) ->
+    case [Error || {error, _} = Error <- Found] of
+        [] -> none;
+        [First | _] -> First
+    end.
+
+%% @doc The pool, which is started if it is one that nobody has to start.
+-spec ensure(name()) -> {ok, #pool{}} | {error, {no_such_pool, term()} | term()}.
+ensure(Name) ->
+    case lookup(Name) of
+        #pool{} = Pool -> {ok, Pool};
+        none ->
+            case py_pool_options:unstarted(Name) of
+                {ok, Options} -> ensure_started(Name, py_pool_sup:start_pool(Options));
+                {error, no_such_pool} -> {error, {no_such_pool, Name}};
+                {error, _} = Error -> Error
+            end
+    end.
+
+-spec ensure_started(name(), {ok, pid()} | {error, term()}) -> {ok, #pool{}} | {error, term()}.
+ensure_started(Name, {ok, _}) ->
+    case lookup(Name) of
+        #pool{} = Pool -> {ok, Pool};
+        %% Somebody has stopped it at once.
+        none -> {error, {no_such_pool, Name}}
+    end;
+ensure_started(_, {error, _} = Error) ->
+    Error.
+
+%% @doc Ends the pool and its contexts; what runs in them is told so. Also ok if there is no such pool.
+-spec stop(name()) -> ok.
+stop(Name) ->
+    case lookup(Name) of
+        #pool{server = Server} -> py_pool_sup:stop_pool(Server);
+        none -> ok
+    end.
+
+-spec is_started(name()) -> boolean().
+is_started(Name) ->
+    lookup(Name) =/= none.
+
+%% @doc How many slots it has; 0 if there is no such pool.
+-spec size(name()) -> non_neg_integer().
+size(Name) ->
+    case lookup(Name) of
+        #pool{size = Size} -> Size;
+        none -> 0
+    end.
+
+%% @doc The contexts of the pool that run, in the order of their slots.
+-spec contexts(name()) -> [pid()].
+contexts(Name) ->
+    [Pid || {_, Pid} <- lists:sort(running({Name, '$2'}, {{'$2', '$3'}}))].
+
+%% @doc The contexts that run in the pools of this node.
+-spec running() -> [pid()].
+running() ->
+    running('_', '$3').
+
+-spec running(term(), term()) -> [term()].
+running(Key, Result) ->
+    Pattern = #slot{key = Key, context = '$3', _ = '_'},
+    try
+        ets:select(?POOLS, [{Pattern, [{is_pid, '$3'}], [Result]}])
+    catch
+        %% The application is not running.
+        error:badarg -> []
+    end.
+
+%% Slots: in the process that wants a context -------------------------------------------------------
+
+-spec lookup(name()) -> #pool{} | none.
+lookup(Name) ->
+    try ets:lookup(?POOLS, Name) of
+        [#pool{} = Pool] -> Pool;
+        [] -> none
+    catch
+        error:badarg -> none
+    end.
+
+%% @doc The context of a slot. It is started if it does not run, and waited for.
+-spec slot(#pool{}, pos_integer()) -> found().
+slot(Pool, N) ->
+    slot(Pool, N, ?ATTEMPTS).
+
+-spec slot(#pool{}, pos_integer(), non_neg_integer()) -> found().
+slot(#pool{name = Name} = Pool, N, Attempts) ->
+    case ets:lookup(?POOLS, {Name, N}) of
+        [#slot{context = Pid}] when is_pid(Pid) ->
+            case py_port_registry:is_there(Pid) of
+                true -> {ok, Pid};
+                false -> ask(Pool, N, Pid, Attempts)
+            end;
+        [#slot{}] ->
+            ask(Pool, N, none, Attempts);
+        [] ->
+            {error, {no_such_pool, Name}}
+    end.
+
+-spec ask(#pool{}, pos_integer(), pid() | none, non_neg_integer()) -> found().
+ask(#pool{name = Name}, N, _, 0) ->
+    {error, {no_such_context, {Name, N}}};
+ask(#pool{wait = Wait} = Pool, N, Dead, Attempts) ->
+    case keeper(Pool, N) of
+        {ok, Keeper} ->
+            case py_pool_slot:context(Keeper, Dead, Wait) of
+                %% The keeper has ended, or the pool has.
+                {gone, _} -> slot(Pool, N, Attempts - 1);
+                Found -> Found
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec keeper(#pool{}, pos_integer()) -> found().
+keeper(#pool{name = Name, server = Server}, N) ->
+    try
+        gen_server:call(Server, {keeper, N}, infinity)
+    catch
+        exit:_ -> {error, {no_such_pool, Name}}
+    end.
+
+%% @doc The slot of the pool that has this context.
+-spec slot_of(name(), pid()) -> pos_integer() | none.
+slot_of(Name, Context) ->
+    Pattern = #slot{key = {Name, '$2'}, context = Context, _ = '_'},
+    try ets:select(?POOLS, [{Pattern, [], ['$2']}]) of
+        [N] -> N;
+        [] -> none
+    catch
+        error:badarg -> none
+    end.
+
+%% @doc The slots of a pool and how much work each has, beginning with another one each time.
+-spec loads(#pool{}) -> [{pos_integer(), non_neg_integer() | unstarted | starting}].
+loads(#pool{name = Name, size = Size, turn = Turn}) ->
+    First = atomics:add_get(Turn, 1, 1) rem Size,
+    [
+        {N, load(ets:lookup(?POOLS, {Name, N}))}
+     || I <- lists:seq(First, First + Size - 1), N <- [I rem Size + 1]
+    ].
+
+-spec load([#slot{}]) -> non_neg_integer() | unstarted | starting.
+load([#slot{keeper = none}]) ->
+    unstarted;
+load([#slot{context = Pid, counters = Counters}]) when is_pid(Pid), Counters =/= none ->
+    case py_port_registry:is_there(Pid) of
+        true -> py_port_registry:load(Counters);
+        false -> starting
+    end;
+load(_) ->
+    starting.
+
+%% gen_server --------------------------------------------------------------------------------------
+
+-spec start_link(py_pool_options:pool()) -> gen_server:start_ret().
+start_link(Pool) ->
+    gen_server:start_link(?MODULE, Pool, []).
+
+-spec init(py_pool_options:pool()) -> {ok, #s{}} | {stop, term()}.
+init(#{name := Name, size := Size, strategy := Strategy, nodes := Nodes, context := Context} = Pool) ->
+    _ = process_flag(trap_exit, true),
+    case lookup(Name) of
+        #pool{server = Server} when Server =/= self() ->
+            case is_process_alive(Server) of
+                true ->
+                    {stop, {already_started, Server}};
+                false ->
+                    ok = bury(Name),
+                    init(Pool)
+            end;
+        none ->
+            true = ets:insert(?POOLS, [
+                #slot{key = {Name, N}, pins = Strategy =:= scheduler andalso Nodes =:= local}
+             || N <- lists:seq(1, Size)
+            ]),
+            true = ets:insert(?POOLS, #pool{
+                name = Name,
+                size = Size,
+                strategy = Strategy,
+                nodes = Nodes,
+                server = self(),
+                wait = wait(Context),
+                turn = atomics:new(1, [{signed, false}])
+            }),
+            ok = py_pool_nodes:join({pool, Name}, self()),
+            {ok, #s{pool = Pool}}
+    end.
+
+%% The process before was killed, and its keepers end with it. They still write to their rows.
+-spec bury(name()) -> ok.
+bury(Name) ->
+    Rows = ets:match_object(?POOLS, #slot{key = {Name, '_'}, _ = '_'}),
+    Keepers = [Pid || #slot{keeper = Pid} <- Rows, Pid =/= none],
+    ok = wait_for(maps:from_list([{erlang:monitor(process, Pid), Pid} || Pid <- Keepers])),
+    forget(Name).
+
+-spec wait(map()) -> pos_integer().
+wait(Context) ->
+    Defaults = py_port_options:defaults(),
+    Times = [maps:get(Key, Context, maps:get(Key, Defaults)) || Key <- [start_timeout, init_timeout]],
+    lists:sum([?WAIT_SLACK | [T || T <- Times, is_integer(T)]]).
+
+-spec handle_call({keeper, pos_integer()}, gen_server:from(), #s{}) -> {reply, {ok, pid()}, #s{}}.
+handle_call({keeper, N}, _From, #s{pool = #{name := Name} = Pool, keepers = Keepers} = S) ->
+    case ets:lookup(?POOLS, {Name, N}) of
+        [#slot{keeper = Pid}] when is_map_key(Pid, Keepers) ->
+            {reply, {ok, Pid}, S};
+        [#slot{} = Row] ->
+            {ok, Pid} = py_pool_slot:start_link(Pool, N),
+            true = ets:insert(?POOLS, Row#slot{keeper = Pid, context = none, counters = none}),
+            {reply, {ok, Pid}, S#s{keepers = Keepers#{Pid => N}}}
+    end.
+
+-spec handle_cast(term(), #s{}) -> {noreply, #s{}}.
+handle_cast(_, S) ->
+    {noreply, S}.
+
+%% A keeper that failed: the next who wants its context gets a new one.
+-spec handle_info(term(), #s{}) -> {noreply, #s{}}.
+handle_info({'EXIT', Pid, _}, #s{pool = #{name := Name}, keepers = Keepers} = S) when
+    is_map_key(Pid, Keepers)
+->
+    {N, Rest} = maps:take(Pid, Keepers),
+    _ = ets:update_element(?POOLS, {Name, N}, [
+        {#slot.keeper, none}, {#slot.context, none}, {#slot.counters, none}
+    ]),
+    {noreply, S#s{keepers = Rest}};
+handle_info(_, S) ->
+    {noreply, S}.
+
+%% All at the same time. A keeper that is just starting a context cannot listen; when it is killed,
+%% so is what it was starting.
+-spec terminate(term(), #s{}) -> ok.
+terminate(_Reason, #s{pool = #{name := Name}, keepers = Keepers}) ->
+    Refs = maps:from_list([{erlang:monitor(process, Pid), Pid} || Pid <- maps:keys(Keepers)]),
+    maps:foreach(
+        fun(Pid, N) ->
+            case ets:lookup(?POOLS, {Name, N}) of
+                [#slot{context = none}] -> exit(Pid, kill);
+                _ -> exit(Pid, shutdown)
+            end
+        end,
+        Keepers
+    ),
+    ok = wait_for(Refs),
+    forget(Name).
+
+-spec wait_for(#{reference() => pid()}) -> ok.
+wait_for(Refs) ->
+    wait_for(Refs, erlang:start_timer(?STOP_TIMEOUT, self(), stop)).
+
+-spec wait_for(#{reference() => pid()}, reference()) -> ok.
+wait_for(Refs, _) when map_size(Refs) =:= 0 ->
+    ok;
+wait_for(Refs, Timer) ->
+    receive
+        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Refs) ->
+            wait_for(maps:remove(Ref, Refs), Timer);
+        {timeout, Timer, stop} ->
+            maps:foreach(fun(_, Pid) -> exit(Pid, kill) end, Refs)
+    end.
+
+-spec forget(name()) -> ok.
+forget(Name) ->
+    true = ets:delete(?POOLS, Name),
+    true = ets:match_delete(?POOLS, #slot{key = {Name, '_'}, _ = '_'}),
+    ok.

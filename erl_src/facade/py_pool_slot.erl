@@ -1,0 +1,203 @@
+%% @doc Keeps one context in one slot of a pool: starts it, tells the table where it is, and starts
+%% another one when it ends.
+%%
+%% The start of a context takes as long as Python does, and this process waits for it; so all slots
+%% of a pool start at the same time, and who wants the context of this slot meanwhile waits in this
+%% mailbox, for as long as the pool's `wait' says.
+%%
+%% A context that has ended is replaced at once; if it lived only briefly, the next one has to wait
+%% longer and longer, unless somebody asks for it. When a start fails, whoever asks gets that error
+%% until it is time for another attempt: nobody waits for what has just failed.
+%%
+%% Invariant: the slot's row shows a context only while this process has not seen its end.
+%% @end
+-module(py_pool_slot).
+
+-behaviour(gen_server).
+
+-include("py_pool.hrl").
+
+-export([start_link/2, context/3]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-record(s, {
+    pool :: py_pool_options:pool(),
+    number :: pos_integer(),
+    context = none :: none | pid(),
+    started_at = 0 :: integer(),
+    %% starts that failed and contexts that lived only briefly, one after the other
+    failures = 0 :: non_neg_integer(),
+    %% of the last start, and until when it is the answer; none: the last start did not fail
+    failed = none :: none | {term(), integer()},
+    timer = none :: none | reference()
+}).
+
+%% ms; a context that lives longer has been of use
+-define(BRIEF, 1000).
+-define(FIRST_PAUSE, 50).
+-define(LONGEST_PAUSE, 10000).
+
+-spec start_link(py_pool_options:pool(), pos_integer()) -> gen_server:start_ret().
+start_link(Pool, Number) ->
+    gen_server:start_link(?MODULE, {Pool, Number}, []).
+
+%% @doc The context of this slot when it runs. `Dead': one of it that is known to have ended.
+-spec context(pid(), pid() | none, pos_integer()) ->
+    {ok, pid()} | {error, term()} | {gone, term()}.
+context(Keeper, Dead, Timeout) ->
+    try
+        gen_server:call(Keeper, {context, Dead}, Timeout)
+    catch
+        exit:{timeout, _} -> {error, timeout};
+        exit:{Reason, _} -> {gone, Reason}
+    end.
+
+%% gen_server --------------------------------------------------------------------------------------
+
+-spec init({py_pool_options:pool(), pos_integer()}) -> {ok, #s{}, {continue, start}}.
+init({Pool, Number}) ->
+    _ = process_flag(trap_exit, true),
+    {ok, #s{pool = Pool, number = Number}, {continue, start}}.
+
+-spec handle_continue(start, #s{}) -> {noreply, #s{}}.
+handle_continue(start, S) ->
+    {noreply, start(S)}.
+
+-spec handle_call({context, pid() | none}, gen_server:from(), #s{}) ->
+    {reply, {ok, pid()} | {error, term()}, #s{}}.
+handle_call({context, Dead}, _From, S) ->
+    S1 = wanted(Dead, S),
+    Reply =
+        case S1 of
+            #s{context = none, failed = {Reason, _}} -> {error, Reason};
+            #s{context = Pid} -> {ok, Pid}
+        end,
+    {reply, Reply, S1}.
+
+-spec handle_cast(term(), #s{}) -> {noreply, #s{}}.
+handle_cast(_, S) ->
+    {noreply, S}.
+
+-spec handle_info(term(), #s{}) -> {noreply, #s{}}.
+handle_info({'EXIT', Pid, _}, #s{context = Pid} = S) ->
+    {noreply, ended(S)};
+handle_info({timeout, Timer, start}, #s{timer = Timer, context = none} = S) ->
+    {noreply, start(S)};
+%% Among others the end of a context that was known to have ended.
+handle_info(_, S) ->
+    {noreply, S}.
+
+%% The context gets this process's end as its own; it is waited for, so that nothing of a pool is
+%% left when the pool has stopped.
+-spec terminate(term(), #s{}) -> ok.
+terminate(_Reason, #s{context = none}) ->
+    ok;
+terminate(_Reason, #s{context = Context} = S) ->
+    ok = show(none, none, S),
+    Ref = erlang:monitor(process, Context),
+    true = exit(Context, shutdown),
+    %% Bounded by what the pool's process allows this one.
+    receive
+        {'DOWN', Ref, process, Context, _} -> ok
+    end.
+
+%% Starting ----------------------------------------------------------------------------------------
+
+-spec wanted(pid() | none, #s{}) -> #s{}.
+wanted(_, #s{context = none, failed = {_, Until}} = S) ->
+    case now_ms() < Until of
+        true -> S;
+        false -> start(S)
+    end;
+wanted(_, #s{context = none} = S) ->
+    start(S);
+wanted(Dead, #s{context = Context} = S) ->
+    case Context =/= Dead andalso py_port_registry:is_there(Context) of
+        true -> S;
+        %% Its end is on the way here.
+        false -> start(count(S))
+    end.
+
+%% In the background too if it had a context before: somebody uses this slot.
+-spec ended(#s{}) -> #s{}.
+ended(S) ->
+    case count(S) of
+        #s{failures = N} = S1 when N =< 1 -> start(S1);
+        #s{failures = N} = S1 -> later(pause(N - 1), S1)
+    end.
+
+-spec count(#s{}) -> #s{}.
+count(#s{started_at = At, failures = N} = S) ->
+    ok = show(none, none, S),
+    case now_ms() - At < ?BRIEF of
+        true -> S#s{context = none, failures = N + 1};
+        false -> S#s{context = none, failures = 0}
+    end.
+
+-spec start(#s{}) -> #s{}.
+start(#s{pool = #{mode := Mode, context := Options}} = S) ->
+    Common = py_environment:context_options(),
+    case py_context_options:make(Mode, Options, Common) of
+        {ok, Made} -> started(py_port:start_context(Made), Common, S#s{timer = none});
+        {error, Reason} -> failed(Reason, S#s{timer = none})
+    end.
+
+-spec started({ok, pid()} | {error, term()}, map(), #s{}) -> #s{}.
+started({ok, Pid}, Common, #s{pool = #{name := Name, context := Options}} = S) ->
+    ok = show(Pid, counters(Pid), S),
+    %% What has been registered for all contexts since the start began.
+    case py_environment:started(Pid, Common) of
+        {error, Reason} ->
+            ok = stop(Pid, S),
+            failed(Reason, S);
+        again when not is_map_key(venv, Options), not is_map_key(python, Options) ->
+            ok = stop(Pid, S),
+            start(S);
+        _ ->
+            ok = py_pool_nodes:join(Name, Pid),
+            S#s{context = Pid, started_at = now_ms(), failed = none}
+    end;
+started({error, Reason}, _, S) ->
+    failed(Reason, S).
+
+%% Its end comes as a message that nobody needs.
+-spec stop(pid(), #s{}) -> ok.
+stop(Pid, S) ->
+    ok = show(none, none, S),
+    py_context:stop(Pid).
+
+-spec counters(pid()) -> atomics:atomics_ref() | none.
+counters(Pid) ->
+    case py_port_registry:counters(Pid) of
+        {ok, Counters} -> Counters;
+        %% It has ended already; the next to ask finds out.
+        error -> none
+    end.
+
+-spec failed(term(), #s{}) -> #s{}.
+failed(Reason, #s{failures = Failures, started_at = Before} = S) ->
+    Pause = pause(Failures + 1),
+    S1 = S#s{context = none, failures = Failures + 1, failed = {Reason, now_ms() + Pause}},
+    case Before of
+        0 -> S1;
+        _ -> later(Pause, S1)
+    end.
+
+-spec later(pos_integer(), #s{}) -> #s{}.
+later(Pause, S) ->
+    S#s{timer = erlang:start_timer(Pause, self(), start)}.
+
+-spec pause(pos_integer()) -> pos_integer().
+pause(N) ->
+    min(?LONGEST_PAUSE, ?FIRST_PAUSE bsl min(N - 1, 16)).
+
+-spec show(pid() | none, atomics:atomics_ref() | none, #s{}) -> ok.
+show(Context, Counters, #s{pool = #{name := Name}, number = N}) ->
+    _ = ets:update_element(?POOLS, {Name, N}, [
+        {#slot.context, Context}, {#slot.counters, Counters}
+    ]),
+    ok.
+
+-spec now_ms() -> integer().
+now_ms() ->
+    erlang:monotonic_time(millisecond).

@@ -16,7 +16,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/0, start_link/1, configure/0, configure/1, attach/1, init_code/0, functions/0]).
+-export([start_link/0, start_link/1, configure/0, configure/1, attach/1, started/1, init_code/0, functions/0]).
 %% for Python
 -export([records/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -95,6 +95,14 @@ attach(Ctx) ->
         none -> ok;
         #{level := Level, format := Format} -> py_port:cast(Ctx, erlang, setup_logging, [Level, Format])
     end.
+
+%% @doc For who has started a context with {@link init_code/0}, once {@link py_pool:running/0} names it:
+%% what was configured meanwhile found it not running yet. Tells it of tracing as well.
+-spec started(py_port:context()) -> ok.
+started(Ctx) ->
+    _ = attach(Ctx),
+    _ = py_tracer:was_switched() andalso py_tracer:attach(Ctx),
+    ok.
 
 %% @doc What a context has to run when it starts, so that it logs and makes spans as was configured: lines
 %% of Python that bind no name.

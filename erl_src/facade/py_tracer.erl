@@ -18,7 +18,7 @@
 -behaviour(gen_server).
 
 -export([start_link/0, enable/0, disable/0, is_enabled/0, get/0, get_spans/0, clear/0, info/0]).
--export([attach/1, init_code/0, functions/0]).
+-export([attach/1, was_switched/0, init_code/0, functions/0]).
 %% for Python
 -export([spans/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -74,6 +74,11 @@ is_enabled() ->
 -spec attach(py_port:context()) -> ok | {error, py_port_error:reason()}.
 attach(Ctx) ->
     py_port:cast(Ctx, 'erlang._tracing', set_enabled, [is_enabled(), has_telemetry()]).
+
+%% @private Whether anybody ever asked for tracing: else no context need be told that it is off.
+-spec was_switched() -> boolean().
+was_switched() ->
+    persistent_term:get(?ENABLED, undefined) =/= undefined.
 
 %% @doc What a context has to run when it starts. {@link py_logger:init_code/0} has it in it.
 -spec init_code() -> binary() | none.

@@ -209,6 +209,30 @@ a_level_and_a_format_reach_contexts_that_run(_Config) ->
     ok = say(Ctx, 30, <<"high enough">>),
     ?assertMatch({warning, <<"watched.demo: high enough">>, _}, one()).
 
+the_contexts_of_a_pool_are_told(_Config) ->
+    Options = #{path => [py_port_test:data_dir()], preload => <<"import logging; logging.warning('preload')">>},
+    {ok, [Ctx]} = py_context_router:start_pool(logged, 1, Options),
+    ?assert(lists:member(Ctx, py_pool:running())),
+    ?assertMatch({warning, <<"preload">>, _}, after_record(Ctx, 30, <<"up">>)),
+    ok = py_logger:configure(#{level => error}),
+    ?assertEqual({ok, [40, 1]}, py_port:call(Ctx, watched, set_levels, [])),
+    Ref = erlang:monitor(process, Ctx),
+    _ = py_port:call(Ctx, os, abort, []),
+    receive
+        {'DOWN', Ref, process, Ctx, _} -> ok
+    end,
+    Next = py_context_router:get_context(logged),
+    ?assertNotEqual(Ctx, Next),
+    ?assertEqual({ok, [40, 1]}, py_port:call(Next, watched, set_levels, [])),
+    ok = py_context_router:stop_pool(logged).
+
+%% What comes before that record does.
+after_record(Ctx, Level, Text) ->
+    ok = say(Ctx, Level, Text),
+    First = one(),
+    ?assertMatch({_, Text, _}, one()),
+    First.
+
 contexts_to_come_are_told_by_their_init_code(_Config) ->
     Format = <<"'\"\"\"\\ %(message)s é\n"/utf8>>,
     ok = py_logger:configure(#{level => 17, format => Format}),

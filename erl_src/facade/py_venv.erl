@@ -87,12 +87,14 @@ is_venv(Path) ->
 %% The program looks again, under its lock; this is for the sake of a clear answer.
 -spec is_ours_to_make(binary()) -> boolean().
 is_ours_to_make(Path) ->
-    Known = [filename:join(Path, Name) || Name <- ["pyvenv.cfg", ?NOTE]],
-    case file:list_dir(Path) of
-        {ok, []} -> true;
-        {ok, _} -> lists:any(fun filelib:is_regular/1, Known);
-        {error, enoent} -> true;
-        {error, _} -> false
+    case file:list_dir_all(Path) of
+        {ok, Names} ->
+            Others = Names -- [?NOTE, ?NOTE ".new"],
+            Others =:= [] orelse lists:any(fun(N) -> lists:member(N, Names) end, ["pyvenv.cfg", ?NOTE]);
+        {error, enoent} ->
+            true;
+        {error, _} ->
+            false
     end.
 
 %% @equiv ensure_venv(Path, Requirements, [])

@@ -229,6 +229,18 @@ no_requirements_are_an_environment_all_the_same(Config) ->
     ?assertEqual([], calls(Config)),
     ?assertEqual({ok, 1}, py_port:eval(context(), "1")).
 
+a_context_that_cannot_be_replaced_goes_on(Config) ->
+    ok = uv(Config, "exit 0"),
+    Before = context(),
+    ok = py_venv:ensure(?config(venv, Config), []),
+    %% no context starts with this
+    ok = py_preload:set_code("1 / 0"),
+    ?assertMatch({error, {not_replaced, [_ | _]}}, py_venv:activate(?config(venv, Config))),
+    ?assertEqual({ok, 1}, py_port:eval(Before, "1")),
+    ?assertMatch({ok, #{<<"active">> := true}}, py_venv:info()),
+    ok = py_preload:clear_code(),
+    ok = py_venv:deactivate().
+
 %% Wrong use -----------------------------------------------------------------------------------------------------------
 
 what_looks_like_an_option_is_no_requirement(Config) ->

@@ -283,7 +283,8 @@ start_pool(Pool, Size) ->
 
 %% @doc Starts a pool and, unless `start' is `lazy', all its contexts at the same time. Instead of
 %% options it may be a mode. `strategy' and `nodes' are described above; everything else is for the
-%% contexts, as in {@link py_context:start_link/3}. A pool that is there already stays as it is.
+%% contexts, as in {@link py_context:start_link/3}. A pool that is there already keeps its size and
+%% options, and gets the contexts that it does not have yet.
 -spec start_pool(py_pool:name(), pos_integer(), py_context:mode() | py_pool_options:options()) ->
     {ok, [pid()]} | {error, term()}.
 start_pool(Pool, Size, Mode) when is_atom(Mode) ->

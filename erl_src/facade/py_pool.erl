@@ -38,39 +38,45 @@
 
 %% Pools -------------------------------------------------------------------------------------------
 
-%% @doc Starts a pool, and unless it is to be lazy all its contexts, at the same time. A pool that is
-%% there already stays as it is. If a context does not start there is no pool.
+%% @doc Starts a pool, and unless it is to be lazy all its contexts, at the same time. If one of them does
+%% not start there is no pool. A pool that is there already keeps its size and options, and gets the
+%% contexts that it does not have yet.
 -spec start(name(), pos_integer(), py_pool_options:options()) -> {ok, [pid()]} | {error, term()}.
 start(Name, Size, Options) ->
-    case {lookup(Name), py_pool_options:pool(Name, Size, Options)} of
-        {#pool{}, _} -> {ok, contexts(Name)};
-        {none, {ok, Pool}} -> start_new(Pool);
-        {none, {error, _} = Error} -> Error
-    end.
-
--spec start_new(py_pool_options:pool()) -> {ok, [pid()]} | {error, term()}.
-start_new(#{name := Name, start := Start} = Pool) ->
-    case py_pool_sup:start_pool(Pool) of
-        {ok, _} when Start =:= lazy -> {ok, contexts(Name)};
-        {ok, _} -> all_started(Name);
+    case py_pool_options:pool(Name, Size, Options) of
+        {ok, Pool} -> start(Pool, lookup(Name));
         {error, _} = Error -> Error
     end.
 
--spec all_started(name()) -> {ok, [pid()]} | {error, term()}.
-all_started(Name) ->
-    case lookup(Name) of
-        none -> {error, {no_such_pool, Name}};
-        #pool{size = Size} = Pool ->
-            Slots = lists:seq(1, Size),
-            %% Each keeper starts its context by itself; then they are waited for one by one.
-            _ = [keeper(Pool, N) || N <- Slots],
-            case first_error([slot(Pool, N) || N <- Slots]) of
-                none ->
-                    {ok, contexts(Name)};
-                Error ->
+-spec start(py_pool_options:pool(), #pool{} | none) -> {ok, [pid()]} | {error, term()}.
+start(#{start := lazy, name := Name}, #pool{}) -> {ok, contexts(Name)};
+start(#{start := eager}, #pool{} = There) -> all_started(There);
+start(Pool, none) -> start_new(Pool).
+
+-spec start_new(py_pool_options:pool()) -> {ok, [pid()]} | {error, term()}.
+start_new(#{name := Name, start := Start} = Pool) ->
+    case ensure_started(Name, py_pool_sup:start_pool(Pool)) of
+        {ok, _} when Start =:= lazy ->
+            {ok, contexts(Name)};
+        {ok, Row} ->
+            case all_started(Row) of
+                {ok, _} = Ok -> Ok;
+                {error, _} = Error ->
                     ok = stop(Name),
                     Error
-            end
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Each keeper starts its context by itself; then they are waited for one by one.
+-spec all_started(#pool{}) -> {ok, [pid()]} | {error, term()}.
+all_started(#pool{name = Name, size = Size} = Pool) ->
+    Slots = lists:seq(1, Size),
+    _ = [keeper(Pool, N) || N <- Slots],
+    case first_error([slot(Pool, N) || N <- Slots]) of
+        none -> {ok, contexts(Name)};
+        Error -> Error
     end.
 
 -spec first_error([found()]) -> none | {error, term()}.

@@ -28,10 +28,16 @@
 -define(WAITING, 2).
 
 -record(s, {
-    %% who waits, the first to come in front
-    queue = queue:new() :: queue:queue({gen_server:from(), pid(), pos_integer()}),
+    %% who waits, the first to come in front; some have left meanwhile
+    queue = queue:new() :: queue:queue({pid(), reference()}),
+    waiting = #{} :: #{pid() => {reference(), gen_server:from(), pos_integer()}},
+    %% how many in the queue have left, or a little more
+    left = 0 :: non_neg_integer(),
     watched = #{} :: #{pid() => reference()}
 }).
+
+%% The queue is swept when so many more have left than wait.
+-define(SWEEP, 100).
 
 %% @doc Nothing has to be done; it is started with the application.
 -spec init() -> ok.
@@ -160,7 +166,7 @@ current() ->
 max_concurrent() ->
     case persistent_term:get(?MODULE, none) of
         none -> configured();
-        Counters -> atomics:get(Counters, ?MAX)
+        {Counters, _} -> atomics:get(Counters, ?MAX)
     end.
 
 %% @doc What is held at the moment stays, also if there are fewer slots from now on.
@@ -171,7 +177,8 @@ set_max_concurrent(Max) when is_integer(Max), Max > 0 ->
 
 -spec counters() -> atomics:atomics_ref().
 counters() ->
-    persistent_term:get(?MODULE).
+    {Counters, _} = persistent_term:get(?MODULE),
+    Counters.
 
 -spec configured() -> pos_integer().
 configured() ->
@@ -192,32 +199,28 @@ init([]) ->
     %% It does little for each message, and who waits for that waits for a slot.
     _ = process_flag(priority, high),
     Holders = lists:usort([Pid || {{Pid, _}} <- ets:tab2list(?HELD)]),
-    ok = start_counters(Holders),
+    ok = start_counters(persistent_term:get(?MODULE, none), ets:whereis(?HELD)),
     {ok, lists:foldl(fun watch/2, #s{}, Holders)}.
 
-%% A limit that was set outlives this process, but not the application.
--spec start_counters([pid()]) -> ok.
-start_counters(Holders) ->
-    case persistent_term:get(?MODULE, none) of
-        none ->
-            persistent_term:put(?MODULE, atomics:new(2, [{signed, false}])),
-            atomics:put(counters(), ?MAX, configured());
-        Counters ->
-            ok = atomics:put(Counters, ?WAITING, 0),
-            _ = Holders =:= [] andalso atomics:put(Counters, ?MAX, configured()),
-            ok
-    end.
+%% A limit that was set outlives this process, but not the application: it goes with the table.
+-spec start_counters({atomics:atomics_ref(), ets:tid()} | none, ets:tid()) -> ok.
+start_counters({Counters, Table}, Table) ->
+    atomics:put(Counters, ?WAITING, 0);
+start_counters(_, Table) ->
+    Counters = atomics:new(2, [{signed, false}]),
+    ok = atomics:put(Counters, ?MAX, configured()),
+    persistent_term:put(?MODULE, {Counters, Table}).
 
 -spec handle_call(Call, gen_server:from(), #s{}) -> {reply, Result, #s{}} | {noreply, #s{}} when
     Call ::
         {acquire, pid(), pos_integer(), IsToWait :: boolean()} | {give_up, pid(), pos_integer()},
     Result :: ok | {error, max_concurrent}.
-handle_call({acquire, Pid, Depth, IsToWait}, From, #s{queue = Queue} = S0) ->
+handle_call({acquire, Pid, Depth, IsToWait}, From, #s{waiting = Waiting} = S0) ->
     S = watch(Pid, S0),
-    case {queue:is_empty(Queue) andalso take({{Pid, Depth}}, counters()), IsToWait} of
+    case {map_size(Waiting) =:= 0 andalso take({{Pid, Depth}}, counters()), IsToWait} of
         {true, _} -> {reply, ok, S};
         {false, false} -> {reply, {error, max_concurrent}, freed(S)};
-        {false, true} -> {noreply, freed(S#s{queue = queue:in({From, Pid, Depth}, Queue)})}
+        {false, true} -> {noreply, freed(enter(Pid, From, Depth, S))}
     end;
 handle_call({give_up, Pid, Depth}, _From, S) ->
     case ets:member(?HELD, {Pid, Depth}) of
@@ -249,25 +252,52 @@ take_back(Pid, Depth) ->
         [_] -> take_back(Pid, Depth + 1)
     end.
 
+-spec enter(pid(), gen_server:from(), pos_integer(), #s{}) -> #s{}.
+enter(Pid, From, Depth, #s{queue = Queue, waiting = Waiting} = S) ->
+    Ref = erlang:make_ref(),
+    S#s{queue = queue:in({Pid, Ref}, Queue), waiting = Waiting#{Pid => {Ref, From, Depth}}}.
+
+%% What is in the queue stays there: many may leave at once, and each of them costs the same.
 -spec leave(pid(), #s{}) -> #s{}.
-leave(Pid, #s{queue = Queue} = S) ->
-    S#s{queue = queue:filter(fun({_, P, _}) -> P =/= Pid end, Queue)}.
+leave(Pid, #s{waiting = Waiting, left = Left} = S) when is_map_key(Pid, Waiting) ->
+    swept(S#s{waiting = maps:remove(Pid, Waiting), left = Left + 1});
+leave(_, S) ->
+    S.
+
+-spec swept(#s{}) -> #s{}.
+swept(#s{queue = Queue, waiting = Waiting, left = Left} = S) when Left > ?SWEEP + map_size(Waiting) ->
+    S#s{queue = queue:filter(fun(Entry) -> is_waiting(Entry, Waiting) end, Queue), left = 0};
+swept(S) ->
+    S.
+
+-spec is_waiting({pid(), reference()}, #{pid() => tuple()}) -> boolean().
+is_waiting({Pid, Ref}, Waiting) ->
+    case Waiting of
+        #{Pid := {Ref, _, _}} -> true;
+        #{} -> false
+    end.
 
 %% Whoever gives a slot back looks at the flag afterwards, and we look for free slots after we have set
 %% it: one of the two sees the other.
 -spec freed(#s{}) -> #s{}.
-freed(#s{queue = Queue} = S) ->
-    IsEmpty = queue:is_empty(Queue),
-    ok = atomics:put(counters(), ?WAITING, case IsEmpty of true -> 0; false -> 1 end),
-    case queue:peek(Queue) of
-        empty ->
-            S;
-        {value, {From, Pid, Depth}} ->
-            case take({{Pid, Depth}}, counters()) of
-                true ->
-                    ok = gen_server:reply(From, ok),
-                    freed(S#s{queue = queue:drop(Queue)});
-                false ->
-                    S
-            end
+freed(#s{waiting = Waiting} = S) when map_size(Waiting) =:= 0 ->
+    ok = atomics:put(counters(), ?WAITING, 0),
+    S#s{queue = queue:new(), left = 0};
+freed(#s{queue = Queue, waiting = Waiting} = S) ->
+    ok = atomics:put(counters(), ?WAITING, 1),
+    {value, {Pid, _} = Entry} = queue:peek(Queue),
+    case is_waiting(Entry, Waiting) of
+        false -> freed(S#s{queue = queue:drop(Queue)});
+        true -> serve(Pid, S)
+    end.
+
+-spec serve(pid(), #s{}) -> #s{}.
+serve(Pid, #s{queue = Queue, waiting = Waiting} = S) ->
+    #{Pid := {_, From, Depth}} = Waiting,
+    case take({{Pid, Depth}}, counters()) of
+        true ->
+            ok = gen_server:reply(From, ok),
+            freed(S#s{queue = queue:drop(Queue), waiting = maps:remove(Pid, Waiting)});
+        false ->
+            S
     end.

@@ -61,6 +61,7 @@ an_eager_pool_starts_everything(_Config) ->
     ?assertEqual(3, length(lists:usort([os_pid(C) || C <- Contexts]))),
     ?assertEqual(Contexts, contexts(a)),
     ?assertEqual({ok, Contexts}, start_pool(a, 7)),
+    ?assertEqual({ok, Contexts}, start_pool(a, 7, #{start => lazy})),
     ok = py_context_router:stop_pool(a),
     ?assertNot(py_context_router:pool_started(a)),
     ?assertEqual([], py_port:contexts()).
@@ -153,6 +154,28 @@ starting_the_default_pool_gives_its_contexts(_Config) ->
     ?assertNot(py_context_router:is_started()),
     {ok, Three} = py_context_router:start(),
     ?assertEqual(3, length(Three)).
+
+%% By whoever wants its contexts.
+a_pool_that_was_lazy_can_be_started_to_its_end(_Config) ->
+    Ctx = get_context(2),
+    {ok, [_, Ctx, _]} = py_context_router:start(#{contexts => 17}),
+    ?assertEqual(3, py_context_router:num_contexts()).
+
+without_the_application_there_is_no_context(_Config) ->
+    Ctx = get_context(),
+    ok = py_context_router:bind_context(a, Ctx),
+    ok = application:stop(py_port),
+    ?assertEqual({error, not_started}, find(default)),
+    ?assertEqual({error, not_started}, find(io)),
+    ?assertEqual({error, not_started}, start_pool(b, 1)),
+    ?assertEqual({error, {no_such_pool, b}}, find(b)),
+    ?assertEqual([], py_pool:running()),
+    ?assertEqual([], py_context_router:list_pool_registrations()),
+    ?assertEqual(default, py_context_router:lookup_pool(math, sqrt)),
+    ?assertEqual({error, not_started}, py_context_router:register_pool(a, math)),
+    ok = py_port_test:start(),
+    %% Who had a context before finds the new ones.
+    ?assertEqual({ok, 1}, py_port:eval(get_context(), "1")).
 
 the_io_pool_needs_no_start(_Config) ->
     ok = application:set_env(py_port, io_pool_size, 2),

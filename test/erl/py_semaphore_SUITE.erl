@@ -71,7 +71,7 @@ gone(Pid) ->
     receive {'DOWN', _, process, Pid, _} -> ok after 10000 -> error(still_there) end.
 
 queue_length() ->
-    queue:len(element(2, sys:get_state(py_semaphore))).
+    map_size(element(3, sys:get_state(py_semaphore, 60000))).
 
 a_holder_that_is_killed_gives_back_all_it_had(_Config) ->
     ok = set_max_concurrent(2),
@@ -106,6 +106,15 @@ who_gives_up_leaves_the_line(_Config) ->
     ok = acquire(),
     ?assertEqual({error, max_concurrent}, py_port_test:await(py_port_test:async(fun() -> acquire(20) end))),
     ?assertEqual(0, queue_length()),
+    ok = release().
+
+%% Of those who gave up nothing piles up, although no slot becomes free.
+a_thousand_who_give_up_are_forgotten(_Config) ->
+    ok = set_max_concurrent(1),
+    ok = acquire(),
+    All = [py_port_test:async(fun() -> acquire(1) end) || _ <- lists:seq(1, 1000)],
+    ?assertEqual([{error, max_concurrent}], lists:usort([py_port_test:await(One) || One <- All])),
+    ?assert(queue:len(element(2, sys:get_state(py_semaphore, 60000))) < 250),
     ok = release().
 
 more_slots_serve_who_waits(_Config) ->

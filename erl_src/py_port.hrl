@@ -11,6 +11,8 @@
 -record(ctx, {
     %% the owner, and the key of the row
     pid :: pid() | '_',
+    %% as in the option
+    name = none :: none | py_port_options:name() | '_',
     port :: port() | '_',
     %% outstanding requests, rows of #request{}
     requests :: ets:tid() | '_',

@@ -264,7 +264,8 @@ wait({_, Deadline}, _) -> max(0, (Deadline - os:perf_counter(nanosecond) + 99999
 when
     Kind :: term | {ref, pid()} | async | {async_ref, pid()}.
 submit(#ctx{pid = Owner, counters = Counters} = C, Code, Term, {M, F}, Kind, How) ->
-    #how{timeout = Timeout, flags = Flags, trace = Trace} = How,
+    #how{timeout = Timeout, flags = Flags} = How,
+    Trace = py_port_lineage:trace(How#how.trace),
     Payload = payload(Term, C),
     ok = registered(C),
     {_, Deadline} = Lineage = py_port_lineage:inherit(C, deadline(Timeout)),

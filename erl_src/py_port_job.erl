@@ -127,12 +127,13 @@ admit(Op, #ctx{pid = Owner} = Ctx, Callback) ->
     end.
 
 -spec run(term(), #job{}, #ctx{}) -> outcome().
-run(Op, #job{deadline = Deadline, requester = Requester}, Ctx) ->
+run(Op, #job{deadline = Deadline, requester = Requester, trace = Trace}, Ctx) ->
     case Deadline =/= infinity andalso Deadline < os:perf_counter(nanosecond) of
         true ->
             {error, timeout};
         false ->
             _ = Requester =/= none andalso put('$callers', [Requester]),
+            ok = py_port_lineage:carry(Trace),
             serve(Op, Ctx)
     end.
 

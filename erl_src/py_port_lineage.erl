@@ -18,7 +18,7 @@
 
 -include("py_port.hrl").
 
--export([inherit/2, parent/1, caller/0]).
+-export([inherit/2, trace/1, carry/1, parent/1, caller/0]).
 -export_type([caller/0]).
 
 -type deadline() :: integer() | infinity.
@@ -26,6 +26,8 @@
 -type found() :: {pid(), py_port_wire:id()}.
 -type caller() :: #{
     context := pid(),
+    %% of the context: its option
+    name := none | py_port_options:name(),
     function := binary(),
     %% milliseconds
     remaining := timeout(),
@@ -35,6 +37,8 @@
 }.
 
 -define(CACHE, {?MODULE, jobs}).
+%% In the dictionary of a job.
+-define(TRACE, '$py_port_trace').
 %% Processes that are asked for their parents in one search.
 -define(MAX_STEPS, 64).
 %% Jobs of other contexts between a process and the one it descends from.
@@ -54,6 +58,26 @@ inherit(#ctx{pid = Owner, counters = Counters}, Deadline) ->
                 {Id, Limit} -> {Id, min(Deadline, Limit)}
             end
     end.
+
+%% @doc The trace of a request that the caller makes now: its own, or that of the callback that this
+%% very process runs. Others that descend from it find the trace in {@link caller/0}: looking there at
+%% each call would cost every process something.
+-spec trace(none | binary()) -> none | binary().
+trace(none) ->
+    case get(?TRACE) of
+        undefined -> none;
+        Trace -> Trace
+    end;
+trace(Trace) ->
+    Trace.
+
+%% @doc Called by a job before it runs anything.
+-spec carry(none | binary()) -> ok.
+carry(none) ->
+    ok;
+carry(Trace) ->
+    _ = put(?TRACE, Trace),
+    ok.
 
 %% @doc The nearest callback of that context from which the caller descends.
 -spec parent(pid()) -> {py_port_wire:id(), deadline()} | none.
@@ -82,6 +106,7 @@ caller([{Pid, Id} | Rest]) ->
         [#job{id = Id, owner = Owner, function = F, deadline = Deadline, trace = Trace}] ->
             #{
                 context => Owner,
+                name => py_port_registry:name(Owner),
                 function => F,
                 remaining => remaining(Deadline),
                 deadline => Deadline,

@@ -12,7 +12,7 @@
 
 -include("py_port.hrl").
 
--export([start_link/0, incarnation/0, row/3, enter/1, leave/1, lookup/1, is_there/1, contexts/0]).
+-export([start_link/0, incarnation/0, row/3, enter/1, leave/1, lookup/1, name/1, is_there/1, contexts/0]).
 -export([counters/1, load/1, is_open/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -43,6 +43,7 @@ row(Options, #{port := Port, writer := Writer, body := Body}, Incarnation) ->
     ok = atomics:put(Counters, ?C_DONE, ?FIRST_ID - 1),
     #ctx{
         pid = self(),
+        name = maps:get(name, Options),
         port = Port,
         requests = py_port_requests:new(),
         callers = ets:new(py_port_callers, [public, {write_concurrency, true}]),
@@ -87,6 +88,15 @@ leave(Pid) when Pid =:= self() ->
         true -> ok
     catch
         error:badarg -> ok
+    end.
+
+%% @doc The option `name' of a context; `none' also for one that has ended.
+-spec name(pid()) -> none | py_port_options:name().
+name(Pid) ->
+    try
+        ets:lookup_element(?CONTEXTS, Pid, #ctx.name)
+    catch
+        error:badarg -> none
     end.
 
 -spec lookup(pid()) -> {ok, #ctx{}} | error.

@@ -40,5 +40,6 @@ run_node() {
     rm -f "$log"
     ERL_CRASH_DUMP_SECONDS=0 erl -noinput +Bd -pa "$build/ebin" "$lib"/*/ebin \
         -kernel logger "[{handler, default, logger_std_h, #{config => #{file => \"$log\"}}}]" "$@" \
-        -eval "try $module:main() of ok -> halt(0) catch C:R:S -> io:format(\"FAILED: ~p:~p~n~p~n\", [C, R, S]), halt(1) end."
+        -eval "{_, Main} = spawn_monitor($module, main, []), receive {'DOWN', Main, process, _, normal} -> halt(0);
+            {'DOWN', Main, process, _, Why} -> io:format(\"FAILED: ~p~n\", [Why]), halt(1) end."
 }

@@ -22,10 +22,11 @@
 -export([call_async/3, call_async/4, async_call/3, async_call/4, async_await/1, async_await/2]).
 -export([async_gather/1, async_gather/2, async_stream/3, async_stream/4, parallel/1, parallel/2]).
 -export([stream/3, stream/4, stream_eval/1, stream_eval/2]).
--export([stream_start/3, stream_start/4, stream_cancel/1, stream_credit/2]).
+-export([stream_start/3, stream_start/4, stream_start/5, stream_cancel/1, stream_credit/2]).
 -export([call_method/3, call_method/4, getattr/2, to_term/1, release/1, is_ref/1]).
 -export([register_function/2, register_function/3, unregister_function/1]).
--export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0]).
+-export([context/0, context/1]).
+-export([start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0]).
 -export([register_pool/2, unregister_pool/1, interrupt/1, format_error/1]).
 -export([version/0, execution_mode/0, subinterp_supported/0, reload/1]).
 -export([memory_stats/0, memory_stats/1, gc/0, gc/1]).
@@ -37,13 +38,20 @@
 -export([shared_dict_del/2, shared_dict_keys/1, shared_dict_destroy/1]).
 -export([configure_logging/0, configure_logging/1]).
 -export([enable_tracing/0, disable_tracing/0, get_traces/0, clear_traces/0]).
--export_type([py_module/0, py_func/0, py_args/0, py_kwargs/0, py_result/0, py_context/0, options/0]).
+-export_type([py_module/0, py_func/0, py_args/0, py_kwargs/0, py_call/0, py_result/0]).
+-export_type([py_context/0, options/0]).
 
 -type py_module() :: py_port:name().
 -type py_func() :: py_port:name().
 -type py_args() :: [term()].
 -type py_kwargs() :: #{atom() | binary() | string() => term()}.
--type py_result() :: {ok, term()} | {error, py_errors:reason()}.
+-type failed() :: {error, py_errors:reason()}.
+-type py_result() :: {ok, term()} | failed().
+-type collected() :: {ok, [term()]} | failed().
+%% Of what is given as a list.
+-type py_call() ::
+    {py_module(), py_func(), py_args()} | {py_module(), py_func(), py_args(), py_kwargs()}.
+-type gathered() :: {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]} | term()}.
 %% An error in its place is the outcome.
 -type py_context() :: py_port:context() | {error, term()}.
 %% A name, or any other of {@link py_context_router:get_context/1}.
@@ -67,22 +75,25 @@
 call(Module, Function, Args) ->
     py_call:call({router, Module, Function, Args, #{}}, #{}).
 
-%% @doc `(Ctx, Module, Function, Args)', `(Pool, Module, Function, Args)' or `(Module, Function, Args,
-%% Kwargs)'. Calls a Python function and waits for what it returns; a coroutine is awaited. At its
-%% deadline the caller gets `{error, timeout}' at once, and the Python code is stopped.
+%% @doc `(Ctx, Module, Function, Args)', `(Pool, Module, Function, Args)' or `(Module, Function,
+%% Args, Kwargs)'. Calls a Python function and waits for what it returns; a coroutine is awaited. At
+%% its deadline the caller gets `{error, timeout}' at once, and the Python code is stopped.
 -spec call
     (py_context() | pool(), py_module(), py_func(), py_args()) -> py_result();
     (py_module(), py_func(), py_args(), py_kwargs()) -> py_result().
 call(A, B, C, D) ->
     py_call:call(py_forms:four(A, B, C, D), #{}).
 
-%% @doc `(Ctx, Module, Function, Args, Options)', `(Pool, Module, Function, Args, Kwargs)' or `(Module,
-%% Function, Args, Kwargs, Timeout)'; the last may be options as well. With the option `return => ref'
-%% the object stays in Python, and the caller gets a reference to it.
--spec call
-    (py_context(), py_module(), py_func(), py_args(), options()) -> py_result();
-    (pool(), py_module(), py_func(), py_args(), py_kwargs()) -> py_result();
-    (py_module(), py_func(), py_args(), py_kwargs(), timeout() | options()) -> py_result().
+%% @doc `(Ctx, Module, Function, Args, Options)', `(Pool, Module, Function, Args, Kwargs)' or
+%% `(Module, Function, Args, Kwargs, Timeout)'; the last may be options as well. With the option
+%% `return => ref' the object stays in Python, and the caller gets a reference to it.
+-spec call(
+    py_context() | pool() | py_module(),
+    py_module() | py_func(),
+    py_func() | py_args(),
+    py_args() | py_kwargs(),
+    options() | py_kwargs() | timeout()
+) -> py_result().
 call(A, B, C, D, E) ->
     {Call, Options} = py_forms:five(A, B, C, D, E),
     py_call:call(Call, Options).
@@ -99,8 +110,8 @@ eval(Code) ->
 eval(A, B) ->
     py_call:eval(py_forms:code(A, B)).
 
-%% @doc `(Ctx or Pool, Code, Locals or Timeout)' or `(Code, Locals, Timeout)'. The local names are seen
-%% everywhere in the expression, and nowhere after it.
+%% @doc `(Ctx or Pool, Code, Locals or Timeout)' or `(Code, Locals, Timeout)'. The local names are
+%% seen everywhere in the expression, and nowhere after it.
 -spec eval
     (py_context() | pool(), unicode:chardata(), map() | timeout()) -> py_result();
     (unicode:chardata(), map(), timeout()) -> py_result().
@@ -112,47 +123,48 @@ eval(Target, Code, Locals, Options) ->
     py_call:eval(py_forms:code(Target, Code, Locals, Options)).
 
 %% @doc Runs statements.
--spec exec(unicode:chardata()) -> ok | {error, py_errors:reason()}.
+-spec exec(unicode:chardata()) -> ok | failed().
 exec(Code) ->
     py_call:exec(py_forms:code(Code)).
 
 %% @doc `(Ctx or Pool, Code)' or `(Code, Timeout)'; in place of the timeout local names may stand.
 -spec exec
-    (py_context() | pool(), unicode:chardata()) -> ok | {error, py_errors:reason()};
-    (unicode:chardata(), timeout() | map()) -> ok | {error, py_errors:reason()}.
+    (py_context() | pool(), unicode:chardata()) -> ok | failed();
+    (unicode:chardata(), timeout() | map()) -> ok | failed().
 exec(A, B) ->
     py_call:exec(py_forms:code(A, B)).
 
 %% @doc `(Ctx or Pool, Code, Timeout or Locals)' or `(Code, Locals, Timeout)'.
 -spec exec
-    (py_context() | pool(), unicode:chardata(), timeout() | map()) -> ok | {error, py_errors:reason()};
-    (unicode:chardata(), map(), timeout()) -> ok | {error, py_errors:reason()}.
+    (py_context() | pool(), unicode:chardata(), timeout() | map()) -> ok | failed();
+    (unicode:chardata(), map(), timeout()) -> ok | failed().
 exec(A, B, C) ->
     py_call:exec(py_forms:code(A, B, C)).
 
 -spec exec(py_context() | pool(), unicode:chardata(), map(), timeout() | options()) ->
-    ok | {error, py_errors:reason()}.
+    ok | failed().
 exec(Target, Code, Locals, Options) ->
     py_call:exec(py_forms:code(Target, Code, Locals, Options)).
 
 %% Calls without waiting ---------------------------------------------------------------------------
 
 %% @equiv cast(Module, Function, Args, #{})
--spec cast(py_module(), py_func(), py_args()) -> reference() | ok | {error, py_errors:reason()}.
+-spec cast(py_module(), py_func(), py_args()) -> reference() | ok | failed().
 cast(Module, Function, Args) ->
     py_async:cast({router, Module, Function, Args, #{}}).
 
-%% @doc The forms of {@link call/4}. With `compat' at `'2.0'' returns a reference for {@link await/1};
-%% at `'4.1'' `ok', and what Python raises is logged. Runs to its end also when the caller dies.
+%% @doc The forms of {@link call/4}. With `compat' at `'2.0'' returns a reference for {@link
+%% await/1}; at `'4.1'' `ok', and what Python raises is logged. Runs to its end also when the caller
+%% dies.
 -spec cast
     (py_context() | pool(), py_module(), py_func(), py_args()) ->
-        reference() | ok | {error, py_errors:reason()};
-    (py_module(), py_func(), py_args(), py_kwargs()) -> reference() | ok | {error, py_errors:reason()}.
+        reference() | ok | failed();
+    (py_module(), py_func(), py_args(), py_kwargs()) -> reference() | ok | failed().
 cast(A, B, C, D) ->
     py_async:cast(py_forms:four(A, B, C, D)).
 
 -spec cast(py_context() | pool(), py_module(), py_func(), py_args(), py_kwargs()) ->
-    reference() | ok | {error, py_errors:reason()}.
+    reference() | ok | failed().
 cast(Target, Module, Function, Args, Kwargs) ->
     py_async:cast(py_forms:five_kwargs(Target, Module, Function, Args, Kwargs)).
 
@@ -169,7 +181,8 @@ spawn_call(Module, Function, Args) ->
 spawn_call(A, B, C, D) ->
     py_async:spawn_call(py_forms:four(A, B, C, D)).
 
--spec spawn_call(py_context() | pool(), py_module(), py_func(), py_args(), py_kwargs()) -> reference().
+-spec spawn_call(py_context() | pool(), py_module(), py_func(), py_args(), py_kwargs()) ->
+    reference().
 spawn_call(Target, Module, Function, Args, Kwargs) ->
     py_async:spawn_call(py_forms:five_kwargs(Target, Module, Function, Args, Kwargs)).
 
@@ -178,8 +191,8 @@ spawn_call(Target, Module, Function, Args, Kwargs) ->
 await(Ref) ->
     py_async:await(Ref, ?TIMEOUT).
 
-%% @doc The outcome of what the calling process began. After `{error, timeout}' it goes on, and can be
-%% awaited again.
+%% @doc The outcome of what the calling process began. After `{error, timeout}' it goes on, and can
+%% be awaited again.
 -spec await(reference() | {error, term()}, timeout()) -> py_result().
 await(Ref, Timeout) ->
     py_async:await(Ref, Timeout).
@@ -220,100 +233,100 @@ async_await(Ref, Timeout) ->
     py_async:await(Ref, Timeout).
 
 %% @equiv async_gather(Calls, 30000)
--spec async_gather([{py_module(), py_func(), py_args()} | {py_module(), py_func(), py_args(), py_kwargs()}]) ->
-    {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]} | py_errors:reason()}.
+-spec async_gather([py_call()]) -> gathered().
 async_gather(Calls) ->
     py_async:gather(Calls, ?TIMEOUT).
 
 %% @doc Coroutines of one context at the same time: what they return, in the order of the list, or
 %% which of them failed, counted from 1. The timeout is for all together.
--spec async_gather([{py_module(), py_func(), py_args()} | {py_module(), py_func(), py_args(), py_kwargs()}], timeout()) ->
-    {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]} | py_errors:reason()}.
+-spec async_gather([py_call()], timeout()) -> gathered().
 async_gather(Calls, Timeout) ->
     py_async:gather(Calls, Timeout).
 
 %% @equiv stream(Module, Function, Args)
--spec async_stream(py_module(), py_func(), py_args()) -> {ok, [term()]} | {error, py_errors:reason()}.
+-spec async_stream(py_module(), py_func(), py_args()) -> collected().
 async_stream(Module, Function, Args) ->
     stream(Module, Function, Args).
 
 %% @equiv stream(Module, Function, Args, Kwargs)
--spec async_stream(py_module(), py_func(), py_args(), py_kwargs()) ->
-    {ok, [term()]} | {error, py_errors:reason()}.
+-spec async_stream(py_module(), py_func(), py_args(), py_kwargs()) -> collected().
 async_stream(Module, Function, Args, Kwargs) ->
     stream(Module, Function, Args, Kwargs).
 
 %% @equiv parallel(Calls, 30000)
--spec parallel([{py_module(), py_func(), py_args()} | {py_module(), py_func(), py_args(), py_kwargs()}]) ->
-    {ok, [term()]} | {error, py_errors:reason()}.
+-spec parallel([py_call()]) -> collected().
 parallel(Calls) ->
     py_async:parallel(Calls, ?TIMEOUT).
 
-%% @doc Calls spread over the contexts of the pool, which run at the same time on as many processors:
-%% what they return, in the order of the list, or the first error in that order. All have ended then.
-%% The timeout is for all together.
--spec parallel([{py_module(), py_func(), py_args()} | {py_module(), py_func(), py_args(), py_kwargs()}], timeout()) ->
-    {ok, [term()]} | {error, py_errors:reason()}.
+%% @doc Calls spread over the contexts of the pool, which run at the same time on as many
+%% processors: what they return, in the order of the list, or the first error in that order. All
+%% have ended then. The timeout is for all together.
+-spec parallel([py_call()], timeout()) -> collected().
 parallel(Calls, Timeout) ->
     py_async:parallel(Calls, Timeout).
 
 %% Streams -----------------------------------------------------------------------------------------
 
 %% @equiv stream(Module, Function, Args, #{})
--spec stream(py_module(), py_func(), py_args()) -> {ok, [term()]} | {error, py_errors:reason()}.
+-spec stream(py_module(), py_func(), py_args()) -> collected().
 stream(Module, Function, Args) ->
     py_streams:collect({router, Module, Function, Args, #{}}).
 
-%% @doc Everything that the generator (or any other iterable, also an asynchronous one) produces. The
-%% forms are those of {@link call/4}. There is no deadline.
+%% @doc Everything that the generator (or any other iterable, also an asynchronous one) produces.
+%% The forms are those of {@link call/4}. There is no deadline.
 -spec stream
-    (py_context() | pool(), py_module(), py_func(), py_args()) ->
-        {ok, [term()]} | {error, py_errors:reason()};
-    (py_module(), py_func(), py_args(), py_kwargs()) -> {ok, [term()]} | {error, py_errors:reason()}.
+    (py_context() | pool(), py_module(), py_func(), py_args()) -> collected();
+    (py_module(), py_func(), py_args(), py_kwargs()) -> collected().
 stream(A, B, C, D) ->
     py_streams:collect(py_forms:four(A, B, C, D)).
 
 %% @doc Everything in what the expression evaluates to.
--spec stream_eval(unicode:chardata()) -> {ok, [term()]} | {error, py_errors:reason()}.
+-spec stream_eval(unicode:chardata()) -> collected().
 stream_eval(Code) ->
     py_streams:collect_eval(py_forms:code(Code)).
 
 %% @doc `(Code, Locals)' or `(Ctx or Pool, Code)'.
 -spec stream_eval
-    (py_context() | pool(), unicode:chardata()) -> {ok, [term()]} | {error, py_errors:reason()};
-    (unicode:chardata(), map()) -> {ok, [term()]} | {error, py_errors:reason()}.
+    (py_context() | pool(), unicode:chardata()) -> collected();
+    (unicode:chardata(), map()) -> collected().
 stream_eval(A, B) ->
     py_streams:collect_eval(py_forms:code(A, B)).
 
 %% @equiv stream_start(Module, Function, Args, #{})
--spec stream_start(py_module(), py_func(), py_args()) -> {ok, reference()} | {error, py_errors:reason()}.
+-spec stream_start(py_module(), py_func(), py_args()) -> {ok, reference()} | failed().
 stream_start(Module, Function, Args) ->
     stream_start(Module, Function, Args, #{}).
 
-%% @doc The owner (the caller, unless `owner' says otherwise) gets `{py_stream, Ref, {data, Item}}' for
-%% each item, then `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'. When the owner
-%% dies the generator is closed. Keyword arguments are the option `kwargs'; for `credit' see {@link
-%% stream_credit/2}. `(Ctx, Module, Function, Args)' is taken as well.
+%% @doc The owner (the caller, unless `owner' says otherwise) gets `{py_stream, Ref, {data, Item}}'
+%% for each item, then `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'. When the
+%% owner dies the generator is closed. Keyword arguments are the option `kwargs'; for `credit' see
+%% {@link stream_credit/2}. `(Ctx, Module, Function, Args)' is taken as well.
 -spec stream_start
     (py_module(), py_func(), py_args(), py_streams:options()) ->
-        {ok, reference()} | {error, py_errors:reason()};
+        {ok, reference()} | failed();
     (py_context(), py_module(), py_func(), py_args()) ->
-        {ok, reference()} | {error, py_errors:reason()}.
+        {ok, reference()} | failed().
+stream_start(Module, Function, Args, Options) when is_map(Options) ->
+    py_streams:start({router, Module, Function, Args, #{}}, Options);
 stream_start(A, B, C, D) ->
-    case py_target:kind(A) of
-        context -> py_streams:start({{context, A}, B, C, D, #{}}, #{});
-        pool -> py_streams:start({{pool, A}, B, C, D, #{}}, #{});
-        _ -> py_streams:start({router, A, B, C, #{}}, D)
-    end.
+    py_streams:start(py_forms:four(A, B, C, D), #{}).
 
-%% @doc Closes the generator. The last message is then `{py_stream, Ref, {error, cancelled}}', unless it
-%% had ended.
--spec stream_cancel(reference()) -> ok | {error, py_errors:reason()}.
+%% @doc The same with options.
+-spec stream_start(
+    py_context() | pool(), py_module(), py_func(), py_args(), py_streams:options()
+) -> {ok, reference()} | failed().
+stream_start(Target, Module, Function, Args, Options) ->
+    py_streams:start(py_forms:five_kwargs(Target, Module, Function, Args, #{}), Options).
+
+%% @doc Closes the generator. The last message is then `{py_stream, Ref, {error, cancelled}}',
+%% unless it had ended.
+-spec stream_cancel(reference()) -> ok | failed().
 stream_cancel(Ref) ->
     py_streams:cancel(Ref).
 
-%% @doc For a stream that was started with `credit => N', which sends N items and then waits: N more.
--spec stream_credit(reference(), pos_integer()) -> ok | {error, py_errors:reason()}.
+%% @doc For a stream that was started with `credit => N', which sends N items and then waits: N
+%% more.
+-spec stream_credit(reference(), pos_integer()) -> ok | failed().
 stream_credit(Ref, N) ->
     py_streams:credit(Ref, N).
 
@@ -340,7 +353,7 @@ to_term(Ref) ->
     py_refs:to_term(Ref).
 
 %% @doc Lets the object go; it goes by itself when the process that got the reference dies.
--spec release(term()) -> ok | {error, py_errors:reason()}.
+-spec release(term()) -> ok | failed().
 release(Ref) ->
     py_refs:release(Ref).
 
@@ -353,43 +366,44 @@ is_ref(Term) ->
 
 %% @doc From now on `erlang.call(Name, A, B)' in Python runs `Fun([A, B])'; what it returns is the
 %% result, also `{error, _}'.
--spec register_function(py_func(), fun(([term()]) -> term())) -> ok | {error, py_errors:reason()}.
+-spec register_function(py_func(), fun(([term()]) -> term())) -> ok | failed().
 register_function(Name, Fun) ->
     py_callback:register(Name, Fun).
 
 %% @doc The same with `Module:Function([A, B])'.
--spec register_function(py_func(), module(), atom()) -> ok | {error, py_errors:reason()}.
+-spec register_function(py_func(), module(), atom()) -> ok | failed().
 register_function(Name, Module, Function) ->
     py_callback:register(Name, {Module, Function}).
 
 %% @doc What runs goes on. Ok also when there is no such name.
--spec unregister_function(py_func()) -> ok | {error, py_errors:reason()}.
+-spec unregister_function(py_func()) -> ok | failed().
 unregister_function(Name) ->
     py_callback:unregister(Name).
 
 %% Contexts and pools ------------------------------------------------------------------------------
 
 %% @doc The context that the router has for the calling process.
--spec context() -> pid() | {error, py_errors:reason()}.
+-spec context() -> pid() | failed().
 context() ->
     pid_or_error(py_target:find(router)).
 
 %% @doc The context of that number in the default pool, from 1; or one of a pool.
--spec context(pool()) -> pid() | {error, py_errors:reason()}.
+-spec context(pool()) -> pid() | failed().
 context(Which) ->
     pid_or_error(py_context_router:find(Which)).
 
--spec pid_or_error({ok, pid()} | {error, term()}) -> pid() | {error, py_errors:reason()}.
+-spec pid_or_error({ok, pid()} | {error, term()}) -> pid() | failed().
 pid_or_error({ok, Pid}) -> Pid;
 pid_or_error({error, Reason}) -> {error, py_errors:reason(Reason)}.
 
 %% @doc Starts the default pool, as the application environment says.
--spec start_contexts() -> {ok, [pid()]} | {error, py_errors:reason()}.
+-spec start_contexts() -> {ok, [pid()]} | failed().
 start_contexts() ->
     py_errors:result(py_context_router:start()).
 
-%% @doc With `contexts' (how many) and `mode' (any that erlang_python knows; it is a process always).
--spec start_contexts(map()) -> {ok, [pid()]} | {error, py_errors:reason()}.
+%% @doc With `contexts' (how many) and `mode' (any that erlang_python knows; it is a process
+%% always).
+-spec start_contexts(map()) -> {ok, [pid()]} | failed().
 start_contexts(Options) ->
     py_errors:result(py_context_router:start(Options)).
 
@@ -404,7 +418,7 @@ contexts_started() ->
     py_context_router:is_started().
 
 %% @doc Calls of that module, or of that function, go to the pool from now on.
--spec register_pool(atom(), py_module() | {py_module(), py_func()}) -> ok | {error, py_errors:reason()}.
+-spec register_pool(atom(), py_module() | {py_module(), py_func()}) -> ok | failed().
 register_pool(Pool, Which) ->
     py_errors:result(py_context_router:register_pool(Pool, Which)).
 
@@ -413,7 +427,7 @@ unregister_pool(Which) ->
     py_context_router:unregister_pool(Which).
 
 %% @doc Interrupts what runs in the context; its caller gets `{error, interrupted}'.
--spec interrupt(py_context()) -> ok | not_running | {error, py_errors:reason()}.
+-spec interrupt(py_context()) -> ok | not_running | failed().
 interrupt({error, _} = Error) ->
     Error;
 interrupt(Ctx) ->
@@ -430,7 +444,7 @@ format_error(Reason) ->
 %% The interpreter ---------------------------------------------------------------------------------
 
 %% @doc What `sys.version' says.
--spec version() -> {ok, binary()} | {error, py_errors:reason()}.
+-spec version() -> {ok, binary()} | failed().
 version() -> py_stats:version().
 
 %% @doc Always `process': each context is one.
@@ -449,7 +463,9 @@ reload(Module) -> py_stats:reload(Module).
 -spec memory_stats() -> {ok, map()} | {error, term()}.
 memory_stats() -> py_stats:memory_stats().
 
--spec memory_stats(py_context()) -> {ok, map()} | {error, term()}.
+%% @doc Of one context.
+-spec memory_stats(pid() | {error, term()}) -> {ok, map()} | {error, term()}.
+memory_stats({error, _} = Error) -> Error;
 memory_stats(Ctx) -> py_stats:memory_stats(Ctx).
 
 %% @doc Collects garbage in all running contexts: how many objects that were.
@@ -457,7 +473,8 @@ memory_stats(Ctx) -> py_stats:memory_stats(Ctx).
 gc() -> py_stats:gc().
 
 %% @doc The same up to that generation, or of one context.
--spec gc(0..2 | py_context()) -> {ok, non_neg_integer()} | {error, term()}.
+-spec gc(0..2 | pid() | {error, term()}) -> {ok, non_neg_integer()} | {error, term()}.
+gc({error, _} = Error) -> Error;
 gc(What) -> py_stats:gc(What).
 
 -spec tracemalloc_start() -> ok | {error, term()}.
@@ -492,33 +509,33 @@ venv_info() -> py_venv:info().
 
 %% Shared state ------------------------------------------------------------------------------------
 
--spec state_fetch(term()) -> {ok, term()} | {error, not_found}.
+-spec state_fetch(term()) -> {ok, term()} | {error, not_found | term()}.
 state_fetch(Key) -> py_state:fetch(Key).
 
 -spec state_store(term(), term()) -> ok | {error, term()}.
 state_store(Key, Value) -> py_state:store(Key, Value).
 
--spec state_remove(term()) -> ok.
+-spec state_remove(term()) -> ok | {error, term()}.
 state_remove(Key) -> py_state:remove(Key).
 
--spec state_keys() -> [term()].
+-spec state_keys() -> [term()] | {error, term()}.
 state_keys() -> py_state:keys().
 
--spec state_clear() -> ok.
+-spec state_clear() -> ok | {error, term()}.
 state_clear() -> py_state:clear().
 
 %% @equiv state_incr(Key, 1)
--spec state_incr(term()) -> number() | {error, term()}.
+-spec state_incr(term()) -> integer() | {error, term()}.
 state_incr(Key) -> py_state:incr(Key).
 
--spec state_incr(term(), number()) -> number() | {error, term()}.
+-spec state_incr(term(), integer()) -> integer() | {error, term()}.
 state_incr(Key, By) -> py_state:incr(Key, By).
 
 %% @equiv state_decr(Key, 1)
--spec state_decr(term()) -> number() | {error, term()}.
+-spec state_decr(term()) -> integer() | {error, term()}.
 state_decr(Key) -> py_state:decr(Key).
 
--spec state_decr(term(), number()) -> number() | {error, term()}.
+-spec state_decr(term(), integer()) -> integer() | {error, term()}.
 state_decr(Key, By) -> py_state:decr(Key, By).
 
 -spec shared_dict_new() -> {ok, term()} | {error, term()}.
@@ -552,10 +569,10 @@ configure_logging() -> py_logger:configure().
 -spec configure_logging(map()) -> ok | {error, term()}.
 configure_logging(Options) -> py_logger:configure(Options).
 
--spec enable_tracing() -> ok.
+-spec enable_tracing() -> ok | {error, term()}.
 enable_tracing() -> py_tracer:enable().
 
--spec disable_tracing() -> ok.
+-spec disable_tracing() -> ok | {error, term()}.
 disable_tracing() -> py_tracer:disable().
 
 %% @doc The spans that were collected.

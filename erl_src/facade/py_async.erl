@@ -60,9 +60,10 @@ task(Call, Tag, Options) ->
 
 %% @doc The outcome goes to the process, and has the reference, that the request names.
 -spec run_async(py_target:target(), request()) -> ok | {error, py_errors:reason()}.
-run_async(Target, #{ref := Ref, caller := Caller, module := M, func := F, args := Args} = Request) when
-    is_pid(Caller)
+run_async(Target, #{ref := Ref, caller := Caller} = Request) when
+    is_pid(Caller), is_map_key(module, Request), is_map_key(func, Request), is_map_key(args, Request)
 ->
+    #{module := M, func := F, args := Args} = Request,
     Call = {Target, M, F, Args, maps:get(kwargs, Request, #{})},
     Prepared = py_call:prepared(Call, #{}),
     _ = spawn(fun() ->
@@ -70,8 +71,8 @@ run_async(Target, #{ref := Ref, caller := Caller, module := M, func := F, args :
     end),
     ok;
 run_async(_, _) ->
-    {error,
-        {bad_argument, request, <<"must be a map with ref, caller, module, func, args and kwargs">>}}.
+    Why = <<"must be a map with ref, caller, module, func, args and kwargs">>,
+    {error, {bad_argument, request, Why}}.
 
 %% The reference is a monitor of the process and its way to answer, so that the end of either is
 %% noticed: of the process by whoever awaits, of the caller by the process.
@@ -140,7 +141,8 @@ await(_, _) ->
 %% @doc All in one context, where coroutines run at the same time. The timeout is for all of them
 %% together. The number of a call that failed counts from 1.
 -spec gather(term(), timeout()) ->
-    {ok, [term()]} | {error, {gather_failed, [{pos_integer(), py_errors:reason()}]} | py_errors:reason()}.
+    {ok, [term()]}
+    | {error, {gather_failed, [{pos_integer(), py_errors:reason()}]} | py_errors:reason()}.
 gather(Calls, Timeout) ->
     all(Calls, fun prepared_here/1, Timeout, fun(Outcomes) ->
         Numbered = lists:enumerate(Outcomes),
@@ -150,8 +152,8 @@ gather(Calls, Timeout) ->
         end
     end).
 
-%% @doc Each in the context of the pool that has the least to do, so that they really run at the same
-%% time. When it returns all have ended. The first error in the order of the list is that of
+%% @doc Each in the context of the pool that has the least to do, so that they really run at the
+%% same time. When it returns all have ended. The first error in the order of the list is that of
 %% all.
 -spec parallel(term(), timeout()) -> {ok, [term()]} | {error, py_errors:reason()}.
 parallel(Calls, Timeout) ->

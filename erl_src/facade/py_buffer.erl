@@ -2,7 +2,8 @@
 %%
 %% A buffer is passed to Python anywhere in an argument and is an `erlang.PyBuffer' there: an object
 %% with `read', `readline' and the like, whose reads wait for what has not been written yet. Python
-%% fetches what it reads, in pieces of at most 64 KiB; what it has not fetched lies here. Without
+%% fetches what it reads, 1 MiB at once (so `max_frame' must not be less than 2 MiB); what it has not
+%% fetched lies here. Without
 %% `max_size' writing never waits, so a whole body can be written before the call that reads it. With
 %% it, writing waits while so many bytes lie here: give the buffer to its reader first.
 %%
@@ -38,7 +39,7 @@
 }.
 -type refusal() :: {error, closed | content_length | py_port_error:reason()}.
 
-%% A batch of so many pieces is what Python fetches at once.
+%% Python fetches 16 of them at once, so 1 MiB: much less than a frame may have.
 -define(PIECE, 65536).
 
 %% @equiv new(undefined)

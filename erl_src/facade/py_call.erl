@@ -65,7 +65,9 @@ prepared({Target, M, F, _, _}, Options) ->
 run(Do, {Target, Code, Locals, Given}, More) when is_map(Given) ->
     Options = maps:merge(py_target:default_timeout(Target), maps:merge(Given, More)),
     py_errors:result(
-        on(py_target:find(Target), fun(Ctx) -> Do(Ctx, Code, Locals, options(Ctx, default, Options)) end)
+        on(py_target:find(Target), fun(Ctx) ->
+            Do(Ctx, Code, Locals, options(Ctx, default, Options))
+        end)
     );
 run(_, _, _) ->
     {error, {bad_argument, options, <<"must be a map">>}}.

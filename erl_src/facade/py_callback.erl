@@ -2,8 +2,8 @@
 %% them is {@link py_port:register_function/2}: one table for the node, which outlives the process
 %% that keeps it.
 %%
-%% A function gets one list of arguments. What it returns is the value for Python, also `{error, _}';
-%% only what it raises is an error there.
+%% A function gets one list of arguments. What it returns is the value for Python, also `{error,
+%% _}'; only what it raises is an error there.
 %% @end
 -module(py_callback).
 

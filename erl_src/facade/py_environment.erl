@@ -26,7 +26,13 @@
 -spec context_options() -> map().
 context_options() ->
     #{venv := Venv} = Registry = py_environment_registry:read(),
-    maps:merge(interpreter(Venv), init(Registry)).
+    maps:merge(interpreter(Venv), observed(py_logger:init_code(), init(Registry))).
+
+%% Logging and tracing come first, so that they see what the rest does.
+-spec observed(binary() | none, map()) -> map().
+observed(none, Init) -> Init;
+observed(Code, #{init := {code, Rest}}) -> #{init => {code, <<Code/binary, Rest/binary>>}};
+observed(Code, #{}) -> #{init => {code, Code}}.
 
 %% @doc One Python statement that runs this code as {@link py_preload} does: in `__main__', as the
 %% file `<preload>', and for the namespaces of processes too. For `init' of a single context.
@@ -43,10 +49,12 @@ startup(Function, Argument) ->
 
 %% @doc For who has started a context with the options that {@link context_options/0} gave, once
 %% {@link py_pool:running/0} names it: what was registered meanwhile found it not running yet. Only
-%% folders and modules are caught up with, as {@link py_import} does it. `again': another Python is
+%% folders and modules are caught up with, as {@link py_import} does it, and logging and tracing.
+%% `again': another Python is
 %% wanted by now, so it should be replaced.
 -spec started(pid(), map()) -> ok | again | {error, py_port:reason()}.
 started(Ctx, Options) ->
+    ok = py_logger:started(Ctx),
     #{venv := Venv, imports := Imports} = Registry = py_environment_registry:read(),
     Python = maps:with([venv, python], interpreter(Venv)),
     case maps:with([venv, python], Options) of

@@ -22,9 +22,9 @@
 %%     <td>unchanged</td></tr>
 %% </table>
 %%
-%% A message is a list of characters, one element for each (`"é"' is `[233]'), and not of the bytes of
-%% its UTF-8 form as in erlang_python. The class of an exception becomes an atom only if that atom
-%% exists already; those of Python's own exceptions always do.
+%% A message is a list of characters, one element for each (`"é"' is `[233]'), and not of the bytes
+%% of its UTF-8 form as in erlang_python. The class of an exception becomes an atom only if that
+%% atom exists already; those of Python's own exceptions always do.
 %%
 %% Nothing need be lost: with the application key `error_details' at `true', every reason that says
 %% less than py_port's gets it as one more element: `{"KeyError", "'k'", Reason}', `{stop_iteration,
@@ -57,8 +57,7 @@
     | term().
 
 %% @doc Translates the reason of an error; every other term is returned as it is.
--spec result({error, term()}) -> {error, reason()};
-            (Result) -> Result.
+-spec result(Result | {error, term()}) -> Result | {error, reason()}.
 result({error, Reason}) -> {error, reason(Reason)};
 result(Result) -> Result.
 
@@ -177,8 +176,9 @@ text(Format, Args) ->
 -spec own_exceptions() -> [atom()].
 own_exceptions() ->
     [
-        'ArithmeticError', 'AssertionError', 'AttributeError', 'BaseException', 'BaseExceptionGroup',
-        'BlockingIOError', 'BrokenPipeError', 'BufferError', 'CancelledError', 'ChildProcessError',
+        'ArithmeticError', 'AssertionError', 'AttributeError', 'BaseException',
+        'BaseExceptionGroup', 'BlockingIOError', 'BrokenPipeError', 'BufferError',
+        'CancelledError', 'ChildProcessError',
         'ConnectionAbortedError', 'ConnectionError', 'ConnectionRefusedError',
         'ConnectionResetError', 'EOFError', 'Exception', 'ExceptionGroup', 'FileExistsError',
         'FileNotFoundError', 'FloatingPointError', 'GeneratorExit', 'ImportError',

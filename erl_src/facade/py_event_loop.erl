@@ -43,12 +43,13 @@ register_callbacks() -> ok.
 get_loop() ->
     loop_of(py_context_router:find(1)).
 
--spec loop_of({ok, py_port:context()} | {error, term()}) -> {ok, loop()} | {error, py_errors:reason()}.
+-spec loop_of({ok, py_port:context()} | {error, term()}) ->
+    {ok, loop()} | {error, py_errors:reason()}.
 loop_of({ok, Ctx}) -> {ok, {Ctx, loop}};
 loop_of({error, Reason}) -> {error, py_errors:reason(Reason)}.
 
-%% @doc `{async_result, Ref, Result}' goes to the process `caller', with the `ref' of the request. When
-%% that process dies the coroutine is cancelled.
+%% @doc `{async_result, Ref, Result}' goes to the process `caller', with the `ref' of the request.
+%% When that process dies the coroutine is cancelled.
 -spec run_async(loop() | {error, term()}, py_async:request()) -> ok | {error, py_errors:reason()}.
 run_async(Loop, Request) ->
     py_async:run_async(target(Loop), Request).
@@ -68,11 +69,12 @@ run({_, loop} = Loop, Module, Function, Args) ->
 run(Module, Function, Args, Options) ->
     run(mine(), Module, Function, Args, Options).
 
--spec run(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], options()) -> result().
+-spec run(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], options()) ->
+    result().
 run(Loop, Module, Function, Args, Options) when is_map(Options) ->
     Kwargs = maps:get(kwargs, Options, #{}),
-    Rest = maps:remove(kwargs, Options),
-    py_call:call({target(Loop), Module, Function, Args, Kwargs}, maps:merge(#{timeout => ?TIMEOUT}, Rest));
+    Rest = maps:merge(#{timeout => ?TIMEOUT}, maps:remove(kwargs, Options)),
+    py_call:call({target(Loop), Module, Function, Args, Kwargs}, Rest);
 run(_, _, _, _, _) ->
     {error, {bad_argument, options, <<"must be a map">>}}.
 
@@ -81,8 +83,8 @@ run(_, _, _, _, _) ->
 create_task(Module, Function, Args) ->
     create_task(Module, Function, Args, #{}).
 
-%% @doc Does not wait: {@link await/1} does, or the message `{async_result, Ref, Result}' is taken. The
-%% task is cancelled when the caller dies. `(Loop, Module, Function, Args)' is taken as well.
+%% @doc Does not wait: {@link await/1} does, or the message `{async_result, Ref, Result}' is taken.
+%% The task is cancelled when the caller dies. `(Loop, Module, Function, Args)' is taken as well.
 -spec create_task
     (py_port:name(), py_port:name(), [term()], map()) -> reference();
     (loop(), py_port:name(), py_port:name(), [term()]) -> reference().

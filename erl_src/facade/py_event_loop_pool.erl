@@ -71,8 +71,10 @@ run({_, loop} = Loop, Module, Function, Args) ->
 run(Module, Function, Args, Options) ->
     run(mine(), Module, Function, Args, Options).
 
--spec run(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], py_event_loop:options()) ->
-    result().
+-spec run(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], Options) ->
+    result()
+when
+    Options :: py_event_loop:options().
 run(Loop, Module, Function, Args, Options) ->
     py_event_loop:run(Loop, Module, Function, Args, Options).
 

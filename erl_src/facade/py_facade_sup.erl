@@ -19,5 +19,7 @@ init([]) ->
             #{id => py_environment_registry, start => {py_environment_registry, start_link, []}},
             #{id => py_state, start => {py_state, start_link, []}},
             #{id => py_data_functions, start => {py_data_functions, start_link, []}},
+            #{id => py_logger, start => {py_logger, start_link, []}},
+            #{id => py_tracer, start => {py_tracer, start_link, []}},
             #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor}
         ]}}.

@@ -1,12 +1,13 @@
 %% @doc What the arguments of {@link py}'s functions are: the same arity has several forms.
 %%
-%% Pure. What can only be a context or a pool is recognised (see {@link py_target:kind/1}). For the rest:
+%% Pure. What can only be a context or a pool is recognised (see {@link py_target:kind/1}). For the
+%% rest:
 %% <ul>
-%% <li>four arguments are `(Pool, Module, Function, Args)' if the first and the third are atoms, or if
-%% the first is an atom, the third text and the fourth a list; else `(Module, Function, Args,
+%% <li>four arguments are `(Pool, Module, Function, Args)' if the first and the third are atoms, or
+%% if the first is an atom, the third text and the fourth a list; else `(Module, Function, Args,
 %% Kwargs)';</li>
-%% <li>five are `(Pool, Module, Function, Args, Kwargs)' if the fourth is no map and the fifth is one;
-%% else `(Module, Function, Args, Kwargs, Timeout or Options)';</li>
+%% <li>five are `(Pool, Module, Function, Args, Kwargs)' if the fourth is no map and the fifth is
+%% one; else `(Module, Function, Args, Kwargs, Timeout or Options)';</li>
 %% <li>code is never an atom, so an atom before it is a pool;</li>
 %% <li>what follows code is its local names if it is a map, else a timeout.</li>
 %% </ul>
@@ -17,7 +18,8 @@
 -export([four/4, five/5, five_kwargs/5, code/1, code/2, code/3, code/4, item/1]).
 -export_type([call/0, code/0]).
 
--type call() :: {py_target:target(), Module :: term(), Function :: term(), Args :: term(), Kwargs :: term()}.
+-type call() ::
+    {py_target:target(), Module :: term(), Function :: term(), Args :: term(), Kwargs :: term()}.
 -type code() :: {py_target:target(), Code :: term(), Locals :: term(), Options :: term()}.
 
 -spec four(term(), term(), term(), term()) -> call().

@@ -1,9 +1,9 @@
 %% @doc What Python produces, item by item, for {@link py}: collected, or as messages.
 %%
-%% `start/2' makes a process that reads the producer and sends each item to the owner:
-%% `{py_stream, Ref, {data, Item}}', and at the end one of `{py_stream, Ref, done}', `{py_stream, Ref,
-%% {error, Reason}}'. When the owner dies or the stream is cancelled, the producer in Python is
-%% closed. After a cancel the last message is `{py_stream, Ref, {error, cancelled}}'.
+%% `start/2' makes a process that reads the producer and sends each item to the owner: `{py_stream,
+%% Ref, {data, Item}}', and at the end one of `{py_stream, Ref, done}', `{py_stream, Ref, {error,
+%% Reason}}'. When the owner dies or the stream is cancelled, the producer in Python is closed.
+%% After a cancel the last message is `{py_stream, Ref, {error, cancelled}}'.
 %%
 %% Those messages have no acknowledgement, so by default nothing but the length of its mailbox says
 %% whether the owner keeps up: while that is longer than 1000, a hundred items are sent each second.
@@ -62,7 +62,7 @@ collect_eval(Code) ->
                     {ok, Stream} -> py_port:to_list(Stream);
                     {error, _} = Error -> Error
                 end,
-            ok = py_port:release(Ref),
+            ok = py_refs:release(Ref),
             py_errors:result(Collected);
         {error, _} = Error ->
             Error
@@ -129,13 +129,15 @@ tell(_, _) ->
 
 %% The process -------------------------------------------------------------------------------------
 
--spec init(fun(() -> {ok, py_port:stream()} | {error, term()}), pid(), pos_integer() | infinity) -> ok.
+-spec init(fun(() -> {ok, py_port:stream()} | {error, term()}), pid(), Credit) -> ok when
+    Credit :: pos_integer() | infinity.
 init(Open, Owner, Credit) ->
     receive
         {begin_for, Starter, Monitor} ->
             case Open() of
                 {ok, Stream} ->
                     Ref = erlang:alias(),
+                    _ = erlang:monitor(process, py_port_flow_sup),
                     Starter ! {Monitor, {ok, Ref}},
                     loop(#state{
                         owner = Owner,
@@ -182,7 +184,10 @@ wait(Timeout, #state{ref = Ref, down = Down, stream = Stream, credit = Credit} =
             ok = py_port:close(Stream),
             send({error, cancelled}, State);
         {'DOWN', Down, process, _, _} ->
-            py_port:close(Stream)
+            py_port:close(Stream);
+        %% Of what all streams hang below.
+        {'DOWN', _, process, _, Reason} ->
+            send({error, {context_died, py_port_call:down(Reason)}}, State)
     after Timeout ->
         loop(State)
     end.

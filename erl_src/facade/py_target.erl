@@ -1,20 +1,20 @@
-%% @doc Where a call goes: what the first argument of {@link py}'s functions means, and with how much
-%% time and under which limit it is called there.
+%% @doc Where a call goes: what the first argument of {@link py}'s functions means, and with how
+%% much time and under which limit it is called there.
 %%
 %% <ul>
 %% <li>`router': the context that {@link py_context_router} has for the caller, in the pool that the
 %% module and the function are registered for; 30 seconds;</li>
 %% <li>`{pool, Pool}': the same in that pool, which may be any of {@link
-%% py_context_router:get_context/1}. If there is no pool of that name, but a context is registered under
-%% it, it is that context;</li>
+%% py_context_router:get_context/1}. If there is no pool of that name, but a context is registered
+%% under it, it is that context;</li>
 %% <li>`{context, Ctx}': that context, as a pid, a name, or `{Name, Node}'; as much time as the
 %% context itself gives (for ever, unless its option `call_timeout' says otherwise). An error in
 %% its place, such as {@link py:context/1} may give, is the outcome.</li>
 %% </ul>
 %%
 %% Calls through a pool ({@link limited/3}) take a slot of {@link py_semaphore} for as long as they
-%% run. One that is made on behalf of a call from Python does not: that call holds a slot already, and
-%% all slots could be held by those who wait for such a call.
+%% run. One that is made on behalf of a call from Python does not: that call holds a slot already,
+%% and all slots could be held by those who wait for such a call.
 %% @end
 -module(py_target).
 
@@ -26,8 +26,8 @@
 
 -define(POOL_TIMEOUT, 30000).
 
-%% @doc What an argument can be, seen alone: a `context' for sure, a `pool' for sure, a `name' (an atom
-%% may be a module, a pool, or the name of a context), or neither.
+%% @doc What an argument can be, seen alone: a `context' for sure, a `pool' for sure, a `name' (an
+%% atom may be a module, a pool, or the name of a context), or neither.
 -spec kind(term()) -> context | pool | name | neither.
 kind(A) when is_pid(A) -> context;
 kind(A) when is_atom(A) -> name;
@@ -36,7 +36,8 @@ kind({global, _}) -> context;
 kind({via, Module, _}) when is_atom(Module) -> context;
 kind({any_node, Pool, _}) when is_atom(Pool) -> pool;
 kind({Pool, {key, _}}) when is_atom(Pool) -> pool;
-kind({Pool, Strategy}) when is_atom(Pool), (Strategy =:= scheduler orelse Strategy =:= least_loaded) -> pool;
+kind({Pool, least_loaded}) when is_atom(Pool) -> pool;
+kind({Pool, scheduler}) when is_atom(Pool) -> pool;
 kind({any_node, Pool}) when is_atom(Pool) -> pool;
 kind({Name, Node}) when is_atom(Name), is_atom(Node) -> context;
 kind(_) -> neither.

@@ -30,9 +30,10 @@
     | {cannot_run, term()}
     | term().
 
+%% Contexts for which none could be started in the new environment go on in the old one.
+-type not_replaced() :: {error, {not_replaced, [term()]}}.
+
 -define(NOTE, ".py_port_venv").
-%% ms that calls have to finish in a context that is to be replaced.
--define(GRACE, 5000).
 
 %% @equiv ensure(Path, Requirements, [])
 -spec ensure(path(), py_venv_options:requirements()) -> ok | {error, reason()}.
@@ -87,23 +88,26 @@ is_venv(Path) ->
 %% The program looks again, under its lock; this is for the sake of a clear answer.
 -spec is_ours_to_make(binary()) -> boolean().
 is_ours_to_make(Path) ->
-    Known = [filename:join(Path, Name) || Name <- ["pyvenv.cfg", ?NOTE]],
-    case file:list_dir(Path) of
-        {ok, []} -> true;
-        {ok, _} -> lists:any(fun filelib:is_regular/1, Known);
-        {error, enoent} -> true;
-        {error, _} -> false
+    case file:list_dir_all(Path) of
+        {ok, Names} ->
+            Others = Names -- [?NOTE, ?NOTE ".new"],
+            Others =:= [] orelse lists:any(fun(N) -> lists:member(N, Names) end, ["pyvenv.cfg", ?NOTE]);
+        {error, enoent} ->
+            true;
+        {error, _} ->
+            false
     end.
 
 %% @equiv ensure_venv(Path, Requirements, [])
--spec ensure_venv(path(), py_venv_options:requirements()) -> ok | {error, reason()}.
+-spec ensure_venv(path(), py_venv_options:requirements()) ->
+    ok | {error, reason() | {invalid_venv, binary()}} | not_replaced().
 ensure_venv(Path, Requirements) ->
     ensure_venv(Path, Requirements, []).
 
 %% @doc {@link ensure/3}, and then {@link activate/1}. Contexts that run in this environment already
 %% are replaced if something was installed.
 -spec ensure_venv(path(), py_venv_options:requirements(), py_venv_options:options()) ->
-    ok | {error, reason() | {invalid_venv, binary()}}.
+    ok | {error, reason() | {invalid_venv, binary()}} | not_replaced().
 ensure_venv(Path, Requirements, Options) ->
     case made(Path, Requirements, Options) of
         {ok, What} -> activate(Path, What);
@@ -111,12 +115,13 @@ ensure_venv(Path, Requirements, Options) ->
     end.
 
 %% @doc From now on contexts of the façade are started in this environment, and those that run are
-%% replaced, if it is not theirs already. What they hold in Python is lost then.
--spec activate(path()) -> ok | {error, {invalid_venv, binary()}}.
+%% replaced, if it is not theirs already. What they hold in Python is lost then. The environment is
+%% chosen also if some could not be replaced.
+-spec activate(path()) -> ok | {error, {invalid_venv, binary()}} | not_replaced().
 activate(Path) ->
     activate(Path, known).
 
--spec activate(path(), made | known) -> ok | {error, {invalid_venv, binary()}}.
+-spec activate(path(), made | known) -> ok | {error, {invalid_venv, binary()}} | not_replaced().
 activate(Given, What) ->
     try py_environment:path(Given) of
         Path ->
@@ -140,11 +145,11 @@ usable(Path) ->
 
 %% @doc From now on contexts of the façade are started in Python as it is, and those that run are
 %% replaced.
--spec deactivate() -> ok.
+-spec deactivate() -> ok | not_replaced().
 deactivate() ->
     chosen({set, venv, none}, known).
 
--spec chosen(py_environment_registry:change(), made | known) -> ok.
+-spec chosen(py_environment_registry:change(), made | known) -> ok | not_replaced().
 chosen(Change, What) ->
     {#{venv := Old}, #{venv := New}} = py_environment_registry:change(Change),
     case Old =:= New andalso What =:= known of
@@ -152,27 +157,12 @@ chosen(Change, What) ->
         false -> replace_contexts()
     end.
 
--spec replace_contexts() -> ok.
+-spec replace_contexts() -> ok | not_replaced().
 replace_contexts() ->
-    _ = code:ensure_loaded(py_pool),
-    case erlang:function_exported(py_pool, restart_all, 0) of
-        true -> _ = py_pool:restart_all();
-        %% Their pools replace them.
-        false -> ok = stop_all([Ctx || Ctx <- py_pool:running(), node(Ctx) =:= node()])
-    end,
-    ok.
-
--spec stop_all([pid()]) -> ok.
-stop_all(Contexts) ->
-    Stops = [spawn_monitor(py_port, stop_context, [Ctx, ?GRACE]) || Ctx <- Contexts],
-    lists:foreach(
-        fun({Pid, Ref}) ->
-            receive
-                {'DOWN', Ref, process, Pid, _} -> ok
-            end
-        end,
-        Stops
-    ).
+    case py_pool:restart_all() of
+        ok -> ok;
+        {error, Reasons} -> {error, {not_replaced, Reasons}}
+    end.
 
 %% @doc The environment that contexts of the façade are started in. The keys are texts:
 %% `<<"active">>', and if that is `true', `<<"venv_path">>', `<<"site_packages">>' (a list of folders)

@@ -8,16 +8,29 @@
   asks asyncio for its loops; :func:`detect_mode`.
 * Queues between the two: :class:`Channel`, :class:`ByteChannel`; what Erlang writes as a file: :class:`PyBuffer`.
 * What all contexts share: :func:`state_get`, :func:`state_set`, :func:`state_incr` and the like, :class:`SharedDict`.
+* Seen from Erlang: :func:`setup_logging` and :class:`ErlangHandler`; :class:`Span` and :func:`trace`.
+* Something else in the place of an answer: :func:`schedule`, :func:`schedule_py`, :func:`schedule_inline`.
 * Terms that Python has no type for (:class:`Pid`, :class:`Ref`, :class:`Atom`, ...), the way to say how values of your own classes become
   terms (:func:`encoder`), and the exceptions (:mod:`erlang.errors`).
 
-Only code that runs in a py_port worker can import this package; under ``py_worker --python`` what needs Erlang raises ``RuntimeError``.
+What needs Erlang raises ``RuntimeError`` where there is none: under ``py_worker --python``, and in any other Python that imports this package.
+Tests of your code put a stand-in there: :mod:`erlang.testing`.
 """
 
 from . import _lazy
 from ._calls import Function, async_call, call
 from .encoders import encoder, register_encoder, unregister_encoder
-from .errors import CallError, ChannelClosed, ErlangError, ForbiddenError, FunctionNotFound, ProcessError, StreamAborted, TermError
+from .errors import (
+    CallError,
+    ChannelClosed,
+    ErlangError,
+    ForbiddenError,
+    FunctionNotFound,
+    ProcessError,
+    StreamAborted,
+    SuspensionRequired,
+    TermError,
+)
 from .terms import Atom, BitString, Export, Fun, ImproperList, Pid, Port, Ref, atom, binary_to_term, term_to_binary
 
 TYPE_CHECKING = False
@@ -26,13 +39,16 @@ if TYPE_CHECKING:  # loaded when they are asked for, see _lazy
     from ._context import deadline, remaining, trace_context
     from ._event_loop import ErlangEventLoop, new_event_loop
     from ._inlet import Inlet
+    from ._logging import ErlangHandler, setup_logging
     from ._loops import ErlangEventLoopPolicy, EventLoopPolicy, get_event_loop_policy, install, run
     from ._mode import ExecutionMode, detect_mode
     from ._processes import Monitor, demonitor, monitor, send, whereis
     from ._processes import self_pid as self
+    from ._schedule import InlineScheduleMarker, ScheduleMarker, consume_time_slice, schedule, schedule_inline, schedule_py
     from ._shared_dict import SharedDict
     from ._state import state_clear, state_decr, state_delete, state_get, state_incr, state_keys, state_set
     from ._tasks import sleep, spawn_task
+    from ._tracing import Span, trace
     from .byte_channel import ByteChannel, ByteChannelClosed
     from .channel import Channel
     from .errors import SharedDictDestroyed, StateFull
@@ -48,6 +64,7 @@ __all__ = [
     "ErlangError",
     "ErlangEventLoop",
     "ErlangEventLoopPolicy",
+    "ErlangHandler",
     "EventLoopPolicy",
     "ExecutionMode",
     "Export",
@@ -57,21 +74,26 @@ __all__ = [
     "FunctionNotFound",
     "ImproperList",
     "Inlet",
+    "InlineScheduleMarker",
     "Monitor",
     "Pid",
     "Port",
     "ProcessError",
     "PyBuffer",
     "Ref",
+    "ScheduleMarker",
     "SharedDict",
     "SharedDictDestroyed",
+    "Span",
     "StateFull",
     "StreamAborted",
+    "SuspensionRequired",
     "TermError",
     "async_call",
     "atom",
     "binary_to_term",
     "call",
+    "consume_time_slice",
     "deadline",
     "demonitor",
     "detect_mode",
@@ -83,8 +105,12 @@ __all__ = [
     "register_encoder",
     "remaining",
     "run",
+    "schedule",
+    "schedule_inline",
+    "schedule_py",
     "self",
     "send",
+    "setup_logging",
     "sleep",
     "spawn_task",
     "state_clear",
@@ -95,6 +121,7 @@ __all__ = [
     "state_keys",
     "state_set",
     "term_to_binary",
+    "trace",
     "trace_context",
     "unregister_encoder",
     "whereis",

@@ -9,7 +9,7 @@ from _thread import RLock
 from . import _port
 from ._body import Body
 from ._erlang import Atom, Pid, Ref, register_encoder
-from ._inlet import BATCH, TAKE, Inlet
+from ._inlet import TAKE, Inlet
 from .errors import StreamAborted
 
 TYPE_CHECKING = False
@@ -271,18 +271,19 @@ io.BufferedIOBase.register(PyBuffer)
 class _Source(Inlet):
     """The stream below, which stays open when nobody holds it: another call may get the buffer."""
 
+    _batch = 16  # pieces of at most 64 KiB: a batch has to fit into a frame
     _broken: Optional[StreamAborted] = None
 
     def fetch(self) -> None:
         """Waits for a batch or the end."""
         self._check()
         _port.waited.count += 1
-        self._told(*_port.call_op("inlet", (TAKE, self._pid, BATCH), None))
+        self._told(*_port.call_op("inlet", (TAKE, self._pid, self._batch), None))
 
     def try_fetch(self) -> bool:
         """False: there is nothing now."""
         self._check()
-        ok, answer = _port.call_op("inlet", (TRY_TAKE, self._pid, BATCH), None)
+        ok, answer = _port.call_op("inlet", (TRY_TAKE, self._pid, self._batch), None)
         if ok and _port.text(answer) == "empty":
             return False
         self._told(ok, answer)

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, NoReturn, Optional
 
-__all__ = ["Function", "async_call", "call", "function_named"]
+__all__ = ["Function", "async_call", "call", "check_name", "function_named"]
 
 def call(name: str, /, *args: object, timeout: Optional[float] = None) -> Any:
     """Call the Erlang function ``name`` and wait for its result. Any thread; the GIL is free meanwhile.
@@ -24,7 +24,7 @@ def call(name: str, /, *args: object, timeout: Optional[float] = None) -> Any:
 
     In a coroutine use :func:`async_call`: this blocks the loop, and says so in a ``RuntimeWarning``, once for each place in the code.
     """
-    _check_name(name)
+    check_name(name)
     return _call(name, args, timeout)
 
 
@@ -40,7 +40,7 @@ async def async_call(name: str, /, *args: object, timeout: Optional[float] = Non
 
     Cancelling the task that waits kills the Erlang process of the call, which may have had its effects by then.
     """
-    _check_name(name)
+    check_name(name)
     ok, value = await (_perform or _load_perform())("call", (name, list(args)), timeout)
     return value if ok else _port.value_of(ok, value, name)
 
@@ -66,7 +66,7 @@ class Function:
     __slots__ = ("__name__",)
 
     def __init__(self, name: str) -> None:
-        _check_name(name)
+        check_name(name)
         self.__name__ = name
 
     def __call__(self, /, *args: object, timeout: Optional[float] = None, **keywords: object) -> Any:
@@ -105,7 +105,7 @@ def _exists(name: str) -> bool:
     return bool(_port.value_of(ok, value))
 
 
-def _check_name(name: object) -> None:
+def check_name(name: object) -> None:
     if not isinstance(name, str):
         raise TypeError(f"the name of an Erlang function is a str, not {type(name).__name__}")
 

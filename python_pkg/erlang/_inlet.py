@@ -32,6 +32,8 @@ class Inlet:
     Read by one thread or by tasks of one loop. Cancelling a task that waits loses no item. Letting go of it closes it.
     """
 
+    _batch = BATCH
+
     def __init__(self, pid: Pid) -> None:
         self._pid = pid
         self._items: deque[Any] = deque()
@@ -46,7 +48,7 @@ class Inlet:
         if not self._items and not self._ended:
             _port.warn_if_blocking("reading an inlet with 'for' or next()", "'async for'")
             _port.waited.count += 1
-            self._keep(*_port.call_op("inlet", (TAKE, self._pid, BATCH), None))
+            self._keep(*_port.call_op("inlet", (TAKE, self._pid, self._batch), None))
         if self._items:
             return self._items.popleft()
         raise StopIteration
@@ -67,7 +69,7 @@ class Inlet:
         from ._mailbox import Receiver
 
         if self._receiver is None or self._turn is None:
-            self._receiver = Receiver("inlet", TAKE, self._pid, BATCH)
+            self._receiver = Receiver("inlet", TAKE, self._pid, self._batch)
             self._turn = asyncio.Lock()
         async with self._turn:  # one take at a time, so that batches stay in order
             if not self._items and not self._ended:

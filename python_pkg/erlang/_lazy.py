@@ -20,14 +20,19 @@ _PARTS = {
     "Channel": ("channel", "Channel"),
     "ErlangEventLoop": ("_event_loop", "ErlangEventLoop"),
     "ErlangEventLoopPolicy": ("_loops", "ErlangEventLoopPolicy"),
+    "ErlangHandler": ("_logging", "ErlangHandler"),
     "EventLoopPolicy": ("_loops", "EventLoopPolicy"),
     "ExecutionMode": ("_mode", "ExecutionMode"),
     "Inlet": ("_inlet", "Inlet"),
+    "InlineScheduleMarker": ("_schedule", "InlineScheduleMarker"),
     "Monitor": ("_processes", "Monitor"),
     "PyBuffer": ("_buffer", "PyBuffer"),
+    "ScheduleMarker": ("_schedule", "ScheduleMarker"),
     "SharedDict": ("_shared_dict", "SharedDict"),
     "SharedDictDestroyed": ("errors", "SharedDictDestroyed"),
+    "Span": ("_tracing", "Span"),
     "StateFull": ("errors", "StateFull"),
+    "consume_time_slice": ("_schedule", "consume_time_slice"),
     "deadline": ("_context", "deadline"),
     "demonitor": ("_processes", "demonitor"),
     "detect_mode": ("_mode", "detect_mode"),
@@ -37,8 +42,12 @@ _PARTS = {
     "new_event_loop": ("_event_loop", "new_event_loop"),
     "remaining": ("_context", "remaining"),
     "run": ("_loops", "run"),
+    "schedule": ("_schedule", "schedule"),
+    "schedule_inline": ("_schedule", "schedule_inline"),
+    "schedule_py": ("_schedule", "schedule_py"),
     "self": ("_processes", "self_pid"),
     "send": ("_processes", "send"),
+    "setup_logging": ("_logging", "setup_logging"),
     "sleep": ("_tasks", "sleep"),
     "spawn_task": ("_tasks", "spawn_task"),
     "state_clear": ("_state", "state_clear"),
@@ -48,10 +57,11 @@ _PARTS = {
     "state_incr": ("_state", "state_incr"),
     "state_keys": ("_state", "state_keys"),
     "state_set": ("_state", "state_set"),
+    "trace": ("_tracing", "trace"),
     "trace_context": ("_context", "trace_context"),
     "whereis": ("_processes", "whereis"),
 }
-_MODULES = ("byte_channel", "channel", "encoders", "errors", "terms")
+_MODULES = ("byte_channel", "channel", "encoders", "errors", "terms", "testing")
 
 
 def attribute(name: str) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from _thread import _local
 
-from ._erlang import Atom, call_op, cancel_op, context_loop, context_mailbox, current, new_mailbox, start_op
+from ._erlang import Atom, call_op, cancel_op, context_loop, context_mailbox, current, new_mailbox, reset_trace, set_trace, start_op
 from .errors import CallError, ErlangError, ForbiddenError, FunctionNotFound, ProcessError
 
 TYPE_CHECKING = False
@@ -31,7 +31,9 @@ __all__ = [
     "detached",
     "failure",
     "new_mailbox",
+    "reset_trace",
     "running_loop",
+    "set_trace",
     "start_op",
     "text",
     "value_of",

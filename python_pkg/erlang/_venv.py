@@ -66,16 +66,17 @@ class Environment:
         if state == f"ready {stamp}" and not force and os.path.isfile(self.python):
             return 0
         if owner is None:
-            if not exists and os.path.isdir(self.path) and os.listdir(self.path):
+            if not exists and self.entries():
                 print(f"{self.path} is not empty, and no virtual environment", flush=True)
                 return REFUSED
             owner = "theirs" if exists else "ours"
-        if force or (owner == "ours" and (state == "building" or not self.fits())):
-            if os.path.isdir(self.path):
-                shutil.rmtree(self.path)
+        anew = force or (owner == "ours" and (state == "building" or not self.fits()))
+        if anew:
             owner, exists = "ours", False
         os.makedirs(self.path, exist_ok=True)
-        self.write_note(f"building {owner}")
+        self.write_note(f"building {owner}")  # first: whatever breaks off what follows, it is known that the rest is to be removed
+        if anew:
+            self.clear()
         status = self.fill(exists, uv, install)
         if status == 0:
             self.write_note(f"ready {stamp} {owner}")
@@ -92,6 +93,20 @@ class Environment:
         if uv:
             return run([uv, "pip", "install", "--python", self.python, *install])
         return run([self.python, "-I", "-m", "pip", "install", *install])
+
+    def entries(self) -> list[os.DirEntry[str]]:
+        """What is there but for our notes."""
+        try:
+            return [entry for entry in os.scandir(self.path) if entry.name not in (NOTE, NOTE + ".new")]
+        except FileNotFoundError:
+            return []
+
+    def clear(self) -> None:
+        for entry in self.entries():
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.remove(entry.path)
 
     def fits(self) -> bool:
         """Made for this version of Python, and that is still there."""

@@ -12,6 +12,8 @@
 * :class:`ChannelClosed`: nothing more can be sent or received.
 * :class:`StreamAborted`: the Erlang side broke off what it was pushing.
 
+:class:`SuspensionRequired` is only a name, for code that imports it.
+
 When time is up it is the built-in ``TimeoutError``, also from coroutines and also before Python 3.11. All of them can be pickled.
 """
 
@@ -29,6 +31,7 @@ __all__ = [
     "SharedDictDestroyed",
     "StateFull",
     "StreamAborted",
+    "SuspensionRequired",
     "TermError",
 ]
 
@@ -108,3 +111,7 @@ class StreamAborted(ErlangError):
 
     def __str__(self) -> str:
         return f"the stream was broken off: {self.reason!r}"
+
+
+class SuspensionRequired(BaseException):
+    """Never raised: a call to Erlang is a wait and nothing else. For code that imports it, to let it pass: ``except SuspensionRequired: raise``."""

@@ -15,7 +15,7 @@ init_per_testcase(_, Config) ->
     [{ctx, Ctx} | Config].
 
 end_per_testcase(_, Config) ->
-    [gen_server:stop(Pid) || {_, Pid, _, _} <- supervisor:which_children(py_port_flow_sup)],
+    ok = py_port_test:stop_flows(),
     py_port_test:end_per_testcase(Config).
 
 read(Config, Function, Args) ->
@@ -210,7 +210,7 @@ with_a_limit_the_writer_waits(Config) ->
     ?assertEqual(ok, await(Writing)).
 
 a_small_frame_is_enough(_Config) ->
-    Ctx = context(#{max_frame => 6_000_000}),
+    Ctx = context(#{max_frame => 2_000_000}),
     Buffer = full([binary:copy(<<"x">>, 20_000_000)]),
     ?assertEqual({ok, 20_000_000}, py_port:call(Ctx, probe_data, size_of_rest, [Buffer])).
 

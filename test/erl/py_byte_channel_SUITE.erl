@@ -15,7 +15,7 @@ init_per_testcase(_, Config) ->
     Config.
 
 end_per_testcase(_, Config) ->
-    [gen_server:stop(Pid) || {_, Pid, _, _} <- supervisor:which_children(py_port_flow_sup)],
+    ok = py_port_test:stop_flows(),
     py_port_test:end_per_testcase(Config).
 
 erlang_does_not_read_back_its_own_bytes(_Config) ->

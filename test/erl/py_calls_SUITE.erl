@@ -405,4 +405,36 @@ a_cast_goes_on_when_its_caller_has_died(_Config) ->
 %% The interpreter ---------------------------------------------------------------------------------------------------------
 
 every_mode_is_a_process(_Config) ->
+    ?assertEqual(process, py:execution_mode()),
     ?assertEqual(false, py:subinterp_supported()).
+
+the_interpreter_tells_about_itself(_Config) ->
+    Ctx = py:context(),
+    ?assertMatch({ok, <<"3.", _/binary>>}, py:version()),
+    ?assertMatch({ok, #{}}, py:memory_stats()),
+    ?assertMatch({ok, #{gc_stats := _}}, py:memory_stats(Ctx)),
+    ?assertMatch({error, {no_such_context, 99}}, py:memory_stats(py:context(99))),
+    [?assertMatch({ok, N} when is_integer(N), Answer) || Answer <- [py:gc(), py:gc(0), py:gc(Ctx)]],
+    ?assertMatch({error, {no_such_context, 99}}, py:gc(py:context(99))),
+    [?assertEqual(ok, Answer) || Answer <- [py:tracemalloc_start(), py:tracemalloc_start(2), py:tracemalloc_stop()]],
+    ?assertEqual(ok, py:reload(colorsys)),
+    ?assertMatch({ok, #{}}, py:venv_info()),
+    ?assertEqual(ok, py:deactivate_venv()),
+    ?assertMatch({error, _}, py:activate_venv("/no/such/venv")).
+
+state_and_dictionaries_are_reached_through_py(_Config) ->
+    ok = py:state_clear(),
+    ok = py:state_store(key, 1),
+    ?assertEqual({ok, 1}, py:state_fetch(key)),
+    ?assertEqual([2, 4, 3, 1], [py:state_incr(key), py:state_incr(key, 2), py:state_decr(key), py:state_decr(key, 2)]),
+    ?assertEqual([key], py:state_keys()),
+    ok = py:state_remove(key),
+    ?assertEqual({error, not_found}, py:state_fetch(key)),
+    {ok, Dict} = py:shared_dict_new(),
+    ok = py:shared_dict_set(Dict, <<"k">>, 1),
+    ?assertEqual(1, py:shared_dict_get(Dict, <<"k">>)),
+    ?assertEqual(none, py:shared_dict_get(Dict, <<"other">>, none)),
+    ?assertEqual([<<"k">>], py:shared_dict_keys(Dict)),
+    ok = py:shared_dict_del(Dict, <<"k">>),
+    ?assertEqual([], py:shared_dict_keys(Dict)),
+    ok = py:shared_dict_destroy(Dict).

@@ -712,7 +712,10 @@ a_function_knows_who_called(_Config) ->
     ?assertEqual([Ctx], Ancestors),
     callback(Ctx, 2, call(<<"who">>)),
     {ok, {Plain, _, undefined, _}} = answer_of(Ctx, 2),
-    ?assertEqual(#{context => Ctx, function => <<"who">>, remaining => infinity, deadline => infinity, trace => none}, Plain).
+    Nothing = #{remaining => infinity, deadline => infinity, trace => none},
+    ?assertEqual(Nothing#{context => Ctx, name => none, function => <<"who">>}, Plain),
+    Named = fake(#{name => {global, "Ü"}}),
+    ?assertMatch({ok, {#{name := {global, "Ü"}}, _, _, _}}, call_back(Named, 1, call(<<"who">>))).
 
 %% Messages ------------------------------------------------------------------------------------------------------------
 

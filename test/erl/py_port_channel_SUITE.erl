@@ -48,6 +48,18 @@ a_full_channel_is_busy(_Config) ->
     ok = py_port_channel:send(Ch, 3, 0),
     ?assertEqual([{ok, 2}, {ok, 3}, {error, empty}], [py_port_channel:try_receive(Ch) || _ <- [1, 2, 3]]).
 
+a_channel_may_be_full_with_bytes(_Config) ->
+    {ok, Terms} = py_port_channel:new(#{max_bytes => 20}),
+    {ok, Raw} = py_port_channel:new(#{max_bytes => 20, capacity => 2, bytes => true}),
+    Message = <<"0123456789">>,
+    ?assertEqual([ok, ok, {error, busy}], [py_port_channel:send(Terms, Message, 0) || _ <- [1, 2, 3]]),
+    ?assertEqual([ok, ok, {error, busy}], [py_port_channel:send(Raw, Message, 0) || _ <- [1, 2, 3]]),
+    ?assertMatch(#{bytes := 32, max_bytes := 20, size := 2, capacity := infinity}, info(Terms)),
+    ?assertMatch(#{bytes := 20, max_bytes := 20, size := 2, capacity := 2}, info(Raw)),
+    {ok, Plain} = py_port_channel:new(),
+    ?assertNot(is_map_key(bytes, info(Plain))),
+    ?assertMatch({error, {bad_argument, max_bytes, _}}, py_port_channel:new(#{max_bytes => 0})).
+
 a_sender_waits_for_room_and_keeps_its_place(_Config) ->
     {ok, Ch} = py_port_channel:new(#{capacity => 1}),
     ok = py_port_channel:send(Ch, 1),

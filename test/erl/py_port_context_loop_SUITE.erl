@@ -61,6 +61,23 @@ exceptions_that_end_programs_end_one_task(Config) ->
      || Type <- [<<"KeyboardInterrupt">>, <<"SystemExit">>]
     ].
 
+%% Nobody has the result of a callback, so it is printed.
+exceptions_that_end_programs_are_reported_when_they_come_from_a_callback(Config) ->
+    [
+        begin
+            ?assertEqual({ok, <<"goes on">>}, call(Config, raise_in_a_callback, [Type])),
+            printed_until(ctx(Config), <<Type/binary, ": enough">>),
+            ?assertEqual({ok, none}, py_port:call(ctx(Config), asyncio, sleep, [0]))
+        end
+     || Type <- [<<"KeyboardInterrupt">>, <<"SystemExit">>]
+    ].
+
+printed_until(Ctx, Last) ->
+    case py_port_test:await_line(Ctx) of
+        {stderr, Last} -> ok;
+        {stderr, _} -> printed_until(Ctx, Last)
+    end.
+
 %% Everything works on it, while calls run beside it -----------------------------------------------------------------------
 
 descriptors_are_watched(Config) ->

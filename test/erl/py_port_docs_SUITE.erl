@@ -57,6 +57,9 @@ shared_data(_Config) -> page("docs/shared_data.md").
 security(_Config) -> page("docs/security.md").
 pools(_Config) -> page("docs/pools.md").
 environments(_Config) -> page("docs/environments.md").
+migration(_Config) -> page("docs/migration.md").
+logging_and_tracing(_Config) -> page("docs/logging_and_tracing.md").
+testing(_Config) -> page("docs/testing.md").
 
 %% The harness itself: what is wrong in a page is found, and where.
 a_snippet_that_does_not_match_fails(_Config) ->

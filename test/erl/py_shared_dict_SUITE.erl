@@ -16,7 +16,7 @@ init_per_testcase(_, Config) ->
 
 end_per_testcase(_, Config) ->
     %% they end with the process that made them: this one
-    [gen_server:stop(Pid) || {_, Pid, _, _} <- supervisor:which_children(py_port_flow_sup)],
+    ok = py_port_test:stop_flows(),
     py_port_test:end_per_testcase(Config).
 
 %% Erlang --------------------------------------------------------------------------------------------------------------
@@ -159,3 +159,38 @@ a_pid_that_is_no_dictionary_counts_as_destroyed(_Config) ->
     ?assertEqual({ok, [<<"ok">>, <<"SharedDictDestroyed">>]}, py_port:call(Ctx, probe_data, dict_destroy, [Forged])),
     ?assertEqual([], py_port_test:flush()),
     ?assertMatch({error, {python, #{type := <<"TypeError">>}}}, py_port:call(Ctx, probe_data, dict_destroy, [self()])).
+
+%% Other nodes ---------------------------------------------------------------------------------------------------------
+
+contexts_of_other_nodes_use_what_they_are_given(_Config) ->
+    IsOurs = distribute(),
+    Paths = [P || P <- code:get_path(), string:find(P, "py_port") =/= nomatch],
+    {ok, Peer, Node} = peer:start(#{name => peer:random_name(?MODULE), args => ["-pa" | Paths], wait_boot => 60000}),
+    try
+        {ok, _} = erpc:call(Node, application, ensure_all_started, [py_port]),
+        {ok, Far} = erpc:call(Node, py_port, start_context, [#{link => false, path => [py_port_test:data_dir()]}]),
+        {ok, Dict} = py_shared_dict:new(),
+        {ok, none} = py_port:call(Far, probe_data, dict_set, [Dict, <<"far">>, {self()}]),
+        ?assertEqual({self()}, py_shared_dict:get(Dict, <<"far">>)),
+        ok = py_shared_dict:destroy(Dict),
+        ?assertMatch({ok, {<<"SharedDictDestroyed">>, _}}, py_port:call(Far, probe_data, dict_get, [Dict, <<"far">>])),
+        {ok, Buffer} = py_buffer:new(6),
+        ok = py_buffer:write(Buffer, <<"abc">>),
+        ?assertEqual(ok, erpc:call(Node, py_buffer, write, [Buffer, <<"def">>])),
+        ?assertEqual({error, content_length}, erpc:call(Node, py_buffer, write, [Buffer, <<"g">>])),
+        ?assertEqual({ok, <<"abcdef">>}, py_port:call(Far, probe_data, read_all, [Buffer])),
+        {ok, Channel} = py_byte_channel:new(),
+        {ok, _} = py_port:call(Far, probe_data, own_bytes, [Channel]),
+        ?assertEqual({ok, <<"mine">>}, py_byte_channel:recv(Channel, 0))
+    after
+        catch peer:stop(Peer),
+        _ = IsOurs andalso net_kernel:stop()
+    end.
+
+%% True when it was not before.
+distribute() ->
+    is_alive() orelse os:cmd("epmd -daemon"),
+    case net_kernel:start([list_to_atom(peer:random_name(?MODULE)), shortnames]) of
+        {ok, _} -> true;
+        {error, {already_started, _}} -> false
+    end.

@@ -12,7 +12,7 @@
 
 suite() -> [{timetrap, {minutes, 5}}].
 
-all() -> py_port_test:cases(?MODULE) -- [calls, uses, offline, project].
+all() -> py_port_test:cases(?MODULE) -- [calls, offline, project].
 
 init_per_suite(Config) ->
     Wheels = filename:join(filename:absname(?config(priv_dir, Config)), "wheels"),
@@ -133,25 +133,45 @@ callers_at_the_same_time_make_it_once(Config) ->
 
 what_was_broken_off_is_made_anew(Config) ->
     Gate = filename:join(?config(dir, Config), "gate"),
-    ok = uv(Config, ["echo begun; : > '", Gate, "'; exec sleep 3600"]),
+    ok = uv(Config, ["echo $$ > '", Gate, ".part'; mv '", Gate, ".part' '", Gate, "'; exec sleep 3600"]),
     Venv = ?config(venv, Config),
     {Pid, _} = Run = py_port_test:async(fun() -> py_venv:ensure(Venv, ["a"]) end),
     ok = py_port_test:await_file(unicode:characters_to_binary(Gate)),
     true = is_process_alive(Pid),
+    {ok, Number} = file:read_file(Gate),
+    Installer = binary_to_integer(string:trim(Number)),
+    true = py_port_test:os_alive(Installer),
     Left = filename:join(Venv, "left_over"),
     ok = file:write_file(Left, <<>>),
     ok = py_port_test:kill(Run),
-    %% its installer ends with it, or this would wait for the lock for an hour
+    ?assert(py_port_test:wait_until(fun() -> not py_port_test:os_alive(Installer) end, 10000)),
     ok = uv(Config, "exit 0"),
     ok = py_venv:ensure(Venv, ["a"]),
-    ?assertNot(filelib:is_regular(Left)),
-    ?assert(py_port_test:wait_until(fun() -> not uses(Venv) end, 10000)).
+    ?assertNot(filelib:is_regular(Left)).
+
+what_was_broken_off_before_it_had_begun_is_begun(Config) ->
+    ok = uv(Config, "exit 0"),
+    Note = filename:join(?config(venv, Config), ".py_port_venv.new"),
+    ok = filelib:ensure_dir(Note),
+    ok = file:write_file(Note, "buil"),
+    ok = py_venv:ensure(?config(venv, Config), ["a"]).
+
+what_was_broken_off_while_it_was_removed_is_made_anew(Config) ->
+    ok = uv(Config, "exit 0"),
+    Venv = ?config(venv, Config),
+    ok = py_venv:ensure(Venv, ["a"]),
+    ok = file:write_file(filename:join(Venv, ".py_port_venv"), "building ours\n"),
+    ok = file:delete(filename:join(Venv, "pyvenv.cfg")),
+    ok = py_venv:ensure(Venv, ["a"]),
+    ?assert(filelib:is_regular(filename:join(Venv, "pyvenv.cfg"))).
 
 what_takes_too_long_is_ended(Config) ->
     ok = uv(Config, "exec sleep 3600"),
     Venv = ?config(venv, Config),
     ?assertEqual({error, timeout}, py_venv:ensure(Venv, ["a"], #{timeout => 100})),
-    ?assert(py_port_test:wait_until(fun() -> not uses(Venv) end, 10000)).
+    %% or this would wait for its lock for an hour
+    ok = uv(Config, "exit 0"),
+    ok = py_venv:ensure(Venv, ["a"]).
 
 a_failure_names_the_status_and_what_was_printed(Config) ->
     ok = uv(Config, "echo out; echo err >&2; exit 7"),
@@ -208,6 +228,18 @@ no_requirements_are_an_environment_all_the_same(Config) ->
     ok = py_venv:ensure_venv(?config(venv, Config), []),
     ?assertEqual([], calls(Config)),
     ?assertEqual({ok, 1}, py_port:eval(context(), "1")).
+
+a_context_that_cannot_be_replaced_goes_on(Config) ->
+    ok = uv(Config, "exit 0"),
+    Before = context(),
+    ok = py_venv:ensure(?config(venv, Config), []),
+    %% no context starts with this
+    ok = py_preload:set_code("1 / 0"),
+    ?assertMatch({error, {not_replaced, [_ | _]}}, py_venv:activate(?config(venv, Config))),
+    ?assertEqual({ok, 1}, py_port:eval(Before, "1")),
+    ?assertMatch({ok, #{<<"active">> := true}}, py_venv:info()),
+    ok = py_preload:clear_code(),
+    ok = py_venv:deactivate().
 
 %% Wrong use -----------------------------------------------------------------------------------------------------------
 
@@ -270,19 +302,6 @@ lines() ->
         {line, Line} -> [Line | lines()]
     after 0 -> []
     end.
-
-%% Some process has this text among its arguments.
-uses(Text) ->
-    Needle = unicode:characters_to_binary(Text),
-    lists:any(
-        fun(File) ->
-            case file:read_file(File) of
-                {ok, Line} -> binary:match(Line, Needle) =/= nomatch;
-                {error, _} -> false
-            end
-        end,
-        filelib:wildcard("/proc/[0-9]*/cmdline")
-    ).
 
 %% A program `uv' that writes down its arguments, and then does this. Replaced whole: one that runs is not changed.
 uv(Config, Then) ->

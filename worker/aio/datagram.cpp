@@ -261,7 +261,7 @@ bool Datagram::read(const Gil& gil) {
   if (!is_reading()) return true;
   if (!unread_.empty()) return deliver(gil, nullptr, 0);
   Arrived arrived[ReceiveRoom::kMost];
-  const int count = state_.receive_room.receive(gil, fd_, family_, [&](std::size_t i, Ref data) { arrived[i].data = std::move(data); });
+  const int count = loop().receive_room().receive(gil, fd_, family_, [&](std::size_t i, Ref data) { arrived[i].data = std::move(data); });
   if (count < 0) {
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return true;
     PyErr_SetFromErrno(PyExc_OSError);
@@ -270,7 +270,7 @@ bool Datagram::read(const Gil& gil) {
   }
   // The room is free for others from here on: naming runs Python's allocator, and so any code.
   SockAddress from[ReceiveRoom::kMost];
-  for (int i = 0; i < count; ++i) from[i] = state_.receive_room.from(static_cast<std::size_t>(i));
+  for (int i = 0; i < count; ++i) from[i] = loop().receive_room().from(static_cast<std::size_t>(i));
   bool complete = true;
   for (int i = 0; i < count && complete; ++i) complete = arrived[i].data && (arrived[i].from = book_.name_of(gil, from[i]));
   if (!complete) return fatal(gil, "Fatal read error on datagram transport");

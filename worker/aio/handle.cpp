@@ -174,8 +174,21 @@ Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* ba
   return bases ? Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get())) : Ref();
 }
 
+/// A step of a task, or its going on when a future is done. A future is known by an attribute, for there are tasks in C and in Python.
+bool is_of_task(State& state, PyObject* callback) {
+  Ref pending = Ref::steal(compat::take_raised());
+  const Ref owner = Ref::steal(PyObject_GetAttr(callback, state.s_self.get()));
+  const bool is = owner && PyObject_HasAttr(owner.get(), state.s_future_blocking.get());
+  PyErr_Clear();  // most callables have no __self__
+  compat::restore_raised(pending.release());
+  return is;
+}
+
 bool report_failure(const Gil& gil, Loop& loop, HandleObject* handle, PyObject* callback, PyObject* args) {
-  if (ends_the_run()) return false;
+  if (ends_the_run()) {
+    loop.set_ended_by_task(is_of_task(loop.state(), callback));
+    return false;
+  }
   const Ref exception = Ref::steal(compat::take_raised());
   const Ref known = Ref::steal(PyObject_CallMethod(loop.state().helpers.get(), "callback_failed", "OOOOO", loop.object(), handle, callback,
                                                    args ? args : Py_None, exception.get()));
@@ -248,10 +261,13 @@ HandleObject* new_handle(const Gil&, State& state, LoopObject* loop, bool timer,
     return nullptr;
   HandleObject* handle;
   auto* type = reinterpret_cast<PyTypeObject*>(timer ? state.timer_handle.get() : state.handle.get());
+#ifndef Py_GIL_DISABLED
   if (!timer && state.free_count > 0) {
     handle = state.free_handles[--state.free_count];
     PyObject_Init(reinterpret_cast<PyObject*>(handle), type);
-  } else {
+  } else
+#endif
+  {
     handle = PyObject_GC_New(HandleObject, type);
     if (!handle) {
       Py_DECREF(context);

@@ -11,10 +11,15 @@ namespace {
 /// Work goes on for so long before the reactor is asked again. A look costs about half a microsecond.
 constexpr std::uint64_t kLookEveryNs = 10'000;
 
-/// Whether another thread of Python exists, which may want the GIL while we only look and do not wait.
+/// Whether another thread of Python exists, which may want the GIL while we only look and do not wait. The list is the GIL's; without one there is
+/// nothing to hand over, and whoever wants all threads to stop waits for a look, which is short.
 bool others_exist() {
+#ifdef Py_GIL_DISABLED
+  return false;
+#else
   PyThreadState* first = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
   return first && PyThreadState_Next(first);
+#endif
 }
 
 }  // namespace
@@ -171,6 +176,7 @@ bool Loop::step(const Gil& gil) {
     ~Turn() { --depth; }
   } const turn(in_turns_);
   ++turns_;
+  ended_by_task_ = false;
   take_incoming();
   const std::size_t before = ready_.size();
   take_due();
@@ -178,7 +184,8 @@ bool Loop::step(const Gil& gil) {
   if (!run_ready(gil, before)) return false;
   if (reactor_ && reactor_->has_events() && !reactor_->dispatch()) return false;
   // What these callbacks queued has its turn next; with none before, what the watchers queued need not wait for it.
-  return run_ready(gil, before == 0 ? ready_.size() : due);
+  if (!run_ready(gil, before == 0 ? ready_.size() : due)) return false;
+  return !sock_waits_ || !ready_.empty() || sock_waits_->wake_closed(gil);
 }
 
 bool Loop::due() const {

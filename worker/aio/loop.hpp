@@ -134,6 +134,10 @@ class Loop {
   /// The same, made if need be. Null: an exception is pending.
   Resolver* make_resolver(const Gil& gil);
 
+  /// Whether the exception that ended the last step was raised by a task, whose result it is as well.
+  bool ended_by_task() const { return ended_by_task_; }
+  void set_ended_by_task(bool is) { ended_by_task_ = is; }
+
   std::size_t ready_count() const { return ready_.size(); }
   std::size_t timer_count() const { return timers_.size(); }
   int traverse(visitproc visit, void* arg) const;
@@ -141,6 +145,14 @@ class Loop {
   /// For reads: what is received is put here first and then into an object of its size. Made when first needed.
   static constexpr std::size_t kScratch = 256u << 10;
   char* scratch();
+  /// For datagrams.
+  ReceiveRoom& receive_room() {
+#ifdef Py_GIL_DISABLED
+    return receive_room_;
+#else
+    return state_.receive_room;
+#endif
+  }
 
  private:
   struct Entry {
@@ -168,6 +180,9 @@ class Loop {
   std::unordered_map<int, PyObject*> transports_;
   std::unordered_set<PyObject*> held_;  ///< owned
   std::unique_ptr<char[]> scratch_;
+#ifdef Py_GIL_DISABLED
+  ReceiveRoom receive_room_;
+#endif
   Ref task_factory_;
 
   std::mutex incoming_mutex_;
@@ -184,6 +199,7 @@ class Loop {
   bool stopping_ = false;
   bool closed_ = false;
   bool debug_ = false;
+  bool ended_by_task_ = false;
 };
 
 /// The Python object around a Loop. Classes in Python derive from its type.

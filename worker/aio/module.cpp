@@ -79,7 +79,9 @@ State* state_behind(PyTypeObject* type) {
 }
 
 State::~State() {
+#ifndef Py_GIL_DISABLED
   for (std::size_t i = 0; i < free_count; ++i) PyObject_GC_Del(free_handles[i]);
+#endif
 }
 
 bool State::make(const Gil& gil, PyObject* module) {
@@ -96,7 +98,7 @@ bool State::make(const Gil& gil, PyObject* module) {
          name(s_buffer_updated, "buffer_updated") && name(s_pause_writing, "pause_writing") && name(s_resume_writing, "resume_writing") &&
          name(s_datagram_received, "datagram_received") && name(s_error_received, "error_received") && name(s_close, "close") &&
          name(s_attach, "_attach") && name(s_detach, "_detach") && name(s_fileno, "fileno") &&
-         name(s_future_blocking, "_asyncio_future_blocking") && names(kw_loop, s_loop) && names(kw_context, s_context) &&
+         name(s_future_blocking, "_asyncio_future_blocking") && name(s_self, "__self__") && names(kw_loop, s_loop) && names(kw_context, s_context) &&
          take(future, "asyncio", "Future") && take(task, "asyncio", "Task") && take(base_loop, "asyncio", "BaseEventLoop") &&
          take(selector_loop, "asyncio.selector_events", "BaseSelectorEventLoop") && take(socket, "socket", "socket") &&
          take(gaierror, "socket", "gaierror") && members(address_families, "AddressFamily") && members(socket_kinds, "SocketKind") &&

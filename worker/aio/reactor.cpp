@@ -15,7 +15,8 @@
 namespace pyw::aio {
 namespace {
 
-constexpr std::size_t kMostParked = 4096;
+/// The kernel gives out the lowest number that is free, so those are the ones that come back. At most 100 KiB for a loop.
+constexpr std::size_t kMostParked = 512;
 
 /// Sockets and pipes always can; of the others libuv has to find out.
 bool surely_can_be_watched(int fd) {

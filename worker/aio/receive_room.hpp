@@ -7,7 +7,7 @@
 namespace pyw::aio {
 
 /// Room for the datagrams of one system call. Nobody waits in between: each receive() uses all of it again, whichever socket it is for.
-/// Threads: any, one at a time, which the GIL sees to.
+/// Threads: any, one at a time: the GIL sees to it where one is for all loops, and without a GIL each loop has its own.
 class ReceiveRoom {
  public:
   static constexpr std::size_t kMost = 16;

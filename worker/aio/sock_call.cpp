@@ -486,6 +486,12 @@ PyObject* make(PyObject* loop, Kind kind, PyObject* const* args, Py_ssize_t narg
 
 }  // namespace
 
+bool has_lost_its_socket(const Gil&, SockCallObject* call) {
+  const int fd = descriptor(call);
+  if (fd == -2) PyErr_Clear();  // trying again will say it
+  return fd != call->fd;
+}
+
 bool wake(const Gil&, SockCallObject* call) {
   call->waits_for = 0;
   if (!call->future) return true;

@@ -26,9 +26,14 @@ struct SockCallObject {
   Stage stage;
   int waits_for;  ///< Watcher::kReadable, kWritable, or 0
   int fd;         ///< while it waits
+  SockCallObject* before;  ///< in SockWaits' list, while it waits
+  SockCallObject* after;
 
   int event() const { return waits_for; }
 };
+
+/// Whether the socket has been closed, or has another descriptor, since it began to wait.
+bool has_lost_its_socket(const Gil& gil, SockCallObject* call);
 
 /// From SockWaits: the socket may be ready. False: an exception is pending that ends the run.
 bool wake(const Gil& gil, SockCallObject* call);

@@ -10,6 +10,7 @@
 namespace pyw::aio {
 namespace {
 
+constexpr int kLooks = 8;
 constexpr std::uint32_t kIn = EPOLLIN, kOut = EPOLLOUT;
 
 bool is_the_one(const Ref& weak, PyObject* sock) {
@@ -42,6 +43,7 @@ std::unique_ptr<SockWaits> SockWaits::make(const Gil&, Loop& loop) {
 
 SockWaits::~SockWaits() {
   watcher_.close();
+  first_ = last_ = nullptr;
   auto slots = std::exchange(slots_, {});
   for (auto& [fd, slot] : slots) drop_all(slot.waiting);
 }
@@ -65,7 +67,7 @@ bool SockWaits::renew(const Gil&) {
   generation_ = fork_generation();
   for (auto& [fd, slot] : slots_) {
     slot.id = 0;
-    if (!slot.waiting.empty() && !ask(fd, slot, slot.mask)) PyErr_Clear();  // closed since; its calls wait for ever
+    if (!slot.waiting.empty() && !ask(fd, slot, slot.mask)) PyErr_Clear();  // closed since; wake_closed() finds its calls
   }
   return true;
 }
@@ -75,7 +77,7 @@ bool SockWaits::wait(const Gil& gil, PyObject* sock, int fd, int event, SockCall
   const std::uint32_t wanted = event == Watcher::kReadable ? kIn : kOut;
   Slot& slot = slots_[fd];
   if (slot.id == 0 || !is_the_one(slot.sock, sock)) {
-    // Another socket with this number was here, or another object with the same socket. Its calls, if any, wait for ever, as with asyncio.
+    // Another socket with this number was here, or another object with the same socket. Its calls, if any, are woken by the next event of this one.
     Ref weak = Ref::steal(PyWeakref_NewRef(sock, nullptr));
     if (!weak) return false;
     if (slot.id != 0) (void)::epoll_ctl(set_.get(), EPOLL_CTL_DEL, fd, nullptr);  // most often the kernel has done it
@@ -87,7 +89,50 @@ bool SockWaits::wait(const Gil& gil, PyObject* sock, int fd, int event, SockCall
   }
   Py_INCREF(reinterpret_cast<PyObject*>(call));
   slot.waiting.push_back(call);
+  link(call);
   return true;
+}
+
+void SockWaits::link(SockCallObject* call) {
+  call->before = last_;
+  call->after = nullptr;
+  (last_ ? last_->after : first_) = call;
+  last_ = call;
+}
+
+void SockWaits::unlink(SockCallObject* call) {
+  (call->before ? call->before->after : first_) = call->after;
+  (call->after ? call->after->before : last_) = call->before;
+  call->before = call->after = nullptr;
+}
+
+bool SockWaits::wake_closed(const Gil& gil) {
+  std::vector<SockCallObject*> lost;
+  SockCallObject* const end = last_;
+  for (int looks = 0; looks < kLooks && first_; ++looks) {
+    SockCallObject* call = first_;
+    unlink(call);
+    link(call);  // the next time others have their turn
+    if (has_lost_its_socket(gil, call)) {
+      Py_INCREF(reinterpret_cast<PyObject*>(call));
+      lost.push_back(call);
+    }
+    if (call == end) break;
+  }
+  for (SockCallObject* call : lost) leave(call->fd, call);
+  return wake_all(gil, lost);
+}
+
+/// Takes the references.
+bool SockWaits::wake_all(const Gil& gil, const std::vector<SockCallObject*>& calls) {
+  // Waking may run Python code, in debug mode for instance. It may even close the loop, and so end `this`.
+  const Ref alive = Ref::share(gil, loop_.object());
+  bool goes_on = true;
+  for (SockCallObject* call : calls) {
+    goes_on = wake(gil, call) && goes_on;
+    Py_DECREF(reinterpret_cast<PyObject*>(call));
+  }
+  return goes_on;
 }
 
 /// Registers for these events, as a new one if the slot has no id. False: OSError is pending.
@@ -115,6 +160,7 @@ void SockWaits::leave(int fd, SockCallObject* call) {
   const auto at = std::find(waiting.begin(), waiting.end(), call);
   if (at == waiting.end()) return;
   waiting.erase(at);
+  unlink(call);
   Py_DECREF(reinterpret_cast<PyObject*>(call));
 }
 
@@ -128,9 +174,10 @@ void SockWaits::take(int fd, std::uint32_t id, std::uint32_t events, std::vector
   for (SockCallObject* call : slot.waiting) {
     const bool writes = call->event() == Watcher::kWritable;
     writers = writers || writes;
-    if (broken || (events & (writes ? kOut : kIn)))
+    if (broken || (events & (writes ? kOut : kIn))) {
+      unlink(call);
       woken.push_back(call);
-    else
+    } else
       slot.waiting[kept++] = call;
   }
   slot.waiting.resize(kept);
@@ -150,16 +197,11 @@ bool SockWaits::told(void* owner, int) {
     const std::uint64_t data = events[i].data.u64;
     self->take(static_cast<int>(data & 0xffffffffu), static_cast<std::uint32_t>(data >> 32), events[i].events, woken);
   }
-  // Waking may run Python code, in debug mode for instance. It may even close the loop, and so end `self`.
   Loop& loop = self->loop_;
   const Ref alive = Ref::share(gil, loop.object());
-  bool goes_on = true;
-  for (SockCallObject* call : woken) {
-    goes_on = wake(gil, call) && goes_on;
-    Py_DECREF(reinterpret_cast<PyObject*>(call));
-  }
+  const bool goes_on = self->wake_all(gil, woken);
   woken.clear();
-  if (!loop.closed()) self->woken_ = std::move(woken);
+  if (!loop.closed()) self->woken_ = std::move(woken);  // else it is gone
   return goes_on;
 }
 

@@ -36,6 +36,9 @@ class SockWaits {
   bool is_foreign() const { return generation_ != fork_generation(); }
   /// An epoll set of our own; who waits does so there. False: an exception is pending.
   bool renew(const Gil& gil);
+  /// Wakes calls whose socket has been closed, of which no event comes: they raise what the system says. Looks at a few of those that wait, others each
+  /// time. False: an exception is pending that ends the run.
+  bool wake_closed(const Gil& gil);
   /// It no longer waits.
   void leave(int fd, SockCallObject* call);
   int traverse(visitproc visit, void* arg) const;
@@ -51,6 +54,9 @@ class SockWaits {
       : loop_(loop), set_(std::move(set)), watcher_(loop.reactor(), this, told), generation_(fork_generation()) {}
   bool ask(int fd, Slot& slot, std::uint32_t mask);
   static bool told(void* owner, int events);
+  void link(SockCallObject* call);
+  void unlink(SockCallObject* call);
+  bool wake_all(const Gil& gil, const std::vector<SockCallObject*>& calls);
   void take(int fd, std::uint32_t id, std::uint32_t events, std::vector<SockCallObject*>& woken);
 
   Loop& loop_;
@@ -58,6 +64,8 @@ class SockWaits {
   Watcher watcher_;  ///< ends before set_
   std::unordered_map<int, Slot> slots_;
   std::vector<SockCallObject*> woken_;
+  SockCallObject* first_ = nullptr;  ///< those that wait, as a list
+  SockCallObject* last_ = nullptr;
   std::uint32_t last_id_ = 0;
   int generation_;
 };

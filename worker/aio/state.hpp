@@ -26,15 +26,19 @@ struct State {
   /// Interned names.
   Ref s_loop, s_context, s_done, s_set_result, s_set_exception, s_connection_made, s_connection_lost, s_data_received, s_eof_received, s_get_buffer,
       s_buffer_updated, s_pause_writing, s_resume_writing, s_datagram_received, s_error_received, s_close, s_attach, s_detach, s_fileno,
-      s_future_blocking;
+      s_future_blocking, s_self;
   /// Tuples of keyword names for vectorcalls.
   Ref kw_loop, kw_context;
   Ref empty;  ///< b""
 
+#ifndef Py_GIL_DISABLED
+  ReceiveRoom receive_room;  ///< of all loops
+#endif
   TlsState tls;
   RunFunctions running;
 
-  /// Handles that have been used, kept for the next ones. The sanitizer can only see the use of one that was really freed.
+#ifndef Py_GIL_DISABLED
+  /// Handles that have been used, kept for the next ones: of all loops, for the GIL sees to it that one thread at a time is here. The sanitizer can only see the use of one that was really freed.
 #ifdef __SANITIZE_ADDRESS__
   static constexpr std::size_t kFree = 1;
 #else
@@ -42,8 +46,7 @@ struct State {
 #endif
   std::array<HandleObject*, kFree> free_handles;
   std::size_t free_count = 0;
-
-  ReceiveRoom receive_room;
+#endif
 
   ~State();
   /// Imports asyncio, makes the types and adds them to `module`. False: an exception is pending.

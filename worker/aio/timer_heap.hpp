@@ -2,7 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "aio/chunks.hpp"
 
 namespace pyw::aio {
 
@@ -17,7 +18,7 @@ class TimerHeap {
   bool empty() const { return nodes_.empty(); }
   std::size_t size() const { return nodes_.size(); }
   /// Nanoseconds of the monotonic clock. Not empty.
-  std::uint64_t next_due() const { return nodes_.front().due; }
+  std::uint64_t next_due() const { return nodes_[0].due; }
 
   void add(std::uint64_t due, T timer) {
     nodes_.push_back({due, serial_++, timer});
@@ -26,7 +27,7 @@ class TimerHeap {
 
   /// The earliest one. Not empty.
   T take() {
-    T timer = nodes_.front().timer;
+    T timer = nodes_[0].timer;
     remove_at(0);
     return timer;
   }
@@ -37,8 +38,8 @@ class TimerHeap {
   /// Calls `look(timer)` for each, in no order, until it returns something else than 0; returns that.
   template <class Look>
   int each(Look look) const {
-    for (const Node& node : nodes_)
-      if (const int stop = look(node.timer)) return stop;
+    for (std::size_t at = 0; at < nodes_.size(); ++at)
+      if (const int stop = look(nodes_[at].timer)) return stop;
     return 0;
   }
 
@@ -101,7 +102,7 @@ class TimerHeap {
     put(at, node);
   }
 
-  std::vector<Node> nodes_;
+  Chunks<Node> nodes_;
   std::uint64_t serial_ = 0;
 };
 

@@ -140,6 +140,7 @@ bool Tls::handshake_complete(const Gil& gil, Ref failure) {
 }
 
 bool Tls::handshake_failed(const Gil& gil, Ref failure) {
+  if (transport_ && !process_outgoing(gil)) PyErr_Clear();  // the alert, which tells the peer what it was; the first failure is the one that counts
   phase_ = Phase::kUnwrapped;
   const bool verifying = PyErr_GivenExceptionMatches(failure.get(), state_.certificate_error.get());
   return fatal(gil, failure.get(), verifying ? "SSL handshake failed on verifying the certificate" : "SSL handshake failed") &&

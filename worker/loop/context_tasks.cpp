@@ -126,8 +126,8 @@ void ContextTasks::step(const Gil& gil) {
   }
   if (in_forked_child()) end_child(gil);
   if (!ok) {
-    // KeyboardInterrupt and SystemExit of a task are that task's result already, and end nothing else.
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
+    // KeyboardInterrupt and SystemExit of a task are that task's result already, and end nothing else. Those of a plain callback nobody else learns of.
+    if (driven_->ended_by_task())
       PyErr_Clear();
     else
       report_unraisable(loop_object_.get());

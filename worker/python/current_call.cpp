@@ -31,16 +31,24 @@ PyMemberDef members[] = {
     {"trace", T_OBJECT, offsetof(CallObject, trace), READONLY, "W3C traceparent, or traceparent, a newline and tracestate; None: not given."},
     {nullptr, 0, 0, 0, nullptr}};
 
+/// Owns: the returned Ref. The same call with another trace; `trace` is lent, and may be null.
+Ref copy_of(PyObject* call, PyObject* trace) {
+  PyTypeObject* type = Py_TYPE(call);
+  Ref copy = Ref::steal(type->tp_alloc(type, 0));
+  if (!copy) return {};
+  as_call(copy.get())->id = as_call(call)->id;
+  as_call(copy.get())->parent = as_call(call)->parent;
+  as_call(copy.get())->deadline = as_call(call)->deadline;
+  Py_XINCREF(trace);
+  as_call(copy.get())->trace = trace;
+  return copy;
+}
+
 /// For what goes on after the call: the same, but with all the time.
 PyObject* without_deadline(PyObject* self, PyObject*) {
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject* copy = type->tp_alloc(type, 0);
-  if (!copy) return nullptr;
-  as_call(copy)->id = as_call(self)->id;
-  as_call(copy)->parent = as_call(self)->parent;
-  as_call(copy)->trace = as_call(self)->trace;
-  Py_XINCREF(as_call(copy)->trace);
-  return copy;
+  Ref copy = copy_of(self, as_call(self)->trace);
+  if (copy) as_call(copy.get())->deadline = 0;
+  return copy.release();
 }
 
 PyMethodDef methods[] = {{"without_deadline", without_deadline, METH_NOARGS, "The same call with all the time."}, {nullptr, nullptr, 0, nullptr}};
@@ -98,6 +106,17 @@ CurrentCall::Facts CurrentCall::facts(const Gil& gil) const {
   }
   return facts;
 }
+
+Ref CurrentCall::set_trace(const Gil& gil, PyObject* trace) const {
+  auto* type = reinterpret_cast<PyTypeObject*>(type_.get());
+  Ref call = object(gil);
+  // Outside of requests the trace is all that there is to know.
+  if (!PyObject_TypeCheck(call.get(), type)) call = Ref::steal(type->tp_alloc(type, 0));
+  if (call) call = copy_of(call.get(), trace);
+  return call ? Ref::steal(PyContextVar_Set(variable_.get(), call.get())) : Ref();
+}
+
+bool CurrentCall::reset(const Gil&, PyObject* token) const { return PyContextVar_Reset(variable_.get(), token) == 0; }
 
 CurrentCall::Scope::Scope(const Gil&, const CurrentCall& current, const port::Header& header) {
   Ref context = Ref::steal(PyContext_CopyCurrent());

@@ -26,6 +26,10 @@ class CurrentCall {
   Facts facts(const Gil&) const;
   /// New reference to the Call, or to None.
   Ref object(const Gil&) const;
+  /// From now on the code of this context, and what it asks of Erlang, has this trace (a str, lent). Owns: the returned token, for reset().
+  /// Null, false: an exception is pending.
+  Ref set_trace(const Gil&, PyObject* trace) const;
+  bool reset(const Gil&, PyObject* token) const;
 
   /// As long as this lives, the calling thread runs in a new context that belongs to the request.
   class Scope {

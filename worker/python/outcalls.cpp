@@ -405,6 +405,20 @@ PyObject* current(PyObject* module, PyObject*) {
   return (calls ? calls->current(gil) : Ref::share(gil, Py_None)).release();
 }
 
+PyObject* set_trace(PyObject* module, PyObject* trace) {
+  const GilHeld gil;
+  if (!PyUnicode_Check(trace)) return PyErr_SetString(PyExc_TypeError, "a trace is a str"), nullptr;
+  Outcalls* calls = calls_of(gil, module);
+  return calls ? calls->call_at_hand().set_trace(gil, trace).release() : nullptr;
+}
+
+PyObject* reset_trace(PyObject* module, PyObject* token) {
+  const GilHeld gil;
+  Outcalls* calls = calls_of(gil, module);
+  if (!calls || !calls->call_at_hand().reset(gil, token)) return nullptr;
+  Py_RETURN_NONE;
+}
+
 template <class F>
 PyCFunction method(F* function) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
@@ -419,6 +433,8 @@ PyMethodDef functions[] = {
     {"context_mailbox", context_mailbox, METH_NOARGS, "context_mailbox($module, /)\n--\n\nThe mailbox of the context's loop."},
     {"context_loop", context_loop, METH_NOARGS, "context_loop($module, /)\n--\n\nThe context's asyncio loop."},
     {"current", current, METH_NOARGS, "current($module, /)\n--\n\nThe Call at hand, or None."},
+    {"set_trace", set_trace, METH_O, "set_trace($module, trace, /)\n--\n\nThe trace of the code that follows. Returns a token for reset_trace."},
+    {"reset_trace", reset_trace, METH_O, "reset_trace($module, token, /)\n--\n\nThe trace is again what it was before. In the same context."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

@@ -76,6 +76,8 @@ class Outcalls {
   Ref context_mailbox(const Gil& gil) { return Ref::share(gil, context_object_.get()); }
   Ref context_loop(const Gil& gil) const { return parts_.context_loop(gil); }
   Ref current(const Gil& gil) const { return parts_.current.object(gil); }
+  /// Of the code that asks: a context variable.
+  CurrentCall& call_at_hand() const { return parts_.current; }
 
  private:
   struct Outgoing;

@@ -17,7 +17,7 @@ main() ->
     ok = py_import:add_path(filename:join(Example, "python")),
     {ok, _} = py_context_router:start_pool(models, 2),
     ok = py:register_pool(models, digits),
-    {ok, [Images, Labels]} = py:call(digits, samples, [], #{}, 300000),
+    {ok, {Images, Labels}} = py:call(digits, samples, [], #{}, 300000),
     Batches = batches(lists:zip(Images, Labels), 20),
     Answers = at_once(fun(Batch) ->
         {Pixels, Truth} = lists:unzip(Batch),

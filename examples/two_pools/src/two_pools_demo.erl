@@ -17,12 +17,12 @@ main() ->
 -spec claims() -> ok.
 claims() ->
     Self = self(),
-    Long = [spawn_link(fun() -> Self ! {self(), py:call(primes, count_below, [3000000 + N])} end) || N <- lists:seq(1, 4)],
+    Long = [spawn_link(fun() -> Self ! {self(), py:call(primes, count_below, [30000000])} end) || _ <- lists:seq(1, 4)],
     Short = [py:call(math, sqrt, [N * N]) || N <- lists:seq(1, 200)],
     Busy = length([Pid || Pid <- Long, is_process_alive(Pid)]),
-    claim(Short =:= [{ok, float(N)} || N <- lists:seq(1, 200)], "200 short questions had right answers while ~b of 4 long computations ran", [Busy]),
+    claim(Busy > 0 andalso Short =:= [{ok, float(N)} || N <- lists:seq(1, 200)], "200 short questions had right answers while ~b of 4 long computations ran", [Busy]),
     Counts = [receive {Pid, {ok, Count}} -> Count end || Pid <- Long],
-    claim(lists:all(fun(Count) -> Count =:= 216816 orelse Count =:= 216817 end, Counts), "primes below three million and a bit: ~w", [Counts]),
+    claim(lists:all(fun(Count) -> Count =:= 1857859 end, Counts), "primes below thirty million: ~w", [Counts]),
     Default = os_pids(default),
     Heavy = os_pids(heavy),
     claim(Default -- Heavy =:= Default, "the pools have processes of their own: ~w and ~w", [Default, Heavy]),

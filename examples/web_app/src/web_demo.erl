@@ -16,16 +16,16 @@ main() ->
         {error, Why} -> io:format("skipped: the packages cannot be had: ~0P~n", [Why, 60]), halt(77)
     end,
     {ok, Sup} = web_sup:start_link(#{venv => Venv, path => filename:join(Example, "python")}),
-    {200, _} = get("/stock/apples"),
-    {404, _} = get("/stock/pineapples"),
+    {200, _} = fetch("/stock/apples"),
+    {404, _} = fetch("/stock/pineapples"),
     %% 200 orders of six out of a thousand apples, all at once: 166 can be had.
     Orders = at_once(200, fun() -> post("/orders/apples/6") end),
     Taken = length([taken || {200, _} <- Orders]),
     Refused = length([refused || {409, _} <- Orders]),
     claim({Taken, Refused} =:= {166, 34}, "of 200 orders at the same time ~b were taken and ~b refused", [Taken, Refused]),
-    {200, Left} = get("/stock/apples"),
+    {200, Left} = fetch("/stock/apples"),
     claim(binary:match(Left, <<"\"left\":4}">>) =/= nomatch, "what is left is ~ts", [Left]),
-    {200, Report} = get("/report"),
+    {200, Report} = fetch("/report"),
     claim(binary:match(Report, <<"\"pears\":40">>) =/= nomatch, "a handler in a thread asks Erlang too: ~ts", [Report]),
     %% The worker dies in a handler. The books are in Erlang; the next worker serves on.
     Watch = erlang:monitor(process, whereis(web_server)),
@@ -44,8 +44,8 @@ at_once(N, Fun) ->
     Pids = [spawn_link(fun() -> Self ! {self(), Fun()} end) || _ <- lists:seq(1, N)],
     [receive {Pid, Result} -> Result end || Pid <- Pids].
 
--spec get(string()) -> {pos_integer(), binary()} | {error, term()}.
-get(Path) -> request(get, {url(Path), []}).
+-spec fetch(string()) -> {pos_integer(), binary()} | {error, term()}.
+fetch(Path) -> request(get, {url(Path), []}).
 
 -spec post(string()) -> {pos_integer(), binary()} | {error, term()}.
 post(Path) -> request(post, {url(Path), [], "application/json", <<>>}).
@@ -64,7 +64,7 @@ url(Path) ->
 %% While the supervisor starts the next one, there is nobody to ask.
 -spec again(string()) -> {pos_integer(), binary()} | {error, term()}.
 again(Path) ->
-    try get(Path)
+    try fetch(Path)
     catch exit:{_, {gen_server, call, _}} -> erlang:yield(), again(Path)
     end.
 

@@ -24,10 +24,14 @@ init(Context) ->
 
 -spec handle_continue(serve, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_continue(serve, #state{context = Context} = State) ->
-    Call = py_port:async_call(Context, web, serve, [0, self()], #{timeout => infinity}),
-    receive
-        {serving, Port} -> {noreply, State#state{call = Call, port = Port}};
-        {py_port_reply, Call, Outcome} -> {stop, {did_not_start, Outcome}, State}
+    case py_port:async_call(Context, web, serve, [0, self()], #{timeout => infinity}) of
+        {error, Reason} ->
+            {stop, {did_not_start, Reason}, State};
+        Call ->
+            receive
+                {serving, Port} -> {noreply, State#state{call = Call, port = Port}};
+                {py_port_reply, Call, Outcome} -> {stop, {did_not_start, Outcome}, State}
+            end
     end.
 
 -spec handle_call(port, gen_server:from(), #state{}) -> {reply, inet:port_number(), #state{}}.

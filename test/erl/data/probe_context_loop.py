@@ -53,23 +53,28 @@ def refused_outside():
 
 
 async def raise_in_a_task(name):
-    """Another task ends so while this one waits for it, and a callback as well."""
+    """Another task ends so while this one waits for it."""
     error = {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit}[name]
 
     async def fail():
         raise error("enough")
 
+    task = asyncio.get_running_loop().create_task(fail())
+    await asyncio.wait([task])
+    return [type(task.exception()).__name__, await asyncio.sleep(0, "goes on")]
+
+
+async def raise_in_a_callback(name):
+    """A callback that belongs to no task ends so."""
+
     def callback():
-        called.set_result(None)
-        raise error("enough")
+        called.set_result("goes on")
+        raise {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit}[name]("enough")
 
     loop = asyncio.get_running_loop()
     called = loop.create_future()
     loop.call_soon(callback)
-    task = loop.create_task(fail())
-    await asyncio.wait([task])
-    await called
-    return [type(task.exception()).__name__, await asyncio.sleep(0, "goes on")]
+    return await called
 
 
 async def raise_it(name):

@@ -10,6 +10,7 @@
 -module(py_port_test).
 
 -export([start/0, start_context/1, stop_all/0, check_clean/0, data_dir/0, end_per_testcase/1, cases/1]).
+-export([stop_flows/0]).
 -export([context/1, ctx/1, in_flight/1, marker/2, await_file/1]).
 -export([async/1, await/1, kill/1, evaluate/1, through_python/1]).
 -export([find_up/2, wait_until/2, os_alive/1, children/1, descendants/1, os_pid/1, flush/0]).
@@ -89,6 +90,12 @@ stop_all() ->
         end,
         py_port:contexts()
     ).
+
+%% @doc Ends channels, buffers and dictionaries whose owner, the test, lives. Some may be ending by themselves.
+-spec stop_flows() -> ok.
+stop_flows() ->
+    Children = [Pid || {_, Pid, _, _} <- supervisor:which_children(py_port_flow_sup)],
+    lists:foreach(fun(Pid) -> supervisor:terminate_child(py_port_flow_sup, Pid) end, Children).
 
 %% @doc For suites whose tests need nothing else: ends what is left, then checks that nothing is.
 -spec end_per_testcase(term()) -> ok.

@@ -155,10 +155,12 @@ def run_here(code):
     return subprocess.run([program, *switch, "-S", "-c", code], capture_output=True, text=True)
 
 
-def test_importing_the_package_outside_a_worker_says_what_to_do():
-    done = run_here("sys.modules['_erlang'] = None; import erlang")
-    assert done.returncode == 1 and "ImportError: the package erlang works only in a py_port worker" in done.stderr
+def test_what_needs_erlang_says_what_to_do_outside_a_worker():
+    done = run_here("sys.modules['_erlang'] = None; import erlang; erlang.call('f')")
+    assert done.returncode == 1 and "RuntimeError: this Python is no py_port worker" in done.stderr
     assert "During handling" not in done.stderr
+    done = run_here("sys.modules['_erlang_loop'] = None; import erlang; erlang.new_event_loop()")
+    assert done.returncode == 1 and "RuntimeError: erlang.ErlangEventLoop works only in a py_port worker" in done.stderr
 
 
 def test_importing_the_package_is_cheap():

@@ -345,3 +345,83 @@ def test_a_forked_child_waits_for_itself(loop, run):
             sock.close()
 
     run(main())
+
+
+# ---------------------------------------------------------------------------------------------- a socket that is closed
+
+
+@pytest.mark.ours_only("asyncio waits for ever")
+@pytest.mark.parametrize("kind", ["recv", "recv_into", "recvfrom", "sendall", "accept", "connect"])
+def test_a_call_whose_socket_is_closed_raises(loop, run, kind):
+    async def main():
+        one, two = socketpair()
+        listening = listener()
+        listening.setblocking(False)
+        waits = one
+        if kind == "sendall":
+            stuffed(one)
+            call = loop.sock_sendall(one, b"x")
+        elif kind == "accept":
+            waits = listening
+            call = loop.sock_accept(listening)
+        elif kind == "connect":
+            waits = socket.socket()
+            waits.setblocking(False)
+            call = loop.sock_connect(waits, ("192.0.2.1", 9))  # of nobody: no answer comes, or at once an error
+        elif kind == "recv_into":
+            call = loop.sock_recv_into(one, bytearray(10))
+        elif kind == "recvfrom":
+            call = loop.sock_recvfrom(one, 10)
+        else:
+            call = loop.sock_recv(one, 10)
+        task = asyncio.ensure_future(call)
+        await turns()
+        waits.close()
+        with pytest.raises(OSError):
+            await soon(task)
+        for sock in (one, two, listening):
+            sock.close()
+
+    run(main())
+
+
+@pytest.mark.ours_only("asyncio waits for ever")
+def test_of_many_that_wait_the_closed_ones_are_found(loop, run):
+    async def main():
+        pairs = [socketpair() for _ in range(50)]
+        tasks = [asyncio.ensure_future(loop.sock_recv(one, 10)) for one, _ in pairs]
+        await turns()
+        for one, _ in pairs[::2]:
+            one.close()
+        while not all(task.done() for task in tasks[::2]):
+            await asyncio.sleep(0.001)  # sleep-ok: each turn looks at a few
+        assert all(isinstance(task.exception(), OSError) for task in tasks[::2])
+        for _, two in pairs[1::2]:
+            two.send(b"x")
+        assert await soon(asyncio.gather(*tasks[1::2])) == [b"x"] * 25
+        for one, two in pairs:
+            one.close()
+            two.close()
+
+    run(main())
+
+
+@pytest.mark.ours_only("asyncio waits for ever")
+def test_the_number_of_a_closed_socket_may_be_anothers(loop, run):
+    async def main():
+        one, two = socketpair()
+        lost = asyncio.ensure_future(loop.sock_recv(one, 10))
+        await turns()
+        number = one.fileno()
+        one.close()
+        three, four = socketpair()
+        assert number in (three.fileno(), four.fileno())
+        new = asyncio.ensure_future(loop.sock_recv(three, 10))
+        with pytest.raises(OSError):
+            await soon(lost)
+        four.send(b"new")
+        assert await soon(new) == b"new"
+        for sock in (two, three, four):
+            sock.close()
+
+    run(main())

@@ -272,6 +272,28 @@ def test_bytes_that_are_no_tls_do_not_survive_the_handshake(loop, contexts):
     assert isinstance(pair.waiter.exception(), ConnectionResetError)
 
 
+def test_who_refuses_a_certificate_tells_the_peer_why(loop, contexts):
+    pair = Pair(loop, (contexts[0], ssl.create_default_context()))
+    ends = []
+    pair.there._force_close = ends.append
+    pair.client_tls.connection_made(pair.here)
+    pair.server_tls.connection_made(pair.there)
+    pair.carry()
+    assert pair.here.closing and isinstance(pair.waiter.exception(), ssl.SSLCertVerificationError)
+    assert len(ends) == 1 and "ALERT_UNKNOWN_CA" in str(ends[0]).upper().replace(" ", "_")
+    pair.server_tls.connection_lost(None)
+
+
+def test_who_has_no_version_in_common_tells_the_peer_so(loop, contexts):
+    contexts[0].minimum_version = ssl.TLSVersion.TLSv1_3
+    contexts[1].maximum_version = ssl.TLSVersion.TLSv1_2
+    pair = Pair(loop, contexts)
+    pair.client_tls.connection_made(pair.here)
+    pair.server_tls.connection_made(pair.there)
+    pair.carry()
+    assert pair.there.closing and "PROTOCOL_VERSION" in str(pair.waiter.exception()).upper().replace(" ", "_")
+
+
 def test_a_changed_record_ends_the_connection(pair):
     in_loop(pair, pair.client.transport.write, b"secret")
     record = bytearray(b"".join(pair.here.written))

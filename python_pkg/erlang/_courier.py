@@ -81,26 +81,38 @@ class Courier:
             return items
 
     def _send(self) -> None:
-        """With the lock. What cannot be sent because there is no Erlang (yet) stays for the next time."""
-        batch = [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]
-        dropped, self._dropped = self._dropped, 0
-        self._under_way = True
+        """With the lock. What cannot be sent because there is no Erlang (yet) stays for the next time; so does what an interrupt of the code
+        that logs kept from being sent."""
+        batch: list[Any] = []
+        sent: list[Any] = []
+        dropped = self._dropped
         try:
-            self._nobody.run(self._start, (self._function, [dropped, batch]))
+            self._under_way = True
+            while self._items and len(batch) < _BATCH:
+                batch.append(self._items.popleft())
+            self._start(sent, (self._function, [dropped, batch]))
         except TermError as error:  # larger than a frame: items are plain
-            self._under_way = False
-            self._dropped = dropped + len(batch)
+            self._dropped += len(batch)
             report(f"{len(batch)} {self._what} could not be sent to Erlang", error)
+            batch.clear()
         except (RuntimeError, OSError):
-            self._under_way = False
-            self._dropped = dropped
-            self._items.extendleft(reversed(batch))
+            pass
+        finally:
+            if sent:
+                self._dropped -= dropped
+            else:
+                self._under_way = False
+                self._items.extendleft(reversed(batch))
 
-    def _start(self, args: tuple[object, ...]) -> None:
+    def _start(self, sent: list[Any], args: tuple[object, ...]) -> None:
+        """Puts something into ``sent`` if it was sent."""
         if self._box is None and not self._open():
-            self._answered(*_port.call_op("call", args, _AT_MOST))
+            sent.append(args)
+            self._answered(*self._nobody.run(_port.call_op, "call", args, _AT_MOST))
         else:
-            _port.start_op(self._box, self._answered, "call", args, None)
+            # In one go, in C: an interrupt comes before the sending or after the note of it, and nothing is sent twice.
+            start = map(_port.start_op, (self._box,), (self._answered,), ("call",), (args,), (None,))
+            self._nobody.run(sent.extend, start)
 
     def _open(self) -> bool:
         """False: no thread is to be had, because Python ends or a limit is reached, and we have to wait for the answers ourselves."""

@@ -56,8 +56,8 @@ def crash():
 
 
 async def too_late():
-    log.info("begun")
     try:
+        log.info("begun")
         await asyncio.sleep(3600)
     finally:
         log.info("cleaned up")

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import erlang
-from erlang import _fake, testing
+from erlang import _fake, _port, testing
 
 
 @pytest.fixture
@@ -215,6 +215,23 @@ def test_log_records_are_sent_without_a_thread_where_none_is_to_be_had(node, mon
     for i in range(3):
         handler.handle(logging.makeLogRecord({"msg": str(i), "levelno": 20}))
     assert [record["message"] for record in node.logs] == ["0", "1", "2"]
+
+
+def test_an_interrupt_while_a_record_is_sent_does_not_stop_those_after_it(node, monkeypatch):
+    start, interrupts = _port.start_op, [KeyboardInterrupt]
+
+    def interrupted(*args):
+        if interrupts:
+            raise interrupts.pop()
+        return start(*args)
+
+    monkeypatch.setattr(_port, "start_op", interrupted)
+    handler = erlang.ErlangHandler()
+    with pytest.raises(KeyboardInterrupt):
+        handler.handle(logging.makeLogRecord({"msg": "first", "levelno": 20}))
+    handler.handle(logging.makeLogRecord({"msg": "second", "levelno": 20}))
+    handler.flush()
+    assert [record["message"] for record in node.logs] == ["first", "second"]
 
 
 def test_without_erlang_the_records_are_printed_at_the_end():

@@ -50,6 +50,12 @@ class PipeEnd {
   PyObject* loop_object() const { return loop_object_.get(); }
   PyObject* extra() const { return extra_.get(); }
   void set_protocol(Ref protocol) { std::swap(protocol_, protocol); }
+  /// Whoever says so closes the pipe; nothing more is done with it here.
+  void give_up_pipe() {
+    detach();
+    fd_ = -1;
+    const Ref pipe = std::move(pipe_);
+  }
   State& state() const { return loop_->state(); }
   /// What is watched: " polling", " idle" or nothing, for people.
   virtual const char* activity() const = 0;

@@ -61,14 +61,23 @@ PyObject* set_protocol(PyObject* self, PyObject* protocol) {
 PyObject* get_extra(PyObject* self, void*) { return shared(of(self).extra()); }
 PyObject* get_loop(PyObject* self, void*) { return shared(of(self).loop_object()); }
 PyObject* get_pipe(PyObject* self, void*) { return shared(of(self).pipe()); }
+/// asyncio's own test does this to one whose loop has closed: nothing is left to warn of.
+int set_pipe(PyObject* self, PyObject* value, void*) {
+  if (value != Py_None) {
+    PyErr_SetString(PyExc_AttributeError, "_pipe can only be set to None");
+    return -1;
+  }
+  of(self).give_up_pipe();
+  return 0;
+}
 PyObject* get_protocol_attribute(PyObject* self, void*) { return shared(of(self).protocol()); }
 PyObject* get_fileno(PyObject* self, void*) { return PyLong_FromLong(of(self).fd()); }
 PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(of(self).is_closing()); }
 
 PyObject* repr(PyObject* self) {
   const PipeEnd& pipe = of(self);
-  return PyUnicode_FromFormat("<%s%s fd=%d%s>", Py_TYPE(self)->tp_name, !pipe.is_open() ? " closed" : pipe.is_closing() ? " closing" : "", pipe.fd(),
-                              pipe.is_open() ? pipe.activity() : "");
+  return PyUnicode_FromFormat("<%s%s fd=%d%s%s>", Py_TYPE(self)->tp_name, !pipe.is_open() ? " closed" : pipe.is_closing() ? " closing" : "", pipe.fd(),
+                              pipe.is_open() ? " open" : "", pipe.is_open() ? pipe.activity() : "");
 }
 
 /// Everything is done by __new__; asyncio's __init__ would fill slots that nobody reads.
@@ -179,7 +188,7 @@ PyMethodDef read_methods[] = {
 
 PyGetSetDef read_attributes[] = {{"_extra", get_extra, nullptr, nullptr, nullptr},
                                  {"_loop", get_loop, nullptr, nullptr, nullptr},
-                                 {"_pipe", get_pipe, nullptr, nullptr, nullptr},
+                                 {"_pipe", get_pipe, set_pipe, nullptr, nullptr},
                                  {"_fileno", get_fileno, nullptr, nullptr, nullptr},
                                  {"_protocol", get_protocol_attribute, nullptr, nullptr, nullptr},
                                  {"_closing", get_closing, nullptr, nullptr, nullptr},
@@ -238,7 +247,7 @@ PyMethodDef write_methods[] = {
 
 PyGetSetDef write_attributes[] = {{"_extra", get_extra, nullptr, nullptr, nullptr},
                                   {"_loop", get_loop, nullptr, nullptr, nullptr},
-                                  {"_pipe", get_pipe, nullptr, nullptr, nullptr},
+                                  {"_pipe", get_pipe, set_pipe, nullptr, nullptr},
                                   {"_fileno", get_fileno, nullptr, nullptr, nullptr},
                                   {"_protocol", get_protocol_attribute, nullptr, nullptr, nullptr},
                                   {"_protocol_paused", get_protocol_paused, nullptr, nullptr, nullptr},

@@ -77,7 +77,7 @@ bool WritePipe::write_now(const Gil& gil, PyObject* data, std::size_t& sent) {
 bool WritePipe::write(const Gil& gil, PyObject* data) {
   if (!may_write(gil, data)) return !PyErr_Occurred();
   std::size_t sent = 0;
-  const bool now = queue_.empty() && wrote_in_turn_ != loop().turns();
+  const bool now = queue_.empty() && (wrote_in_turn_ != loop().turns() || !collects());
   if (now && !write_now(gil, data, sent)) return !PyErr_Occurred();
   return (now && !blocked_) || (queue_.push(gil, data, sent) && has_queued(gil));
 }
@@ -101,7 +101,9 @@ bool WritePipe::write_lines(const Gil& gil, PyObject* lines) {
 /// Something may have been queued that is to leave when it can.
 bool WritePipe::has_queued(const Gil& gil) {
   if (queue_.empty() || lost()) return true;
-  if (!blocked_ && !flush_queued_) {
+  if (!blocked_ && !collects()) {
+    if (!flush(gil)) return false;
+  } else if (!blocked_ && !flush_queued_) {
     if (!loop().soon(gil, flush_collected, self())) return false;
     flush_queued_ = true;
   }

@@ -42,6 +42,8 @@ class WritePipe final : public PipeEnd {
   static bool flush_collected(const Gil& gil, PyObject* owner);
   bool may_write(const Gil& gil, PyObject* data);
   bool write_now(const Gil& gil, PyObject* data, std::size_t& sent);
+  /// Not outside of a run: nobody knows when the next turn comes.
+  bool collects() const { return loop().thread() != 0; }
   bool has_queued(const Gil& gil);
   void block();
   bool flush(const Gil& gil);

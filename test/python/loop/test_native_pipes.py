@@ -851,3 +851,36 @@ def test_debug_mode(loop, run, caplog):
         assert any("why" in record.getMessage() for record in caplog.records)
 
     run(main())
+
+
+def test_what_is_written_outside_of_a_run_leaves_at_once(loop, run):
+    r, w = pipe()
+
+    async def main():
+        return await writing(w)
+
+    writer = run(main())
+    for piece in (b"one", b"two"):
+        writer.transport.write(piece)
+        assert os.read(r.fileno(), 10) == piece
+    writer.transport.writelines([b"th", b"ree"])
+    assert os.read(r.fileno(), 10) == b"three"
+
+    async def rest():
+        writer.transport.close()
+        await soon(writer.lost)
+        r.close()
+
+    run(rest())
+
+
+def test_one_that_is_given_up_warns_of_nothing(loop, run):
+    async def main():
+        return await both()
+
+    reader, writer = run(main())
+    loop.close()
+    for protocol in (reader, writer):
+        assert "open" in repr(protocol.transport)
+        protocol.transport._pipe.close()
+        protocol.transport._pipe = None

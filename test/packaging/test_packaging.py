@@ -140,6 +140,48 @@ class PackagingTest(unittest.TestCase):
                      "/", self.env)
         self.assert_demo_output(output, os.path.join(folder, "_build/default/lib/py_port"))
 
+    def test_a_project_that_calls_python_has_nothing_to_hear_from_dialyzer(self):
+        folder = self.rebar_project("with_dialyzer")
+        write(folder, {"src/demo_calls.erl": """
+-module(demo_calls).
+-export([core/1, facade/1, pool/0]).
+-spec core(py_port:context()) -> {ok, term()} | timeout | no_worker | {raised, binary()} | other.
+core(Ctx) ->
+    case py_port:call(Ctx, <<"math">>, "sqrt", [16], #{}, #{timeout => 1000}) of
+        {ok, Value} -> {ok, Value};
+        {error, timeout} -> timeout;
+        {error, {worker_down, _}} -> no_worker;
+        {error, {python, #{type := Type}}} -> {raised, Type};
+        {error, _} -> other
+    end.
+-spec facade(py:py_context()) -> {ok, term()} | timeout | no_context | {raised, string() | atom()} | other.
+facade(Ctx) ->
+    {ok, _} = py:call(math, sqrt, [16]),
+    {ok, _} = py:call(math, sqrt, [16], #{}),
+    {ok, _} = py:eval(<<"1 + a">>, #{a => 1}, 1000),
+    case py:call(Ctx, math, sqrt, [16]) of
+        {ok, Value} -> {ok, Value};
+        {error, timeout} -> timeout;
+        {error, {context_died, _}} -> no_context;
+        {error, {Class, Message}} when is_list(Message) -> {raised, Class};
+        {error, _} -> other
+    end.
+-spec pool() -> ok.
+pool() ->
+    {ok, [_ | _]} = py_context_router:start_pool(mine, 2),
+    Ctx = py_context_router:get_context(mine),
+    {ok, _} = py_context:call(Ctx, math, sqrt, [16]),
+    {ok, Stream} = py_port:stream(Ctx, builtins, range, [3]),
+    {ok, _} = py_port:to_list(Stream),
+    py_context_router:stop_pool(mine).
+"""})
+        with open(os.path.join(folder, "rebar.config"), "a", encoding="utf-8") as config:
+            # The table of OTP's own applications takes a minute to make: ours will do.
+            config.write('{dialyzer, [{warnings, [unmatched_returns, error_handling, unknown]}, {base_plt_location, "%s"}]}.\n'
+                         % os.path.join(ROOT, "_build"))
+        output = run(["rebar3", "dialyzer"], folder, self.env)
+        self.assertNotIn("demo_calls", output)
+
     def test_a_release_works_after_it_was_moved_and_its_origin_removed(self):
         folder = self.rebar_project("for_release")
         run(["rebar3", "as", "prod", "release"], folder, self.env)

@@ -46,6 +46,15 @@ defmodule Sentiment do
     |> :py_port.gather()
   end
 
+  @doc "Mean and deviation of many scores: nothing of ours, so any worker of the default pool will do."
+  @spec summary([number()]) :: {:ok, %{mean: number(), deviation: number()}} | {:error, term()}
+  def summary(scores) do
+    case :py.parallel([{:statistics, :fmean, [scores]}, {:statistics, :pstdev, [scores]}]) do
+      {:ok, [mean, deviation]} -> {:ok, %{mean: mean, deviation: deviation}}
+      {:error, _} = error -> error
+    end
+  end
+
   @doc "The words of a text as an Elixir stream, made by a Python generator as they are wanted."
   @spec words(String.t()) :: Enumerable.t()
   def words(text) do

@@ -20,6 +20,12 @@ defmodule SentimentTest do
     assert ["to", "be", "or"] == Sentiment.words("To be, or not to be") |> Enum.take(3)
   end
 
+  test "what needs no worker of our own goes to a pool, two questions at the same time" do
+    assert {:ok, %{mean: 2.0, deviation: deviation}} = Sentiment.summary([1, 2, 3])
+    assert_in_delta deviation, 0.8165, 0.0001
+    assert {:error, {~c"StatisticsError", _}} = Sentiment.summary([])
+  end
+
   test "an exception is an error with type, message and traceback" do
     assert {:error, {:python, %{type: "AttributeError", message: message}}} = Sentiment.score(42)
     assert message =~ "lower"

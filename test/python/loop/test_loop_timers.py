@@ -362,12 +362,12 @@ def test_timers_work_when_the_process_has_no_descriptor_left(loop, run):
     async def main():
         for delay in (0.0002, 0.003):
             due = loop.time() + delay
-            await asyncio.sleep(delay)  # sleep-ok: it is the subject
+            await asyncio.sleep(delay)  # sleep-ok: the subject
             assert loop.time() >= due
         far = loop.call_later(3600, lambda: None)
-        soon = loop.call_later(0.001, lambda: None)
-        await asyncio.sleep(0.002)  # sleep-ok: it is the subject
-        assert soon.when() < loop.time()
+        earlier = loop.call_later(0.001, lambda: None)
+        await asyncio.sleep(0.002)  # sleep-ok: longer than the timer
+        assert earlier.when() < loop.time()
         far.cancel()
 
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -210,12 +210,13 @@ frame(<<>>, S) ->
 answer(Tag, Id, Payload, #s{requests = Requests, counters = Counters} = S) ->
     case ets:take(Requests, Id) of
         [#request{state = 0, kind = term, alias = Alias}] when Tag =:= ok ->
-            Alias ! {Alias, ok, Payload},
+            %% First, so that whoever has the answer finds the context without it.
             ok = atomics:add(Counters, ?C_DONE, 1),
+            Alias ! {Alias, ok, Payload},
             forwarded(byte_size(Payload), S);
         [#request{kind = async} = Row] when Tag =:= ok ->
-            ok = reply(ok, Payload, Row, S),
             ok = atomics:add(Counters, ?C_DONE, 1),
+            ok = reply(ok, Payload, Row, S),
             forwarded(byte_size(Payload), S);
         [Row] ->
             ok = atomics:add(Counters, ?C_DONE, 1),

@@ -20,7 +20,7 @@
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> py_port_test:cases(?MODULE) -- [page, blocks, outside, python].
+all() -> py_port_test:cases(?MODULE) -- [page, blocks, outside, python, restore].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -34,7 +34,7 @@ init_per_testcase(Case, Config) ->
     Dir = filename:join(filename:absname(?config(priv_dir, Config)), Case),
     ok = filelib:ensure_dir(filename:join([Dir, "python", "demo.py"])),
     ok = file:set_cwd(Dir),
-    Config.
+    [{settings, settings()} | Config].
 
 end_per_testcase(_Case, Config) ->
     ok = file:set_cwd(?config(cwd, Config)),
@@ -42,8 +42,17 @@ end_per_testcase(_Case, Config) ->
     %% With it go the pools that a page has started, and what it has registered.
     ok = py_port_test:stop_all(),
     ok = application:stop(py_port),
+    restore(?config(settings, Config)),
     ok = py_port_test:start(),
     py_port_test:end_per_testcase(Config).
+
+%% A page may set what it speaks of; the next one, and the next suite, must not find it.
+settings() -> [{App, lists:sort(application:get_all_env(App))} || App <- [py_port, erlang_python]].
+
+restore(Before) ->
+    _ = [application:unset_env(App, Key) || {App, Now} <- settings(), {Key, _} <- Now],
+    _ = [application:set_env(App, Key, Value) || {App, Env} <- Before, {Key, Value} <- Env],
+    ?assertEqual(Before, settings()).
 
 %% The pages -----------------------------------------------------------------------------------------------------------
 

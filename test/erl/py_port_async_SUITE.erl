@@ -286,7 +286,7 @@ is_fine(_) -> false.
 %% Another node --------------------------------------------------------------------------------------------------------
 
 a_context_on_another_node_is_called_too(Config) ->
-    IsOurs = distribute(),
+    IsOurs = py_port_test:distribute(),
     Paths = [P || P <- code:get_path(), string:find(P, "py_port") =/= nomatch],
     {ok, Peer, Node} = peer:start(#{name => peer:random_name(?MODULE), args => ["-pa" | Paths], wait_boot => 60000}),
     try
@@ -310,14 +310,6 @@ a_context_on_another_node_is_called_too(Config) ->
     after
         catch peer:stop(Peer),
         _ = IsOurs andalso net_kernel:stop()
-    end.
-
-%% True when it was not before.
-distribute() ->
-    is_alive() orelse os:cmd("epmd -daemon"),
-    case net_kernel:start([list_to_atom(peer:random_name(?MODULE)), shortnames]) of
-        {ok, _} -> true;
-        {error, {already_started, _}} -> false
     end.
 
 %% Helpers -------------------------------------------------------------------------------------------------------------

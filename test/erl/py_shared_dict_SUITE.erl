@@ -163,7 +163,7 @@ a_pid_that_is_no_dictionary_counts_as_destroyed(_Config) ->
 %% Other nodes ---------------------------------------------------------------------------------------------------------
 
 contexts_of_other_nodes_use_what_they_are_given(_Config) ->
-    IsOurs = distribute(),
+    IsOurs = py_port_test:distribute(),
     Paths = [P || P <- code:get_path(), string:find(P, "py_port") =/= nomatch],
     {ok, Peer, Node} = peer:start(#{name => peer:random_name(?MODULE), args => ["-pa" | Paths], wait_boot => 60000}),
     try
@@ -185,12 +185,4 @@ contexts_of_other_nodes_use_what_they_are_given(_Config) ->
     after
         catch peer:stop(Peer),
         _ = IsOurs andalso net_kernel:stop()
-    end.
-
-%% True when it was not before.
-distribute() ->
-    is_alive() orelse os:cmd("epmd -daemon"),
-    case net_kernel:start([list_to_atom(peer:random_name(?MODULE)), shortnames]) of
-        {ok, _} -> true;
-        {error, {already_started, _}} -> false
     end.

@@ -13,6 +13,7 @@
 -export([stop_flows/0]).
 -export([context/1, ctx/1, in_flight/1, marker/2, await_file/1]).
 -export([async/1, await/1, kill/1, evaluate/1, through_python/1]).
+-export([distribute/0]).
 -export([find_up/2, wait_until/2, os_alive/1, children/1, descendants/1, os_pid/1, flush/0]).
 -export([catch_logs/1, release_logs/1, await_log/0, message/1, python_of/1]).
 -export([await_line/1, device/1]).
@@ -437,4 +438,13 @@ flush() ->
     receive
         Message -> [Message | flush()]
     after 0 -> []
+    end.
+
+%% @doc Makes this node one that others can find. True when it was not before: then the caller stops net_kernel.
+-spec distribute() -> boolean().
+distribute() ->
+    is_alive() orelse os:cmd("epmd -daemon"),
+    case net_kernel:start([list_to_atom(peer:random_name(?MODULE)), shortnames]) of
+        {ok, _} -> true;
+        {error, {already_started, _}} -> false
     end.

@@ -579,5 +579,5 @@ disable_tracing() -> py_tracer:disable().
 -spec get_traces() -> {ok, [map()]}.
 get_traces() -> py_tracer:get().
 
--spec clear_traces() -> ok.
+-spec clear_traces() -> ok | {error, not_started}.
 clear_traces() -> py_tracer:clear().

@@ -118,9 +118,13 @@ get_spans() ->
         error:badarg -> []
     end.
 
--spec clear() -> ok.
+-spec clear() -> ok | {error, not_started}.
 clear() ->
-    gen_server:call(?MODULE, clear, infinity).
+    try
+        gen_server:call(?MODULE, clear, infinity)
+    catch
+        exit:{noproc, _} -> {error, not_started}
+    end.
 
 %% @doc How many spans are kept, and since {@link clear/0}, how many had to make room for newer ones or
 %% were never brought, because Python made them faster than they could be.

@@ -26,6 +26,22 @@ end_per_testcase(_, _Config) ->
     ok = py_port_test:start(),
     py_port_test:check_clean().
 
+without_the_application_there_is_an_error(Config) ->
+    ok = application:stop(py_port),
+    [
+        ?assertEqual({error, not_started}, Change())
+     || Change <- [
+            fun() -> py_import:add_path(?config(dir, Config)) end,
+            fun() -> py_import:ensure_imported(json) end,
+            fun py_import:clear_paths/0,
+            fun py_import:clear_imports/0,
+            fun() -> py_preload:set_code("x = 1") end,
+            fun py_preload:clear_code/0,
+            fun py_venv:deactivate/0
+        ]
+    ],
+    ok = application:start(py_port).
+
 %% Folders -------------------------------------------------------------------------------------------------------------
 
 a_folder_is_seen_by_contexts_that_run_and_that_start(Config) ->

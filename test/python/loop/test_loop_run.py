@@ -306,6 +306,14 @@ def test_install_sets_the_policy_and_keeps_the_current_loop(loop):
         assert deprecated == []
 
 
+def test_install_may_be_silent():
+    with own_policy(), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        erlang.install(silent=True)
+    assert type(asyncio.get_event_loop_policy()) is not erlang.EventLoopPolicy
+    assert [one for one in warned if "erlang.install" in str(one.message)] == []
+
+
 def test_install_makes_no_loop():
     code = "import asyncio, erlang, gc\nerlang.install()\ngc.collect()\nprint([o for o in gc.get_objects() if isinstance(o, asyncio.AbstractEventLoop)])"
     assert in_fresh_worker(code, "-W", "ignore").strip() == "[]"

@@ -74,6 +74,7 @@ stop(Ctx) ->
 destroy(Ctx) ->
     stop(Ctx).
 
+%% @doc The modes of all releases of erlang_python, and `process', which all of them mean here.
 -spec modes() -> [mode()].
 modes() ->
     [auto, subinterp, worker, owngil, multi_executor, free_threaded, process].

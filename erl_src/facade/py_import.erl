@@ -89,6 +89,7 @@ import_list() ->
 list({Module, all}, Acc) -> Acc#{Module => maps:get(Module, Acc, [])};
 list({Module, Function}, Acc) -> Acc#{Module => [Function | maps:get(Module, Acc, [])]}.
 
+%% @doc Contexts that start from now on import none of them; what running ones have imported stays.
 -spec clear_imports() -> ok | failed().
 clear_imports() ->
     case py_environment_registry:change({set, imports, []}) of
@@ -109,6 +110,7 @@ add_path(Path) ->
 add_paths(Paths) ->
     changed({add, paths, [py_environment:path(P) || P <- Paths]}).
 
+%% @doc Folders that were added, in the order in which they are searched.
 -spec all_paths() -> [binary()].
 all_paths() ->
     maps:get(paths, py_environment_registry:read()).
@@ -135,6 +137,7 @@ changed(Change) ->
 set_paths_arguments(#{paths := Paths, version := Version}) ->
     [Paths, Version].
 
+%% @doc Whether the folder is one of {@link all_paths/0}.
 -spec is_path_added(path()) -> boolean().
 is_path_added(Path) ->
     lists:member(py_environment:path(Path), all_paths()).

@@ -18,10 +18,12 @@
 set_code(Code) ->
     set({set, preload, py_environment:code(Code)}).
 
+%% @doc What {@link set_code/1} or the setting `preload_code' gave.
 -spec get_code() -> undefined | binary().
 get_code() ->
     maps:get(preload, py_environment_registry:read()).
 
+%% @doc Contexts that start from now on begin without it.
 -spec clear_code() -> ok | {error, not_started}.
 clear_code() ->
     set({set, preload, undefined}).
@@ -33,6 +35,7 @@ set(Change) ->
         {_, _} -> ok
     end.
 
+%% @doc Whether there is such code.
 -spec has_preload() -> boolean().
 has_preload() ->
     get_code() =/= undefined.

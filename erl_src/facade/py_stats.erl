@@ -123,6 +123,7 @@ tracemalloc_start() ->
 tracemalloc_start(Frames) ->
     done(all(start_tracing, [Frames])).
 
+%% @doc Takes back {@link tracemalloc_start/1}; what was counted is forgotten.
 -spec tracemalloc_stop() -> ok | error().
 tracemalloc_stop() ->
     done(all(stop_tracing, [])).

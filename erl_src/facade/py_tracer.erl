@@ -66,6 +66,7 @@ switch(On) ->
             Error
     end.
 
+%% @doc Whether spans are collected.
 -spec is_enabled() -> boolean().
 is_enabled() ->
     persistent_term:get(?ENABLED, false).
@@ -118,6 +119,7 @@ get_spans() ->
         error:badarg -> []
     end.
 
+%% @doc Forgets the spans that were collected.
 -spec clear() -> ok | {error, not_started}.
 clear() ->
     try

@@ -17,6 +17,8 @@
 -export([lookup/1, slot/2, slot_of/2, open/1, loads/1]).
 -export([restart_all/0]).
 -export([start_link/1]).
+%% for spawn_monitor/3
+-export([restart_and_exit/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([name/0, strategy/0, found/0]).
 
@@ -165,7 +167,7 @@ running(Key, Result) ->
 -spec restart_all() -> ok | {error, [{{name(), pos_integer()}, term()}]}.
 restart_all() ->
     Restarts = [
-        {Key, spawn_monitor(fun() -> exit({restarted, py_pool_slot:restart(Pid)}) end)}
+        {Key, spawn_monitor(?MODULE, restart_and_exit, [Pid])}
      || #slot{key = Key, keeper = Pid} <- all_slots(), Pid =/= none
     ],
     case [{Key, Reason} || {Key, Restart} <- Restarts, {error, Reason} <- [restarted(Restart)]] of
@@ -180,6 +182,11 @@ all_slots() ->
     catch
         error:badarg -> []
     end.
+
+%% @private
+-spec restart_and_exit(pid()) -> no_return().
+restart_and_exit(Keeper) ->
+    exit({restarted, py_pool_slot:restart(Keeper)}).
 
 %% A keeper that ends meanwhile has nothing left that could be replaced.
 -spec restarted({pid(), reference()}) -> ok | {error, term()}.

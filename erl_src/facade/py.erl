@@ -422,6 +422,7 @@ contexts_started() ->
 register_pool(Pool, Which) ->
     py_errors:result(py_context_router:register_pool(Pool, Which)).
 
+%% @doc Takes back {@link register_pool/2}; ok also if nothing was registered.
 -spec unregister_pool(py_module() | {py_module(), py_func()}) -> ok.
 unregister_pool(Which) ->
     py_context_router:unregister_pool(Which).
@@ -477,6 +478,7 @@ gc() -> py_stats:gc().
 gc({error, _} = Error) -> Error;
 gc(What) -> py_stats:gc(What).
 
+%% @equiv tracemalloc_start(1)
 -spec tracemalloc_start() -> ok | {error, term()}.
 tracemalloc_start() -> py_stats:tracemalloc_start().
 
@@ -484,6 +486,7 @@ tracemalloc_start() -> py_stats:tracemalloc_start().
 -spec tracemalloc_start(pos_integer()) -> ok | {error, term()}.
 tracemalloc_start(Frames) -> py_stats:tracemalloc_start(Frames).
 
+%% @doc Takes back {@link tracemalloc_start/1}, in all running contexts.
 -spec tracemalloc_stop() -> ok | {error, term()}.
 tracemalloc_stop() -> py_stats:tracemalloc_stop().
 
@@ -501,26 +504,33 @@ ensure_venv(Path, Requirements, Options) -> py_venv:ensure_venv(Path, Requiremen
 -spec activate_venv(file:name_all()) -> ok | {error, term()}.
 activate_venv(Path) -> py_venv:activate(Path).
 
+%% @doc See {@link py_venv:deactivate/0}.
 -spec deactivate_venv() -> ok | {error, term()}.
 deactivate_venv() -> py_venv:deactivate().
 
+%% @doc Which environment is active, see {@link py_venv:info/0}.
 -spec venv_info() -> {ok, map()} | {error, term()}.
 venv_info() -> py_venv:info().
 
 %% Shared state ------------------------------------------------------------------------------------
 
+%% @doc The value under the key, or `{error, not_found}'. This and what follows: {@link py_state}.
 -spec state_fetch(term()) -> {ok, term()} | {error, not_found | term()}.
 state_fetch(Key) -> py_state:fetch(Key).
 
+%% @doc Any term under any key; `{error, full}' when `max_state_entries' are there.
 -spec state_store(term(), term()) -> ok | {error, term()}.
 state_store(Key, Value) -> py_state:store(Key, Value).
 
+%% @doc Ok also if there is no such key.
 -spec state_remove(term()) -> ok | {error, term()}.
 state_remove(Key) -> py_state:remove(Key).
 
+%% @doc Of all that is stored, in no order.
 -spec state_keys() -> [term()] | {error, term()}.
 state_keys() -> py_state:keys().
 
+%% @doc Removes everything.
 -spec state_clear() -> ok | {error, term()}.
 state_clear() -> py_state:clear().
 
@@ -528,6 +538,7 @@ state_clear() -> py_state:clear().
 -spec state_incr(term()) -> integer() | {error, term()}.
 state_incr(Key) -> py_state:incr(Key).
 
+%% @doc Adds to the number under the key, 0 if there is none, and returns the sum; atomic.
 -spec state_incr(term(), integer()) -> integer() | {error, term()}.
 state_incr(Key, By) -> py_state:incr(Key, By).
 
@@ -535,27 +546,36 @@ state_incr(Key, By) -> py_state:incr(Key, By).
 -spec state_decr(term()) -> integer() | {error, term()}.
 state_decr(Key) -> py_state:decr(Key).
 
+%% @doc As {@link state_incr/2}, downwards.
 -spec state_decr(term(), integer()) -> integer() | {error, term()}.
 state_decr(Key, By) -> py_state:decr(Key, By).
 
+%% @doc A dictionary for several contexts, which ends with the calling process; see {@link
+%% py_shared_dict}.
 -spec shared_dict_new() -> {ok, term()} | {error, term()}.
 shared_dict_new() -> py_shared_dict:new().
 
+%% @doc The value, or `undefined'.
 -spec shared_dict_get(term(), term()) -> term().
 shared_dict_get(Dict, Key) -> py_shared_dict:get(Dict, Key).
 
+%% @doc The value, or the default.
 -spec shared_dict_get(term(), term(), term()) -> term().
 shared_dict_get(Dict, Key, Default) -> py_shared_dict:get(Dict, Key, Default).
 
+%% @doc Any term under any key.
 -spec shared_dict_set(term(), term(), term()) -> ok | {error, term()}.
 shared_dict_set(Dict, Key, Value) -> py_shared_dict:set(Dict, Key, Value).
 
+%% @doc Ok also if there is no such key.
 -spec shared_dict_del(term(), term()) -> ok | {error, term()}.
 shared_dict_del(Dict, Key) -> py_shared_dict:del(Dict, Key).
 
+%% @doc Its keys, in no order.
 -spec shared_dict_keys(term()) -> [term()] | {error, term()}.
 shared_dict_keys(Dict) -> py_shared_dict:keys(Dict).
 
+%% @doc Ends it; using it is `{error, destroyed}' from then on.
 -spec shared_dict_destroy(term()) -> ok | {error, term()}.
 shared_dict_destroy(Dict) -> py_shared_dict:destroy(Dict).
 
@@ -569,9 +589,11 @@ configure_logging() -> py_logger:configure().
 -spec configure_logging(map()) -> ok | {error, term()}.
 configure_logging(Options) -> py_logger:configure(Options).
 
+%% @doc Collects spans from now on, in contexts that run and that start; see {@link py_tracer}.
 -spec enable_tracing() -> ok | {error, term()}.
 enable_tracing() -> py_tracer:enable().
 
+%% @doc Collects no more. What was collected stays.
 -spec disable_tracing() -> ok | {error, term()}.
 disable_tracing() -> py_tracer:disable().
 
@@ -579,5 +601,6 @@ disable_tracing() -> py_tracer:disable().
 -spec get_traces() -> {ok, [map()]}.
 get_traces() -> py_tracer:get().
 
--spec clear_traces() -> ok.
+%% @doc Forgets the spans that were collected.
+-spec clear_traces() -> ok | {error, not_started}.
 clear_traces() -> py_tracer:clear().

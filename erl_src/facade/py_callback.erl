@@ -22,6 +22,7 @@ register(Name, Function) ->
 unregister(Name) ->
     py_port_callbacks:unregister(Name).
 
+%% @doc The function of that name.
 -spec lookup(term()) -> {ok, function_reference()} | {error, not_found}.
 lookup(Name) ->
     case found(Name) of

@@ -57,7 +57,9 @@ start_link(_Id, Mode, Options) ->
 %% @doc The same with the mode among the options (`auto' if there is none).
 -spec new(options()) -> {ok, pid()} | {error, term()}.
 new(Options) when is_map(Options) ->
-    start_link(new, maps:get(mode, Options, auto), Options).
+    start_link(new, maps:get(mode, Options, auto), Options);
+new(Options) ->
+    start_link(new, auto, Options).
 
 %% @doc Lets what runs finish for five seconds, then ends it. Always ok. A context of a pool is
 %% replaced.
@@ -74,6 +76,7 @@ stop(Ctx) ->
 destroy(Ctx) ->
     stop(Ctx).
 
+%% @doc The modes of all releases of erlang_python, and `process', which all of them mean here.
 -spec modes() -> [mode()].
 modes() ->
     [auto, subinterp, worker, owngil, multi_executor, free_threaded, process].

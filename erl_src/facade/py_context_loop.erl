@@ -24,15 +24,21 @@
 %% Starting and stopping ---------------------------------------------------------------------------
 
 -spec start(py_port:context(), map()) -> ok | {error, term()}.
-start(Context, Options) ->
+start(Context, Options) when is_map(Options) ->
     case {py_port_names:whereis(Context), maps:get(owner, Options, self())} of
-        {{local, Pid}, Owner} when is_pid(Owner) -> start_local(Pid, Owner);
+        {{local, Pid}, Owner} when is_pid(Owner) ->
+            case py_port_registry:is_there(Pid) of
+                true -> start_local(Pid, Owner);
+                false -> py_errors:result({error, {worker_down, noproc}})
+            end;
         {{remote, _, Pid}, Owner} when is_pid(Pid), is_pid(Owner) -> start_local(Pid, Owner);
         {_, Owner} when not is_pid(Owner) ->
             {error, {bad_argument, owner, <<"must be a pid">>}};
         _ ->
             py_errors:result({error, {worker_down, noproc}})
-    end.
+    end;
+start(_, _) ->
+    {error, {bad_argument, options, <<"must be a map">>}}.
 
 -spec start_local(pid(), pid()) -> ok | {error, term()}.
 start_local(Context, Owner) ->

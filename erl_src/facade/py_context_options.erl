@@ -21,7 +21,7 @@ make(Mode, Options, Common) when is_map(Options) ->
                 error:{bad_code, Code} -> bad(preload, "must be text, and is ~tp", [Code])
             end;
         {false, _} ->
-            bad(mode, "there is no mode ~tp; the modes are ~tp", [Mode, py_context:modes()]);
+            bad(mode, "there is no mode ~tp; the modes are ~0tp", [Mode, py_context:modes()]);
         {true, [Key | _]} ->
             bad(Key, "a context that is linked to its starter and has a name is started with "
                 "py_port:start_context/1", [])

@@ -83,6 +83,7 @@ taken(Key, Map, Default) ->
 stop() ->
     lists:foreach(fun stop_pool/1, [default, io]).
 
+%% @doc Whether the pool `default' is there; contexts of it need not run.
 -spec is_started() -> boolean().
 is_started() ->
     pool_started(default).
@@ -297,6 +298,7 @@ start_pool(Pool, Size, Options) ->
 stop_pool(Pool) ->
     py_pool:stop(Pool).
 
+%% @doc The same of any pool.
 -spec pool_started(py_pool:name()) -> boolean().
 pool_started(Pool) ->
     py_pool:is_started(Pool).
@@ -315,12 +317,14 @@ register_pool(Pool, Module) ->
 register_pool(Pool, Module, Function) ->
     py_pool_registry:register(Pool, Module, Function).
 
+%% @doc Takes back {@link register_pool/2}; ok also if nothing was registered.
 -spec unregister_pool(py_port:name() | {py_port:name(), py_port:name()}) -> ok.
 unregister_pool({Module, Function}) ->
     py_pool_registry:unregister(Module, Function);
 unregister_pool(Module) ->
     py_pool_registry:unregister(Module, '_').
 
+%% @doc Takes back {@link register_pool/3}.
 -spec unregister_pool(py_port:name(), py_port:name()) -> ok.
 unregister_pool(Module, Function) ->
     py_pool_registry:unregister(Module, Function).

@@ -28,7 +28,13 @@ stop_context(Ctx) ->
 %% @doc Those that were started here, and those of the pools.
 -spec which_contexts() -> [pid()].
 which_contexts() ->
-    Own = [Pid || {_, Pid, _, _} <- supervisor:which_children(?MODULE), is_pid(Pid)],
+    Own =
+        try
+            [Pid || {_, Pid, _, _} <- supervisor:which_children(?MODULE), is_pid(Pid)]
+        catch
+            %% The application is not running.
+            exit:{noproc, _} -> []
+        end,
     Own ++ py_pool:running().
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.

@@ -7,8 +7,8 @@
 %% <li>`paths': folders; `imports': modules, or `{Module, Function}';</li>
 %% <li>`preload_code': Python statements;</li>
 %% <li>`venv': a virtual environment; or `python': an executable or a version like `"3.12"';</li>
-%% <li>`sandbox': `none' (the default) or `audit', see {@link py_port:start_context/1}; it cannot be
-%% changed later.</li>
+%% <li>`sandbox': `none' (the default) or `audit', and `send_to': whom Python may send to and look up,
+%% `[given]' by default; see {@link py_port:start_context/1}. They cannot be changed later.</li>
 %% </ul>
 %% A setting that is wrong stops the application from starting, with `{bad_setting, Key, Value}'.
 %% @end
@@ -21,7 +21,7 @@
 -define(TIMEOUT, 30000).
 
 %% @doc Start options for one more context ({@link py_port:start_context/1}): at most `init' and, for
-%% Python itself, `venv' or `python', and `sandbox'. A module that cannot be imported and code that
+%% Python itself, `venv' or `python', and `sandbox' and `send_to'. A module that cannot be imported and code that
 %% raises are a start that failed, `{start_failed, #{what := init}}'.
 -spec context_options() -> map().
 context_options() ->
@@ -82,15 +82,18 @@ catch_up(Ctx, Registry, Imports) ->
 
 -spec interpreter(none | binary()) -> map().
 interpreter(Venv) ->
-    Sandbox =
-        case py_settings:get(sandbox, none) of
-            none -> #{};
-            Wanted -> #{sandbox => Wanted}
-        end,
+    Rights = maps:merge(right(sandbox, none), right(send_to, [given])),
     case {Venv, py_settings:get(python, default)} of
-        {none, default} -> Sandbox;
-        {none, Python} -> Sandbox#{python => Python};
-        {_, _} -> Sandbox#{venv => Venv}
+        {none, default} -> Rights;
+        {none, Python} -> Rights#{python => Python};
+        {_, _} -> Rights#{venv => Venv}
+    end.
+
+-spec right(sandbox | send_to, term()) -> map().
+right(Key, Default) ->
+    case py_settings:get(Key, Default) of
+        Default -> #{};
+        Value -> #{Key => Value}
     end.
 
 -spec init(py_environment_registry:registry()) -> map().
@@ -132,6 +135,8 @@ is_gone(_) -> false.
 %% @private
 -spec settings() -> py_environment_registry:registry().
 settings() ->
+    _ = py_settings:compat(),
+    ok = lists:foreach(fun option/1, [sandbox, send_to, python]),
     #{
         imports => setting(imports, [], fun imports/1),
         paths => setting(paths, [], fun(Paths) -> [path(P) || P <- Paths] end),
@@ -139,6 +144,19 @@ settings() ->
         venv => setting(venv, none, fun path/1),
         version => 0
     }.
+
+%% One that is handed on to py_port. Whether there is such an interpreter turns out when it is needed.
+-spec option(sandbox | send_to | python) -> ok.
+option(Key) ->
+    case py_settings:get(Key, default) of
+        default ->
+            ok;
+        Value ->
+            case py_port_options:validate(#{Key => Value}) of
+                {ok, _} -> ok;
+                {error, _} -> error({bad_setting, Key, Value})
+            end
+    end.
 
 -spec setting(atom(), Default, fun((term()) -> Value)) -> Default | Value.
 setting(Key, Default, Check) ->

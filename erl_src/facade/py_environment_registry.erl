@@ -47,10 +47,14 @@ read() ->
 empty() ->
     #{imports => [], paths => [], preload => undefined, venv => none, version => 0}.
 
-%% @doc The registry before and after. Exits with `noproc' when py_port has not been started.
--spec change(change()) -> {registry(), registry()}.
+%% @doc The registry before and after.
+-spec change(change()) -> {registry(), registry()} | {error, not_started}.
 change(Change) ->
-    gen_server:call(?MODULE, Change, infinity).
+    try
+        gen_server:call(?MODULE, Change, infinity)
+    catch
+        exit:{noproc, _} -> {error, not_started}
+    end.
 
 -spec init([]) -> {ok, none}.
 init([]) ->

@@ -39,6 +39,7 @@ stop() -> ok.
 -spec register_callbacks() -> ok.
 register_callbacks() -> ok.
 
+%% @doc The loop of the first context of the pool `default', which is started if it does not run.
 -spec get_loop() -> {ok, loop()} | {error, py_errors:reason()}.
 get_loop() ->
     loop_of(py_context_router:find(1)).

@@ -20,7 +20,7 @@
 -type name() :: atom() | binary() | string().
 -type path() :: binary() | string().
 %% For each context in which it failed the same element, and why.
--type failed() :: {error, [{context, py_errors:reason()}]}.
+-type failed() :: {error, [{context, py_errors:reason()}] | not_started}.
 
 %% Modules -----------------------------------------------------------------------------------------
 
@@ -40,14 +40,19 @@ ensure_imported(Module, Function) ->
 ensure({<<"__main__">>, _}) ->
     {error, main_not_cacheable};
 ensure(Import) ->
-    {#{imports := Before}, _} = py_environment_registry:change({add, imports, [Import]}),
+    case py_environment_registry:change({add, imports, [Import]}) of
+        {error, not_started} = Error -> Error;
+        {#{imports := Before}, _} -> load(Import, lists:member(Import, Before))
+    end.
+
+-spec load(py_environment_registry:import(), WasThere :: boolean()) -> ok | failed().
+load(Import, WasThere) ->
     Args = [A || A <- tuple_to_list(Import), A =/= all],
     case failures(py_environment:everywhere('erlang._startup', load, Args, default)) of
         ok ->
             ok;
         {error, _} = Failed ->
-            _ = lists:member(Import, Before) orelse
-                py_environment_registry:change({remove, imports, [Import]}),
+            _ = WasThere orelse py_environment_registry:change({remove, imports, [Import]}),
             Failed
     end.
 
@@ -84,10 +89,13 @@ import_list() ->
 list({Module, all}, Acc) -> Acc#{Module => maps:get(Module, Acc, [])};
 list({Module, Function}, Acc) -> Acc#{Module => [Function | maps:get(Module, Acc, [])]}.
 
--spec clear_imports() -> ok.
+%% @doc Contexts that start from now on import none of them; what running ones have imported stays.
+-spec clear_imports() -> ok | failed().
 clear_imports() ->
-    _ = py_environment_registry:change({set, imports, []}),
-    ok.
+    case py_environment_registry:change({set, imports, []}) of
+        {error, not_started} = Error -> Error;
+        {_, _} -> ok
+    end.
 
 %% Folders -----------------------------------------------------------------------------------------
 
@@ -102,6 +110,7 @@ add_path(Path) ->
 add_paths(Paths) ->
     changed({add, paths, [py_environment:path(P) || P <- Paths]}).
 
+%% @doc Folders that were added, in the order in which they are searched.
 -spec all_paths() -> [binary()].
 all_paths() ->
     maps:get(paths, py_environment_registry:read()).
@@ -114,6 +123,8 @@ clear_paths() ->
 -spec changed(py_environment_registry:change()) -> ok | failed().
 changed(Change) ->
     case py_environment_registry:change(Change) of
+        {error, not_started} = Error ->
+            Error;
         {Same, Same} ->
             ok;
         {_, New} ->
@@ -126,6 +137,7 @@ changed(Change) ->
 set_paths_arguments(#{paths := Paths, version := Version}) ->
     [Paths, Version].
 
+%% @doc Whether the folder is one of {@link all_paths/0}.
 -spec is_path_added(path()) -> boolean().
 is_path_added(Path) ->
     lists:member(py_environment:path(Path), all_paths()).

@@ -76,7 +76,7 @@ check(nodes, [_ | _] = Nodes) ->
 check(nodes, N) -> bad(nodes, "must be local, all or a list of nodes, and is ~tp", [N]);
 check(mode, Mode) ->
     py_context:is_mode(Mode) orelse
-        bad(mode, "there is no mode ~tp; the modes are ~tp", [Mode, py_context:modes()]),
+        bad(mode, "there is no mode ~tp; the modes are ~0tp", [Mode, py_context:modes()]),
     Mode.
 
 -spec bad(term(), io:format(), [term()]) -> no_return().

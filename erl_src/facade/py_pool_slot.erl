@@ -7,7 +7,8 @@
 %%
 %% A context that has ended is replaced at once; if it lived only briefly, the next one has to wait
 %% longer and longer, unless somebody asks for it. When a start fails, whoever asks gets that error
-%% until it is time for another attempt: nobody waits for what has just failed.
+%% until it is time for another attempt, or until what contexts begin with has changed ({@link
+%% py_import}, {@link py_preload}, {@link py_venv}): nobody waits for what has just failed.
 %%
 %% Invariant: the slot's row shows a context only while this process has not seen its end.
 %% @end
@@ -29,6 +30,8 @@
     failures = 0 :: non_neg_integer(),
     %% of the last start, and until when it is the answer; none: the last start did not fail
     failed = none :: none | {term(), integer()},
+    %% of what the last start began with
+    version = 0 :: non_neg_integer(),
     timer = none :: none | reference()
 }).
 
@@ -114,8 +117,8 @@ terminate(_Reason, #s{context = Context} = S) ->
 %% Starting ----------------------------------------------------------------------------------------
 
 -spec wanted(pid() | none, #s{}) -> #s{}.
-wanted(_, #s{context = none, failed = {_, Until}} = S) ->
-    case now_ms() < Until of
+wanted(_, #s{context = none, failed = {_, Until}, version = Version} = S) ->
+    case now_ms() < Until andalso Version =:= version() of
         true -> S;
         false -> start(S)
     end;
@@ -146,10 +149,11 @@ count(#s{started_at = At, failures = N} = S) ->
 
 -spec start(#s{}) -> #s{}.
 start(#s{pool = #{mode := Mode, context := Options}} = S) ->
+    S1 = S#s{timer = none, version = version()},
     Common = py_environment:context_options(),
     case py_context_options:make(Mode, Options, Common) of
-        {ok, Made} -> started(py_port:start_context(Made), Common, S#s{timer = none});
-        {error, Reason} -> failed(Reason, S#s{timer = none})
+        {ok, Made} -> started(py_port:start_context(Made), Common, S1);
+        {error, Reason} -> failed(Reason, S1)
     end.
 
 %% The keeper of a slot whose start has failed just tries again when it is asked next.
@@ -211,6 +215,11 @@ failed(Reason, #s{failures = Failures, started_at = Before} = S) ->
         0 -> S1;
         _ -> later(Pause, S1)
     end.
+
+%% Of what contexts begin with: when that has changed, what failed may go well.
+-spec version() -> non_neg_integer().
+version() ->
+    maps:get(version, py_environment_registry:read()).
 
 -spec later(pos_integer(), #s{}) -> #s{}.
 later(Pause, S) ->

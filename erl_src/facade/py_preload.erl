@@ -14,23 +14,28 @@
 
 %% @doc For contexts that are started from now on. Those that run are not changed: {@link
 %% apply_preload/1}.
--spec set_code(unicode:chardata()) -> ok.
+-spec set_code(unicode:chardata()) -> ok | {error, not_started}.
 set_code(Code) ->
     set({set, preload, py_environment:code(Code)}).
 
+%% @doc What {@link set_code/1} or the setting `preload_code' gave.
 -spec get_code() -> undefined | binary().
 get_code() ->
     maps:get(preload, py_environment_registry:read()).
 
--spec clear_code() -> ok.
+%% @doc Contexts that start from now on begin without it.
+-spec clear_code() -> ok | {error, not_started}.
 clear_code() ->
     set({set, preload, undefined}).
 
--spec set(py_environment_registry:change()) -> ok.
+-spec set(py_environment_registry:change()) -> ok | {error, not_started}.
 set(Change) ->
-    _ = py_environment_registry:change(Change),
-    ok.
+    case py_environment_registry:change(Change) of
+        {error, not_started} = Error -> Error;
+        {_, _} -> ok
+    end.
 
+%% @doc Whether there is such code.
 -spec has_preload() -> boolean().
 has_preload() ->
     get_code() =/= undefined.

@@ -75,6 +75,7 @@ get(Dict, Key, Default) ->
 find(Dict, Key) ->
     run(Dict, {find, Key}).
 
+%% @doc Any term under any key.
 -spec set(dict(), term(), term()) -> ok | destroyed().
 set(Dict, Key, Value) ->
     run(Dict, {set, Key, Value}).

@@ -31,7 +31,10 @@
 %% @doc What `sys.version' says.
 -spec version() -> {ok, binary()} | error().
 version() ->
-    py_errors:result(py_port:eval(one(), "__import__('sys').version")).
+    case one() of
+        {ok, Ctx} -> py_errors:result(py_port:eval(Ctx, "__import__('sys').version"));
+        {error, _} = Error -> py_errors:result(Error)
+    end.
 
 %% @doc Each context is a process of the operating system.
 -spec execution_mode() -> process.
@@ -120,6 +123,7 @@ tracemalloc_start() ->
 tracemalloc_start(Frames) ->
     done(all(start_tracing, [Frames])).
 
+%% @doc Takes back {@link tracemalloc_start/1}; what was counted is forgotten.
 -spec tracemalloc_stop() -> ok | error().
 tracemalloc_stop() ->
     done(all(stop_tracing, [])).
@@ -137,11 +141,12 @@ reload(Module) ->
 
 %% Asking ------------------------------------------------------------------------------------------
 
--spec one() -> pid().
+%% One that has just ended may still be in the table.
+-spec one() -> {ok, py_port:context()} | {error, term()}.
 one() ->
-    case py_pool:running() of
-        [Ctx | _] -> Ctx;
-        [] -> py_context_router:get_context()
+    case lists:search(fun is_process_alive/1, py_pool:running()) of
+        {value, Ctx} -> {ok, Ctx};
+        false -> py_context_router:find(default)
     end.
 
 -spec one(pid(), atom(), [term()]) -> {ok, term()} | error().
@@ -152,8 +157,16 @@ one(Ctx, Function, Args) ->
 %% The first error counts.
 -spec all(atom(), [term()]) -> {ok, [{pid(), term()}]} | error().
 all(Function, Args) ->
-    _ = one(),
-    Outcomes = py_environment:everywhere(?MODULE_THERE, Function, Args, ?TIMEOUT),
+    case one() of
+        {ok, _} -> asked(py_environment:everywhere(?MODULE_THERE, Function, Args, ?TIMEOUT));
+        {error, _} = Error -> py_errors:result(Error)
+    end.
+
+-spec asked([{pid(), {ok, term()} | {error, py_port:reason()}}]) ->
+    {ok, [{pid(), term()}, ...]} | error().
+asked([]) ->
+    {error, {context_died, noproc}};
+asked(Outcomes) ->
     case [Error || {_, {error, _} = Error} <- Outcomes] of
         [Error | _] -> py_errors:result(Error);
         [] -> {ok, [{Ctx, Value} || {Ctx, {ok, Value}} <- Outcomes]}

@@ -66,6 +66,7 @@ switch(On) ->
             Error
     end.
 
+%% @doc Whether spans are collected.
 -spec is_enabled() -> boolean().
 is_enabled() ->
     persistent_term:get(?ENABLED, false).
@@ -118,9 +119,14 @@ get_spans() ->
         error:badarg -> []
     end.
 
--spec clear() -> ok.
+%% @doc Forgets the spans that were collected.
+-spec clear() -> ok | {error, not_started}.
 clear() ->
-    gen_server:call(?MODULE, clear, infinity).
+    try
+        gen_server:call(?MODULE, clear, infinity)
+    catch
+        exit:{noproc, _} -> {error, not_started}
+    end.
 
 %% @doc How many spans are kept, and since {@link clear/0}, how many had to make room for newer ones or
 %% were never brought, because Python made them faster than they could be.

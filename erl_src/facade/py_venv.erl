@@ -31,7 +31,7 @@
     | term().
 
 %% Contexts for which none could be started in the new environment go on in the old one.
--type not_replaced() :: {error, {not_replaced, [term()]}}.
+-type not_replaced() :: {error, {not_replaced, [term()]} | not_started}.
 
 -define(NOTE, ".py_port_venv").
 
@@ -151,10 +151,10 @@ deactivate() ->
 
 -spec chosen(py_environment_registry:change(), made | known) -> ok | not_replaced().
 chosen(Change, What) ->
-    {#{venv := Old}, #{venv := New}} = py_environment_registry:change(Change),
-    case Old =:= New andalso What =:= known of
-        true -> ok;
-        false -> replace_contexts()
+    case py_environment_registry:change(Change) of
+        {#{venv := Same}, #{venv := Same}} when What =:= known -> ok;
+        {_, #{}} -> replace_contexts();
+        {error, not_started} = Error -> Error
     end.
 
 -spec replace_contexts() -> ok | not_replaced().

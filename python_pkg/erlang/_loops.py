@@ -81,13 +81,13 @@ def get_event_loop_policy() -> EventLoopPolicy:
     return EventLoopPolicy()
 
 
-def install() -> None:
+def install(silent: bool = False) -> None:
     """From now on ``asyncio.run`` and everything else that asks asyncio for a new loop gets ours, in every thread.
 
     The current loop of this thread stays. Deprecated since Python 3.12 (``DeprecationWarning``), as asyncio gives up policies: what needs our
-    loop is better started with :func:`run`.
+    loop is better started with :func:`run`. With ``silent`` nothing is said about it.
     """
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12) and not silent:
         warnings.warn(
             "erlang.install() is deprecated since Python 3.12: use erlang.run(main()), or asyncio.Runner(loop_factory=erlang.new_event_loop)",
             DeprecationWarning,

@@ -29,6 +29,29 @@ end_per_testcase(_Case, Config) ->
 
 compat(Version) -> application:set_env(py_port, compat, Version).
 
+%% Nothing of theirs has run: they were waiting for a namespace.
+who_waits_for_a_namespace_goes_to_the_successor(_Config) ->
+    ok = compat('4.1'),
+    Ctx = py:context(1),
+    {ok, OsPid} = py_context:get_interp_id(Ctx),
+    Busy = py_port_test:async(fun() -> py_port:call(Ctx, time, sleep, [60]) end),
+    true = py_port_test:wait_until(fun() -> py_port_test:in_flight(Ctx) =:= 1 end, 10000),
+    Calls = [
+        fun() -> py:call(math, sqrt, [16]) end,
+        fun() -> py:eval("4.0") end,
+        fun() -> py:async_gather([{math, sqrt, [16]}]) end,
+        fun() -> py:cast(math, sqrt, [16]) end,
+        fun() -> py:call(Ctx, math, sqrt, [16]) end
+    ],
+    Waiting = [py_port_test:async(Call) || Call <- Calls],
+    true = py_port_test:wait_until(fun() -> py_port_test:in_flight(Ctx) =:= 6 end, 10000),
+    _ = os:cmd("kill -9 " ++ integer_to_list(OsPid)),
+    {error, {worker_down, {worker_killed, _, _}}} = py_port_test:await(Busy),
+    ?assertMatch(
+        [{ok, 4.0}, {ok, 4.0}, {ok, [4.0]}, ok, {error, {context_died, {worker_killed, _, _}}}],
+        [py_port_test:await(One) || One <- Waiting]
+    ).
+
 %% Forms -----------------------------------------------------------------------------------------------------------------
 
 each_form_of_call_finds_its_place(_Config) ->

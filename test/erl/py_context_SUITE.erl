@@ -38,6 +38,7 @@ every_mode_is_a_process(_Config) ->
 what_is_wrong_is_named_and_kills_nobody(_Config) ->
     ?assertMatch({error, {bad_option, mode, _}}, py_context:start_link(1, fast)),
     ?assertMatch({error, {bad_option, options, _}}, py_context:start_link(1, auto, [])),
+    ?assertMatch({error, {bad_option, options, _}}, py_context:new([])),
     ?assertMatch({error, {bad_option, name, _}}, py_context:new(#{name => x})),
     ?assertMatch({error, {bad_option, colour, _}}, py_context:new(#{colour => red})),
     ?assertMatch({error, {bad_option, preload, _}}, py_context:new(#{preload => 1})),
@@ -175,6 +176,8 @@ a_loop_tells_that_its_context_died(_Config) ->
     ?assertMatch({error, {context_died, {worker_exited, 7, _}}}, result(Lost)),
     ?assertMatch({py_loop_exit, Ctx, {error, {context_died, _}}}, exit_message()),
     ?assertEqual({error, {context_died, noproc}}, py_context:start_loop(nobody)),
+    ?assertEqual({error, {context_died, noproc}}, py_context:start_loop(Ctx)),
+    ?assertMatch({error, {bad_argument, options, _}}, py_context:start_loop(Ctx, nobody)),
     {ok, Late} = py_context:submit(Ctx, asyncio, sleep, [1]),
     ?assertEqual({error, {context_died, noproc}}, result(Late)).
 

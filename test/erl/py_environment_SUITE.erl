@@ -22,9 +22,25 @@ init_per_testcase(Case, Config) ->
 %% The pools go with the application.
 end_per_testcase(_, _Config) ->
     ok = application:stop(py_port),
-    [application:unset_env(py_port, K) || K <- [imports, paths, preload_code, sandbox, venv, python, compat]],
+    [application:unset_env(py_port, K) || K <- [imports, paths, preload_code, sandbox, send_to, venv, python, compat]],
     ok = py_port_test:start(),
     py_port_test:check_clean().
+
+without_the_application_there_is_an_error(Config) ->
+    ok = application:stop(py_port),
+    [
+        ?assertEqual({error, not_started}, Change())
+     || Change <- [
+            fun() -> py_import:add_path(?config(dir, Config)) end,
+            fun() -> py_import:ensure_imported(json) end,
+            fun py_import:clear_paths/0,
+            fun py_import:clear_imports/0,
+            fun() -> py_preload:set_code("x = 1") end,
+            fun py_preload:clear_code/0,
+            fun py_venv:deactivate/0
+        ]
+    ],
+    ok = application:start(py_port).
 
 %% Folders -------------------------------------------------------------------------------------------------------------
 
@@ -177,11 +193,14 @@ settings_are_what_contexts_begin_with(Config) ->
     ok = application:set_env(py_port, imports, [{env_probe, double}, "json"]),
     ok = application:set_env(py_port, preload_code, "import env_probe\nv = env_probe.VALUE"),
     ok = application:set_env(py_port, sandbox, audit),
+    ok = application:set_env(py_port, send_to, [given, kernel_sup]),
     ok = py_port_test:start(),
     ?assertEqual([{<<"env_probe">>, <<"double">>}, {<<"json">>, all}], py_import:all_imports()),
     Ctx = start(),
     ?assertEqual({ok, [7, true]}, py_port:eval(Ctx, "[v, 'json' in __import__('sys').modules]")),
     ?assertEqual({ok, true}, py_port:call(Ctx, 'erlang._sandbox', is_sandboxed, [])),
+    ?assertEqual({ok, whereis(kernel_sup)}, py_port:call(Ctx, erlang, whereis, [kernel_sup])),
+    ?assertMatch({error, {python, #{type := <<"ForbiddenError">>}}}, py_port:call(Ctx, erlang, whereis, [init])),
     ?assertNot(is_map_key(sandbox, maps:without([sandbox], py_environment:context_options()))).
 
 a_wrong_setting_is_named(_Config) ->
@@ -193,7 +212,7 @@ a_wrong_setting_is_named(_Config) ->
             ?assertNotEqual(nomatch, string:find(io_lib:format("~p", [Why]), io_lib:format("bad_setting,~p", [Key]))),
             ok = application:unset_env(py_port, Key)
         end
-     || {Key, Value} <- [{paths, [7]}, {imports, x}, {preload_code, 7}]
+     || {Key, Value} <- [{paths, [7]}, {imports, x}, {preload_code, 7}, {sandbox, x}, {send_to, 7}, {python, 7}, {compat, '5.0'}]
     ],
     ok = py_port_test:start().
 

@@ -91,6 +91,14 @@ what_does_not_start_is_an_error(_Config) ->
     {error, {start_failed, #{what := init}}} = find(a),
     ?assertError({start_failed, #{what := init}}, get_context(a)).
 
+%% What has been put right is seen at once, however long the pause would be.
+a_failed_start_is_tried_again_when_its_cause_may_be_gone(_Config) ->
+    {ok, []} = start_pool(a, 1, #{start => lazy}),
+    ok = py_preload:set_code("raise ValueError('no')"),
+    [{error, {start_failed, #{what := init}}} = find(a) || _ <- lists:seq(1, 50)],
+    ok = py_preload:clear_code(),
+    ?assertMatch({ok, _}, find(a)).
+
 %% After a start that failed the next attempt is some time away, and until then nobody waits.
 a_failed_start_is_not_tried_again_at_once(Config) ->
     Counter = py_port_test:marker(Config, "starts"),

@@ -37,6 +37,31 @@ memory_is_the_sum_of_the_contexts(_Config) ->
     ?assertNot(is_map_key(traced_memory_current, Both)),
     ?assertNot(is_map_key(traced_memory_current, MemoryB)).
 
+%% The keeper of its slot has not heard of it yet.
+a_context_that_has_just_ended_is_not_asked(_Config) ->
+    [_, _] = pool(2),
+    [First | _] = py_pool:running(),
+    [Keeper] = [K || {slot, _, K, C, _, _} <- ets:tab2list(py_pools), C =:= First],
+    ok = sys:suspend(Keeper),
+    Ref = erlang:monitor(process, First),
+    exit(First, kill),
+    receive {'DOWN', Ref, process, First, _} -> ok end,
+    ?assertEqual(true, lists:member(First, py_pool:running())),
+    ?assertMatch({ok, _}, py_stats:version()),
+    ?assertMatch({ok, #{contexts := 1}}, py_stats:memory_stats()),
+    ok = sys:resume(Keeper).
+
+what_cannot_be_started_is_an_error(_Config) ->
+    ok = py_preload:set_code("raise ValueError('no')"),
+    [?assertMatch({error, {start_failed, _}}, py_stats:F()) || F <- [version, memory_stats, gc, tracemalloc_start]].
+
+without_the_application_there_is_an_error(_Config) ->
+    ok = application:stop(py_port),
+    [?assertEqual({error, not_started}, py_stats:F()) || F <- [version, memory_stats, gc, tracemalloc_start, tracemalloc_stop]],
+    ?assertEqual([], py_context_sup:which_contexts()),
+    ?assertEqual({error, not_started}, py:clear_traces()),
+    ok = application:start(py_port).
+
 without_a_context_one_is_started(_Config) ->
     ?assertMatch({ok, #{contexts := 1}}, py_stats:memory_stats()).
 

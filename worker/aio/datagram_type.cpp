@@ -4,20 +4,10 @@
 
 #include "aio/datagram.hpp"
 #include "aio/members.hpp"
+#include "aio/slots.hpp"
 
 namespace pyw::aio {
 namespace {
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared_or_none(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
 
 PyObject* new_datagram(PyTypeObject* type, PyObject* args, PyObject*) {
   const GilHeld gil;
@@ -146,15 +136,6 @@ PyObject* get_protocol_attribute(PyObject* self, void*) { return shared_or_none(
 PyObject* get_address(PyObject* self, void*) { return shared_or_none(datagram_in(self).address()); }
 PyObject* get_fd(PyObject* self, void*) { return PyLong_FromLong(datagram_in(self).fd()); }
 PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(datagram_in(self).is_closing()); }
-
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
-}
 
 PyMethodDef methods[] = {
     {"sendto", function(sendto), METH_FASTCALL | METH_KEYWORDS,

@@ -5,6 +5,7 @@
 #include "aio/members.hpp"
 #include "aio/module.hpp"
 #include "aio/read_pipe.hpp"
+#include "aio/slots.hpp"
 #include "aio/write_pipe.hpp"
 
 namespace pyw::aio {
@@ -14,22 +15,6 @@ PipeObject* as_object(PyObject* self) { return reinterpret_cast<PipeObject*>(sel
 PipeEnd& of(PyObject* self) { return pipe_end_in(self); }
 ReadPipe& reader(PyObject* self) { return static_cast<ReadPipe&>(of(self)); }
 WritePipe& writer(PyObject* self) { return static_cast<WritePipe&>(of(self)); }
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
-
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
-}
 
 // What both have ---------------------------------------------------------------------------------------------------------
 
@@ -51,16 +36,16 @@ PyObject* fatal_error(PyObject* self, PyObject* args) {
   return none_if(of(self).fatal(gil, exception, message));
 }
 PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(of(self).is_closing()); }
-PyObject* get_protocol(PyObject* self, PyObject*) { return shared(of(self).protocol()); }
+PyObject* get_protocol(PyObject* self, PyObject*) { return shared_or_none(of(self).protocol()); }
 PyObject* set_protocol(PyObject* self, PyObject* protocol) {
   const GilHeld gil;
   of(self).set_protocol(Ref::share(gil, protocol));
   Py_RETURN_NONE;
 }
 
-PyObject* get_extra(PyObject* self, void*) { return shared(of(self).extra()); }
-PyObject* get_loop(PyObject* self, void*) { return shared(of(self).loop_object()); }
-PyObject* get_pipe(PyObject* self, void*) { return shared(of(self).pipe()); }
+PyObject* get_extra(PyObject* self, void*) { return shared_or_none(of(self).extra()); }
+PyObject* get_loop(PyObject* self, void*) { return shared_or_none(of(self).loop_object()); }
+PyObject* get_pipe(PyObject* self, void*) { return shared_or_none(of(self).pipe()); }
 /// asyncio's own test does this to one whose loop has closed: nothing is left to warn of.
 int set_pipe(PyObject* self, PyObject* value, void*) {
   if (value != Py_None) {
@@ -70,7 +55,7 @@ int set_pipe(PyObject* self, PyObject* value, void*) {
   of(self).give_up_pipe();
   return 0;
 }
-PyObject* get_protocol_attribute(PyObject* self, void*) { return shared(of(self).protocol()); }
+PyObject* get_protocol_attribute(PyObject* self, void*) { return shared_or_none(of(self).protocol()); }
 PyObject* get_fileno(PyObject* self, void*) { return PyLong_FromLong(of(self).fd()); }
 PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(of(self).is_closing()); }
 

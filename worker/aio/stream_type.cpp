@@ -4,6 +4,7 @@
 
 #include "aio/members.hpp"
 #include "aio/module.hpp"
+#include "aio/slots.hpp"
 #include "aio/stream_transport.hpp"
 
 namespace pyw::aio {
@@ -11,17 +12,6 @@ namespace {
 
 StreamObject* as_object(PyObject* self) { return reinterpret_cast<StreamObject*>(self); }
 StreamTransport& of(PyObject* self) { return *as_object(self)->stream; }
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
 
 PyObject* write(PyObject* self, PyObject* data) {
   const GilHeld gil;
@@ -69,7 +59,7 @@ PyObject* set_protocol(PyObject* self, PyObject* protocol) {
   const GilHeld gil;
   return none_if(of(self).set_protocol(gil, protocol));
 }
-PyObject* get_protocol(PyObject* self, PyObject*) { return shared(of(self).protocol()); }
+PyObject* get_protocol(PyObject* self, PyObject*) { return shared_or_none(of(self).protocol()); }
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(of(self).queued()); }
 PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
   const WaterMarks& marks = of(self).marks();
@@ -110,7 +100,7 @@ PyObject* get_extra_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs
   if (!found && !PyErr_Occurred() && stream.socket().describe(gil, stream.loop()->state(), name, stream.extra()))
     found = PyDict_GetItemWithError(stream.extra(), name);
   if (!found && PyErr_Occurred()) return nullptr;
-  return shared(found ? found : missing ? missing : Py_None);
+  return shared_or_none(found ? found : missing ? missing : Py_None);
 }
 
 PyObject* repr(PyObject* self) {
@@ -129,15 +119,15 @@ PyObject* get_extra(PyObject* self, void*) {
     const int known = name ? PyDict_Contains(stream.extra(), name.get()) : -1;
     if (known < 0 || (known == 0 && !stream.socket().describe(gil, stream.loop()->state(), name.get(), stream.extra()))) return nullptr;
   }
-  return shared(stream.extra());
+  return shared_or_none(stream.extra());
 }
-PyObject* get_loop(PyObject* self, void*) { return shared(of(self).loop_object()); }
+PyObject* get_loop(PyObject* self, void*) { return shared_or_none(of(self).loop_object()); }
 PyObject* get_sock(PyObject* self, void*) {
   const GilHeld gil;
   Ref socket = of(self).socket().python(gil, of(self).loop()->state());
-  return socket || PyErr_Occurred() ? socket.release() : shared(nullptr);
+  return socket || PyErr_Occurred() ? socket.release() : shared_or_none(nullptr);
 }
-PyObject* get_protocol_attribute(PyObject* self, void*) { return shared(of(self).protocol()); }
+PyObject* get_protocol_attribute(PyObject* self, void*) { return shared_or_none(of(self).protocol()); }
 PyObject* get_fd(PyObject* self, void*) { return PyLong_FromLong(of(self).fd()); }
 PyObject* get_protocol_paused(PyObject* self, void*) { return PyBool_FromLong(of(self).protocol_paused()); }
 PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(of(self).is_closing()); }
@@ -158,15 +148,6 @@ PyGetSetDef attributes[] = {{"_extra", get_extra, nullptr, nullptr, nullptr},
                             {"_start_tls_compatible", get_true, nullptr, nullptr, nullptr},
                             {"_sendfile_compatible", get_sendfile, nullptr, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
-
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
-}
 
 PyMethodDef methods[] = {
     {"write", write, METH_O, "write($self, data, /)\n--\n\nSends bytes; never blocks."},

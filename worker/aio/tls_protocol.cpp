@@ -6,6 +6,7 @@
 #include <new>
 
 #include "aio/module.hpp"
+#include "aio/slots.hpp"
 #include "aio/tls_transport.hpp"
 
 namespace pyw::aio {
@@ -13,17 +14,6 @@ namespace {
 
 TlsObject* as_object(PyObject* self) { return reinterpret_cast<TlsObject*>(self); }
 Tls& tls_of(PyObject* self) { return as_object(self)->tls; }
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
 
 // The transport below calls these ---------------------------------------------------------------------------------------
 
@@ -62,7 +52,7 @@ PyObject* eof_received(PyObject* self, PyObject*) {
   const GilHeld gil;
   bool keep_open;
   if (!tls_of(self).eof_received(gil, keep_open)) return nullptr;
-  return shared(keep_open ? Py_True : Py_None);
+  return shared_or_none(keep_open ? Py_True : Py_None);
 }
 
 PyObject* pause_writing(PyObject* self, PyObject*) {
@@ -97,14 +87,14 @@ PyObject* abort(PyObject* self, PyObject* exception) {
   return none_if(tls_of(self).abort(gil, exception));
 }
 
-PyObject* get_app_transport(PyObject* self, void*) { return shared(tls_of(self).app_transport()); }
-PyObject* get_app_protocol(PyObject* self, void*) { return shared(tls_of(self).app_protocol()); }
-PyObject* get_transport(PyObject* self, void*) { return shared(tls_of(self).transport()); }
-PyObject* get_sslcontext(PyObject* self, void*) { return shared(tls_of(self).sslcontext()); }
-PyObject* get_sslobj(PyObject* self, void*) { return shared(tls_of(self).sslobj()); }
-PyObject* get_extra(PyObject* self, void*) { return shared(tls_of(self).extra()); }
-PyObject* get_loop(PyObject* self, void*) { return shared(tls_of(self).loop_object()); }
-PyObject* get_waiter(PyObject* self, void*) { return shared(tls_of(self).waiter()); }
+PyObject* get_app_transport(PyObject* self, void*) { return shared_or_none(tls_of(self).app_transport()); }
+PyObject* get_app_protocol(PyObject* self, void*) { return shared_or_none(tls_of(self).app_protocol()); }
+PyObject* get_transport(PyObject* self, void*) { return shared_or_none(tls_of(self).transport()); }
+PyObject* get_sslcontext(PyObject* self, void*) { return shared_or_none(tls_of(self).sslcontext()); }
+PyObject* get_sslobj(PyObject* self, void*) { return shared_or_none(tls_of(self).sslobj()); }
+PyObject* get_extra(PyObject* self, void*) { return shared_or_none(tls_of(self).extra()); }
+PyObject* get_loop(PyObject* self, void*) { return shared_or_none(tls_of(self).loop_object()); }
+PyObject* get_waiter(PyObject* self, void*) { return shared_or_none(tls_of(self).waiter()); }
 PyObject* get_state(PyObject* self, void*) { return PyUnicode_FromString(Tls::name_of(tls_of(self).phase())); }
 
 // The object ------------------------------------------------------------------------------------------------------------
@@ -177,11 +167,6 @@ void dealloc(PyObject* self) {
   tls_of(self).~Tls();
   type->tp_free(self);
   Py_DECREF(type);
-}
-
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
 }
 
 PyMethodDef methods[] = {

@@ -1,6 +1,7 @@
 // The Python type `_erlang_loop.TlsTransport`.
 
 #include "aio/members.hpp"
+#include "aio/slots.hpp"
 #include "aio/tls_transport.hpp"
 
 namespace pyw::aio {
@@ -22,17 +23,6 @@ class Held {
   TlsObject* protocol_;
   Ref alive_;
 };
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
 
 // Data ------------------------------------------------------------------------------------------------------------------
 
@@ -175,13 +165,13 @@ PyObject* get_extra_info(PyObject* self, PyObject* args, PyObject* kwargs) {
   PyObject *name, *missing = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", const_cast<char**>(names), &name, &missing)) return nullptr;
   const Held tls(gil, self);
-  return tls ? tls->extra_info(gil, name, missing) : shared(missing);
+  return tls ? tls->extra_info(gil, name, missing) : shared_or_none(missing);
 }
 
 PyObject* get_protocol(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  return shared(tls ? tls->app_protocol() : nullptr);
+  return shared_or_none(tls ? tls->app_protocol() : nullptr);
 }
 
 PyObject* set_protocol(PyObject* self, PyObject* protocol) {
@@ -190,11 +180,11 @@ PyObject* set_protocol(PyObject* self, PyObject* protocol) {
   return none_if(!tls || tls->set_app_protocol(gil, protocol));
 }
 
-PyObject* get_ssl_protocol(PyObject* self, void*) { return shared(reinterpret_cast<PyObject*>(as_transport(self)->protocol)); }
+PyObject* get_ssl_protocol(PyObject* self, void*) { return shared_or_none(reinterpret_cast<PyObject*>(as_transport(self)->protocol)); }
 PyObject* get_loop(PyObject* self, void*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  return shared(tls ? tls->loop_object() : nullptr);
+  return shared_or_none(tls ? tls->loop_object() : nullptr);
 }
 PyObject* get_closed(PyObject* self, void*) { return PyBool_FromLong(as_transport(self)->closed); }
 PyObject* get_protocol_paused(PyObject* self, void*) {
@@ -202,7 +192,7 @@ PyObject* get_protocol_paused(PyObject* self, void*) {
   const Held tls(gil, self);
   return PyBool_FromLong(tls && tls->app_writing_paused());
 }
-PyObject* get_sendfile(PyObject* self, void*) { return shared(state_of_type(Py_TYPE(self)).tls.fallback.get()); }
+PyObject* get_sendfile(PyObject* self, void*) { return shared_or_none(state_of_type(Py_TYPE(self)).tls.fallback.get()); }
 PyObject* get_start_tls(PyObject*, void*) { Py_RETURN_TRUE; }
 
 // The object ------------------------------------------------------------------------------------------------------------
@@ -241,15 +231,6 @@ void dealloc(PyObject* self) {
   clear(self);
   type->tp_free(self);
   Py_DECREF(type);
-}
-
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
 }
 
 constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;

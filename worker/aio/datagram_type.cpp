@@ -103,12 +103,10 @@ PyObject* sendto(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObje
   return none_if(datagram_in(self).sendto(gil, given[0], given[1]));
 }
 
-PyObject* set_write_buffer_limits(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
-  static const char* const names[] = {"high", "low"};
-  PyObject* given[2] = {Py_None, Py_None};
-  if (!arguments("set_write_buffer_limits", names, 2, args, nargs, kwnames, given)) return nullptr;
-  return none_if(datagram_in(self).set_write_buffer_limits(gil, given[0], given[1]));
+  WaterMarks marks;
+  return none_if(parse_water_marks(args, kwargs, marks) && datagram_in(self).set_marks(gil, marks));
 }
 
 template <bool (Datagram::*Method)(const Gil&)>
@@ -120,9 +118,7 @@ PyObject* call(PyObject* self, PyObject*) {
 PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(datagram_in(self).is_closing()); }
 PyObject* is_reading(PyObject* self, PyObject*) { return PyBool_FromLong(datagram_in(self).is_reading()); }
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(datagram_in(self).write_buffer_size()); }
-PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  return Py_BuildValue("nn", static_cast<Py_ssize_t>(datagram_in(self).low_water()), static_cast<Py_ssize_t>(datagram_in(self).high_water()));
-}
+PyObject* get_write_buffer_limits(PyObject* self, PyObject*) { return as_python(datagram_in(self).marks()); }
 PyObject* get_protocol(PyObject* self, PyObject*) { return shared_or_none(datagram_in(self).protocol()); }
 PyObject* set_protocol(PyObject* self, PyObject* protocol) {
   const GilHeld gil;
@@ -146,7 +142,7 @@ PyMethodDef methods[] = {
     {"pause_reading", call<&Datagram::pause_reading>, METH_NOARGS, "pause_reading($self, /)\n--\n\nNo datagram_received until resume_reading()."},
     {"resume_reading", call<&Datagram::resume_reading>, METH_NOARGS, "resume_reading($self, /)\n--\n\nEnds a pause."},
     {"is_reading", is_reading, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether it is neither paused nor closing."},
-    {"set_write_buffer_limits", function(set_write_buffer_limits), METH_FASTCALL | METH_KEYWORDS,
+    {"set_write_buffer_limits", function(set_write_buffer_limits), METH_VARARGS | METH_KEYWORDS,
      "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\nWhen the protocol's pause_writing and resume_writing are called."},
     {"get_write_buffer_limits", get_write_buffer_limits, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\nThe low and the high one."},
     {"get_write_buffer_size", get_write_buffer_size, METH_NOARGS, "get_write_buffer_size($self, /)\n--\n\nBytes that wait, headers included."},

@@ -201,10 +201,7 @@ PyObject* abort(PyObject* self, PyObject*) {
   return none_if(of(self).force_close(gil, Py_None));
 }
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(writer(self).queued()); }
-PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  const WaterMarks& marks = writer(self).marks();
-  return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(marks.low), static_cast<Py_ssize_t>(marks.high));
-}
+PyObject* get_write_buffer_limits(PyObject* self, PyObject*) { return as_python(writer(self).marks()); }
 PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
   WaterMarks marks;

@@ -61,10 +61,7 @@ PyObject* set_protocol(PyObject* self, PyObject* protocol) {
 }
 PyObject* get_protocol(PyObject* self, PyObject*) { return shared_or_none(of(self).protocol()); }
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(of(self).queued()); }
-PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  const WaterMarks& marks = of(self).marks();
-  return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(marks.low), static_cast<Py_ssize_t>(marks.high));
-}
+PyObject* get_write_buffer_limits(PyObject* self, PyObject*) { return as_python(of(self).marks()); }
 PyObject* make_empty_waiter(PyObject* self, PyObject*) {
   const GilHeld gil;
   return of(self).make_empty_waiter(gil);

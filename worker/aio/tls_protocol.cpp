@@ -105,10 +105,7 @@ bool prepare(const Gil& gil, TlsState& state, PyObject* sslcontext, int server_s
   const Ref made = Ref::steal(PyObject_CallMethod(state.support.get(), "prepare", "OOOOO", sslcontext, server_side ? Py_True : Py_False, hostname,
                                                   handshake_timeout, shutdown_timeout));
   PyObject *context, *sslobj, *incoming, *outgoing, *extra, *handshake, *shutdown;
-  Py_ssize_t limits[4];
-  if (!made || !PyArg_ParseTuple(made.get(), "OOOOOOO(nn)(nn)", &context, &sslobj, &incoming, &outgoing, &extra, &handshake, &shutdown, &limits[0],
-                                 &limits[1], &limits[2], &limits[3]))
-    return false;
+  if (!made || !PyArg_ParseTuple(made.get(), "OOOOOOO", &context, &sslobj, &incoming, &outgoing, &extra, &handshake, &shutdown)) return false;
   parts.sslcontext = Ref::share(gil, context);
   parts.sslobj = Ref::share(gil, sslobj);
   parts.incoming = Ref::share(gil, incoming);
@@ -116,10 +113,6 @@ bool prepare(const Gil& gil, TlsState& state, PyObject* sslcontext, int server_s
   parts.extra = Ref::share(gil, extra);
   parts.handshake_timeout = Ref::share(gil, handshake);
   parts.shutdown_timeout = Ref::share(gil, shutdown);
-  parts.write_high = static_cast<std::size_t>(limits[0]);
-  parts.write_low = static_cast<std::size_t>(limits[1]);
-  parts.read_high = static_cast<std::size_t>(limits[2]);
-  parts.read_low = static_cast<std::size_t>(limits[3]);
   return true;
 }
 

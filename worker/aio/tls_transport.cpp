@@ -17,7 +17,6 @@ class Held {
       : protocol_(as_transport(transport)->protocol), alive_(Ref::share(gil, reinterpret_cast<PyObject*>(protocol_))) {}
   explicit operator bool() const { return protocol_ != nullptr; }
   Tls* operator->() const { return &protocol_->tls; }
-  Tls& operator*() const { return protocol_->tls; }
 
  private:
   TlsObject* protocol_;
@@ -102,45 +101,30 @@ PyObject* resume_reading(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
-/// `high` and `low` of a call, with asyncio's defaults for what is missing: so many KiB, and a quarter.
-bool limits(Tls& tls, PyObject* args, PyObject* kwargs, const char* kind, std::size_t& high, std::size_t& low) {
-  static const char* names[] = {"high", "low", nullptr};
-  PyObject *given_high = Py_None, *given_low = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO", const_cast<char**>(names), &given_high, &given_low)) return false;
-  const Ref both = Ref::steal(PyObject_CallMethod(tls.state().support.get(), "limits", "sOO", kind, given_high, given_low));
-  Py_ssize_t numbers[2];
-  if (!both || !PyArg_ParseTuple(both.get(), "nn", &numbers[0], &numbers[1])) return false;
-  high = static_cast<std::size_t>(numbers[0]);
-  low = static_cast<std::size_t>(numbers[1]);
-  return true;
-}
-
 PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
-  std::size_t high, low;
+  WaterMarks marks = Tls::kWriteMarks;
   const Held tls(gil, self);
-  return none_if(!tls || (limits(*tls, args, kwargs, "write", high, low) && tls->set_write_limits(gil, high, low)));
+  return none_if(!tls || (parse_water_marks(args, kwargs, marks) && tls->set_write_marks(gil, marks)));
 }
 
 PyObject* set_read_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
-  std::size_t high, low;
+  WaterMarks marks = Tls::kReadMarks;
   const Held tls(gil, self);
-  return none_if(!tls || (limits(*tls, args, kwargs, "read", high, low) && tls->set_read_limits(gil, high, low)));
+  return none_if(!tls || (parse_water_marks(args, kwargs, marks, "|OO:set_read_buffer_limits") && tls->set_read_marks(gil, marks)));
 }
 
 PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  const auto [high, low] = tls ? tls->write_limits() : std::pair<std::size_t, std::size_t>(0, 0);
-  return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
+  return as_python(tls ? tls->write_marks() : WaterMarks{0, 0});
 }
 
 PyObject* get_read_buffer_limits(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  const auto [high, low] = tls ? tls->read_limits() : std::pair<std::size_t, std::size_t>(0, 0);
-  return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
+  return as_python(tls ? tls->read_marks() : WaterMarks{0, 0});
 }
 
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) {

@@ -5,7 +5,7 @@
 
 #include "aio/address.hpp"
 #include "aio/loop.hpp"
-#include "aio/water_marks.hpp"
+#include "aio/transport_type.hpp"
 
 namespace pyw::aio {
 
@@ -120,15 +120,17 @@ class Datagram {
   bool protocol_paused_ = false;
 };
 
-/// The Python object around it, behind the room of asyncio.BaseTransport's slots.
-struct DatagramHead {
-  PyObject_HEAD
-  PyObject* of_base[4];
-  PyObject* dict;
-  PyObject* weak_references;
-};
-struct DatagramObject : DatagramHead {
+/// The Python object around it.
+struct DatagramObject : TransportHead {
   Datagram datagram;
+
+  // For Life.
+  int traverse(visitproc visit, void* arg) const { return datagram.traverse(visit, arg); }
+  void clear() {
+    const GilHeld gil;
+    datagram.drop(gil);
+  }
+  void destroy() { datagram.~Datagram(); }
 };
 
 inline Datagram& datagram_in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object)->datagram; }

@@ -4,7 +4,7 @@
 
 #include "aio/loop.hpp"
 #include "aio/tls_records.hpp"
-#include "aio/water_marks.hpp"
+#include "aio/transport_type.hpp"
 
 namespace pyw::aio {
 
@@ -178,16 +178,14 @@ class Tls {
   bool shared_buffer_ = false;
 };
 
-/// What CPython has to find in the object: of standard layout, so that it has offsets.
-struct TlsHead {
-  PyObject_HEAD
-  PyObject* dict;
-  PyObject* weakrefs;
-};
-
 /// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.
-struct TlsObject : TlsHead {
+struct TlsObject : ProtocolHead {
   Tls tls;
+
+  // For Life.
+  int traverse(visitproc visit, void* arg) const { return tls.traverse(visit, arg); }
+  void clear() { tls.clear(); }
+  void destroy() { tls.~Tls(); }
 };
 
 bool make_tls_protocol_type(const Gil& gil, TlsState& state, PyObject* module);

@@ -1,7 +1,5 @@
 // The Python type `_erlang_loop.TlsTransport`.
 
-#include "aio/members.hpp"
-#include "aio/slots.hpp"
 #include "aio/tls_transport.hpp"
 
 namespace pyw::aio {
@@ -194,29 +192,6 @@ void finalize(PyObject* self) {
   if (saved) compat::restore_raised(saved.release());
 }
 
-int traverse(PyObject* self, visitproc visit, void* arg) {
-  Py_VISIT(Py_TYPE(self));
-  Py_VISIT(as_transport(self)->dict);
-  Py_VISIT(reinterpret_cast<PyObject*>(as_transport(self)->protocol));
-  return 0;
-}
-
-int clear(PyObject* self) {
-  Py_CLEAR(as_transport(self)->dict);
-  Py_CLEAR(as_transport(self)->protocol);
-  return 0;
-}
-
-void dealloc(PyObject* self) {
-  if (PyObject_CallFinalizerFromDealloc(self) < 0) return;
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  if (as_transport(self)->weakrefs) PyObject_ClearWeakRefs(self);
-  clear(self);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
 constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;
 
 PyMethodDef methods[] = {
@@ -255,28 +230,22 @@ PyGetSetDef attributes[] = {{"_ssl_protocol", get_ssl_protocol, nullptr, nullptr
                             {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(TlsTransportObject, weakrefs), READONLY, nullptr},
-                         {"__dictoffset__", T_PYSSIZET, offsetof(TlsTransportObject, dict), READONLY, nullptr},
-                         {nullptr, 0, 0, 0, nullptr}};
-
-PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)},   {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)},
-                       {Py_tp_finalize, slot(finalize)}, {Py_tp_new, slot(refuse_new)},    {Py_tp_methods, methods},
-                       {Py_tp_getset, attributes},       {Py_tp_members, members},         {0, nullptr}};
-
-PyType_Spec spec{"_erlang_loop.SSLTransport", sizeof(TlsTransportObject), 0,
-                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
+PyType_Slot slots[] = {{Py_tp_new, slot(refuse_new)},
+                       {Py_tp_finalize, slot(finalize)},
+                       {Py_tp_dealloc, slot(Life<TlsTransportObject>::dealloc)},
+                       {Py_tp_traverse, slot(Life<TlsTransportObject>::traverse)},
+                       {Py_tp_clear, slot(Life<TlsTransportObject>::clear)},
+                       {Py_tp_methods, methods},
+                       {Py_tp_getset, attributes},
+                       {Py_tp_members, TlsTransportObject::members()},
+                       {0, nullptr}};
 
 }  // namespace
 
-bool make_tls_transport_type(const Gil&, TlsState& state, PyObject* module) {
-  if (reinterpret_cast<PyTypeObject*>(state.flow_control.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(TlsTransportObject, dict))) {
-    PyErr_SetString(PyExc_ImportError, "asyncio's transports have more slots than this version of py_port knows");
-    return false;
-  }
+bool make_tls_transport_type(const Gil& gil, TlsState& state, PyObject* module) {
   const Ref bases = Ref::steal(PyTuple_Pack(1, state.flow_control.get()));
-  if (!bases) return false;
-  state.transport = Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get()));
-  return state.transport && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.transport.get())) == 0;
+  state.transport = add_type<TlsTransportObject>(gil, module, "_erlang_loop.SSLTransport", slots, bases);
+  return static_cast<bool>(state.transport);
 }
 
 PyObject* new_tls_transport(const Gil&, TlsState& state, TlsObject* protocol) {

@@ -12,7 +12,7 @@ try:
 except ImportError:  # a Python without it has no TLS, and everything else
     ssl = None  # type: ignore[assignment]
 
-__all__ = ["prepare", "limits", "add_extra", "fatal", "log", "ssl", "warn_closed", "warn_keep_open"]
+__all__ = ["prepare", "add_extra", "fatal", "log", "ssl", "warn_closed", "warn_keep_open"]
 
 if ssl is not None:
     SSLObject: Any = ssl.SSLObject
@@ -29,7 +29,6 @@ SENDFILE_FALLBACK = constants._SendfileMode.FALLBACK
 # asyncio of 3.9 and 3.10 does not have the later ones.
 HANDSHAKE_SECONDS = constants.SSL_HANDSHAKE_TIMEOUT
 SHUTDOWN_SECONDS = getattr(constants, "SSL_SHUTDOWN_TIMEOUT", 30.0)
-KIB = {"write": getattr(constants, "FLOW_CONTROL_HIGH_WATER_SSL_WRITE", 512), "read": getattr(constants, "FLOW_CONTROL_HIGH_WATER_SSL_READ", 256)}
 
 Seconds = Optional[float]
 
@@ -46,7 +45,7 @@ def prepare(context: Any, server_side: bool, hostname: Optional[str], handshake_
     name = hostname if hostname and not server_side else None
     sslobj = context.wrap_bio(incoming, outgoing, server_side=server_side, server_hostname=name)
     extra = {"sslcontext": context}
-    return context, sslobj, incoming, outgoing, extra, handshake_timeout, shutdown_timeout, limits("write", None, None), limits("read", None, None)
+    return context, sslobj, incoming, outgoing, extra, handshake_timeout, shutdown_timeout
 
 
 def _positive(name: str, seconds: Seconds, default: float) -> float:
@@ -64,17 +63,6 @@ def _default_context(server_side: bool, hostname: Optional[str]) -> "ssl.SSLCont
     if not hostname:
         context.check_hostname = False
     return context
-
-
-def limits(kind: str, high: Optional[int], low: Optional[int]) -> tuple[int, int]:
-    """asyncio's defaults for the marks that were not given. Raises ValueError unless high >= low >= 0."""
-    if high is None:
-        high = 4 * low if low is not None else KIB[kind] * 1024
-    if low is None:
-        low = high // 4
-    if not high >= low >= 0:
-        raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-    return high, low
 
 
 def add_extra(extra: dict[str, Any], sslobj: Any, peercert: Any) -> None:

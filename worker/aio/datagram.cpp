@@ -207,7 +207,7 @@ bool Datagram::survives(const Gil& gil, const char* message) {
 }
 
 bool Datagram::maybe_pause(const Gil& gil) {
-  if (queued_ <= high_ || protocol_paused_ || !protocol_) return true;
+  if (queued_ <= marks_.high || protocol_paused_ || !protocol_) return true;
   protocol_paused_ = true;
   const Ref called = Ref::share(gil, protocol());
   if (Ref::steal(PyObject_CallMethodNoArgs(called.get(), state_.s_pause_writing.get()))) return true;
@@ -215,7 +215,7 @@ bool Datagram::maybe_pause(const Gil& gil) {
 }
 
 bool Datagram::maybe_resume(const Gil& gil) {
-  if (queued_ > low_ || !protocol_paused_ || !protocol_) return true;
+  if (queued_ > marks_.low || !protocol_paused_ || !protocol_) return true;
   protocol_paused_ = false;
   const Ref called = Ref::share(gil, protocol());
   const ContextScope scope(gil, context_.get(), in_context_);
@@ -438,19 +438,8 @@ bool Datagram::flush(const Gil& gil) {
   return !closing_ || lost_ > 0 || lose(gil);
 }
 
-bool Datagram::set_write_buffer_limits(const Gil& gil, PyObject* high, PyObject* low) {
-  // As asyncio.transports._FlowControlMixin does.
-  Py_ssize_t lower = -1, upper = -1;
-  if (low != Py_None && (lower = PyNumber_AsSsize_t(low, PyExc_OverflowError)) == -1 && PyErr_Occurred()) return false;
-  if (high != Py_None && (upper = PyNumber_AsSsize_t(high, PyExc_OverflowError)) == -1 && PyErr_Occurred()) return false;
-  if (high == Py_None) upper = low == Py_None ? 64 << 10 : 4 * lower;
-  if (low == Py_None) lower = upper / 4;
-  if (!(upper >= lower && lower >= 0)) {
-    PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", upper, lower);
-    return false;
-  }
-  high_ = static_cast<std::size_t>(upper);
-  low_ = static_cast<std::size_t>(lower);
+bool Datagram::set_marks(const Gil& gil, WaterMarks marks) {
+  marks_ = marks;
   return maybe_pause(gil);
 }
 

@@ -5,6 +5,7 @@
 
 #include "aio/address.hpp"
 #include "aio/loop.hpp"
+#include "aio/transport_type.hpp"
 
 namespace pyw::aio {
 
@@ -31,10 +32,10 @@ class Datagram {
   bool abort(const Gil& gil);
   bool pause_reading(const Gil& gil);
   bool resume_reading(const Gil& gil);
-  bool set_write_buffer_limits(const Gil& gil, PyObject* high, PyObject* low);
+  /// False: what the protocol's pause_writing raised is pending.
+  bool set_marks(const Gil& gil, WaterMarks marks);
+  const WaterMarks& marks() const { return marks_; }
   std::size_t write_buffer_size() const { return queued_; }
-  std::size_t high_water() const { return high_; }
-  std::size_t low_water() const { return low_; }
   bool is_closing() const { return closing_; }
   bool is_reading() const { return !closing_ && !paused_; }
   bool is_writing() const { return watcher_ && (watcher_->events() & Watcher::kWritable) != 0; }
@@ -105,7 +106,8 @@ class Datagram {
   std::optional<Watcher> watcher_;
   std::deque<Waiting> queue_;
   std::deque<Arrived> unread_;  ///< received, and then reading was paused
-  std::size_t queued_ = 0, high_ = 64u << 10, low_ = 16u << 10;
+  std::size_t queued_ = 0;
+  WaterMarks marks_;
   const int family_;
   int fd_ = -1;
   int lost_ = 0;  ///< connection_lost is on its way; and how many sendto there were since
@@ -118,15 +120,17 @@ class Datagram {
   bool protocol_paused_ = false;
 };
 
-/// The Python object around it, behind the room of asyncio.BaseTransport's slots.
-struct DatagramHead {
-  PyObject_HEAD
-  PyObject* of_base[4];
-  PyObject* dict;
-  PyObject* weak_references;
-};
-struct DatagramObject : DatagramHead {
+/// The Python object around it.
+struct DatagramObject : TransportHead {
   Datagram datagram;
+
+  // For Life.
+  int traverse(visitproc visit, void* arg) const { return datagram.traverse(visit, arg); }
+  void clear() {
+    const GilHeld gil;
+    datagram.drop(gil);
+  }
+  void destroy() { datagram.~Datagram(); }
 };
 
 inline Datagram& datagram_in(PyObject* object) { return reinterpret_cast<DatagramObject*>(object)->datagram; }

@@ -5,6 +5,7 @@
 
 #include "aio/loop.hpp"
 #include "aio/raised.hpp"
+#include "aio/slots.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -95,12 +96,6 @@ PyObject* get_context(PyObject* self, PyObject*) {
   return context;
 }
 
-PyObject* shared_or_none(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
-
 PyObject* get_callback(PyObject* self, void*) { return shared_or_none(as_handle(self)->callback); }
 PyObject* get_context_attribute(PyObject* self, void*) { return shared_or_none(as_handle(self)->context); }
 PyObject* get_loop(PyObject* self, void*) { return shared_or_none(reinterpret_cast<PyObject*>(as_handle(self)->loop)); }
@@ -147,11 +142,6 @@ PyGetSetDef timer_attributes[] = {{"_callback", get_callback, nullptr, nullptr, 
                                   {"_scheduled", get_scheduled, nullptr, nullptr, nullptr},
                                   {"_when", get_when, nullptr, nullptr, nullptr},
                                   {nullptr, nullptr, nullptr, nullptr, nullptr}};
-
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
-}
 
 Ref make_type(const Gil& gil, PyObject* module, const char* name, const char* base_name, PyMethodDef* own_methods, PyGetSetDef* own_attributes) {
   PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)}, {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear_slot)},

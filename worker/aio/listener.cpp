@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "aio/module.hpp"
+#include "aio/slots.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -158,8 +159,7 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
 
 PyObject* start(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (!of(self).start(gil)) return nullptr;
-  Py_RETURN_NONE;
+  return none_if(of(self).start(gil));
 }
 
 PyObject* stop(PyObject* self, PyObject*) {
@@ -181,11 +181,6 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   const auto& listener = reinterpret_cast<ListenerObject*>(self)->listener;
   return listener ? listener->traverse(visit, arg) : 0;
-}
-
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
 }
 
 PyMethodDef methods[] = {{"start", start, METH_NOARGS, "start($self, /)\n--\n\nAccepts from now on, unless it was stopped."},

@@ -5,6 +5,7 @@
 #include "aio/fd_watch.hpp"
 #include "aio/module.hpp"
 #include "aio/resolver.hpp"
+#include "aio/slots.hpp"
 #include "aio/sock_call.hpp"
 
 namespace pyw::aio {
@@ -353,15 +354,6 @@ int clear_loop(PyObject* self) {
   const GilHeld gil;
   loop_of(self).close(gil);
   return 0;
-}
-
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
 }
 
 constexpr int kFast = METH_FASTCALL;

@@ -4,6 +4,7 @@
 
 #include "aio/listener.hpp"
 #include "aio/pipe_end.hpp"
+#include "aio/slots.hpp"
 #include "aio/stream_transport.hpp"
 #include "aio/datagram.hpp"
 #include "aio/sock_call.hpp"
@@ -30,11 +31,6 @@ int traverse(PyObject* module, visitproc visit, void* arg) {
 void free_module(void* module) {
   auto** place = static_cast<State**>(PyModule_GetState(static_cast<PyObject*>(module)));
   if (place) delete std::exchange(*place, nullptr);
-}
-
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
 }
 
 PyModuleDef_Slot slots[] = {{Py_mod_exec, slot(fill)},

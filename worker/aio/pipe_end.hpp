@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "aio/loop.hpp"
+#include "aio/transport_type.hpp"
 
 namespace pyw::aio {
 
@@ -36,6 +37,7 @@ class PipeEnd {
   // False: an exception is pending, for the caller.
   virtual bool close(const Gil& gil) = 0;
   /// asyncio's _fatal_error: reports what is worth it, and closes.
+  static constexpr const char* kFatal = "Fatal error on pipe transport";
   bool fatal(const Gil& gil, PyObject* exception, const char* message);
   /// Closes without flushing; the protocol gets `exception` (or None).
   virtual bool force_close(const Gil& gil, PyObject* exception);
@@ -113,13 +115,16 @@ class PipeEnd {
   Ref loop_object_, pipe_, protocol_, waiter_, extra_, context_, why_lost_;
 };
 
-/// The Python object around one, behind the room of the slots of asyncio's classes.
-struct PipeObject {
-  PyObject_HEAD
-  PyObject* of_base[5];
-  PyObject* weak_references;
-  PyObject* dict;
+/// The Python object around one.
+struct PipeObject : TransportHead {
   PipeEnd* end;  ///< owned; null if it could not be made
+
+  // For Life.
+  int traverse(visitproc visit, void* arg) const { return end ? end->traverse(visit, arg) : 0; }
+  void clear() {
+    if (end) end->clear_references();
+  }
+  void destroy() { delete std::exchange(end, nullptr); }
 };
 
 inline PipeEnd& pipe_end_in(PyObject* object) { return *reinterpret_cast<PipeObject*>(object)->end; }

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "aio/slots.hpp"
 #include "aio/sock_waits.hpp"
 
 namespace pyw::aio {
@@ -382,15 +383,6 @@ void dealloc(PyObject* self) {
   if (call->loop) finish(call);
   PyObject_GC_Del(self);
   Py_DECREF(type);
-}
-
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
 }
 
 PyMethodDef methods[] = {{"send", send, METH_O, "send($self, value, /)\n--\n\nAs a coroutine's."},

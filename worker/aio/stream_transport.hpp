@@ -4,6 +4,7 @@
 
 #include "aio/loop.hpp"
 #include "aio/stream_socket.hpp"
+#include "aio/transport_type.hpp"
 #include "aio/water_marks.hpp"
 #include "aio/write_queue.hpp"
 
@@ -54,6 +55,7 @@ class StreamTransport {
   PyObject* make_empty_waiter(const Gil& gil);
   bool reset_empty_waiter(const Gil& gil);
   /// asyncio's _fatal_error: reports, and closes without flushing.
+  static constexpr const char* kFatal = "Fatal error on transport";
   bool fatal(const Gil& gil, PyObject* exception, const char* message);
   /// Closes without flushing; the protocol gets `exception` (or None).
   bool force_close(const Gil& gil, PyObject* exception);
@@ -128,15 +130,16 @@ class StreamTransport {
   Ref why_lost_;
 };
 
-/// The Python object around it. asyncio's _FlowControlMixin is its base class, whose slots stay empty.
-struct StreamHead {
-  PyObject_HEAD
-  PyObject* of_base[5];
-  PyObject* weak_references;
-  PyObject* dict;
-};
-struct StreamObject : StreamHead {
+/// The Python object around it, which asyncio's _FlowControlMixin is the base class of.
+struct StreamObject : TransportHead {
   std::optional<StreamTransport> stream;
+
+  // For Life.
+  int traverse(visitproc visit, void* arg) const { return stream ? stream->traverse(visit, arg) : 0; }
+  void clear() {
+    if (stream) stream->clear_references();
+  }
+  void destroy() { stream.~optional(); }
 };
 
 /// A new transport, which has been begun. Empty: an exception is pending, and the socket is as it was, or closed if it was accepted.

@@ -2,7 +2,6 @@
 
 #include <new>
 
-#include "aio/members.hpp"
 #include "aio/module.hpp"
 #include "aio/stream_transport.hpp"
 
@@ -11,83 +10,12 @@ namespace {
 
 StreamObject* as_object(PyObject* self) { return reinterpret_cast<StreamObject*>(self); }
 StreamTransport& of(PyObject* self) { return *as_object(self)->stream; }
+using Our = Methods<of>;
 
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
-
-PyObject* write(PyObject* self, PyObject* data) {
-  const GilHeld gil;
-  return none_if(of(self).write(gil, data));
-}
-PyObject* write_lines(PyObject* self, PyObject* lines) {
-  const GilHeld gil;
-  return none_if(of(self).write_lines(gil, lines));
-}
-PyObject* write_eof(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(of(self).write_eof(gil));
-}
 PyObject* can_write_eof(PyObject*, PyObject*) { Py_RETURN_TRUE; }
-PyObject* close(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(of(self).close(gil));
-}
-PyObject* abort(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(of(self).force_close(gil, Py_None));
-}
-PyObject* force_close(PyObject* self, PyObject* exception) {
-  const GilHeld gil;
-  return none_if(of(self).force_close(gil, exception));
-}
-PyObject* fatal_error(PyObject* self, PyObject* args) {
-  const GilHeld gil;
-  PyObject* exception = nullptr;
-  const char* message = "Fatal error on transport";
-  if (!PyArg_ParseTuple(args, "O|s:_fatal_error", &exception, &message)) return nullptr;
-  return none_if(of(self).fatal(gil, exception, message));
-}
-PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(of(self).is_closing()); }
-PyObject* is_reading(PyObject* self, PyObject*) { return PyBool_FromLong(of(self).is_reading()); }
-PyObject* pause_reading(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(of(self).pause_reading(gil));
-}
-PyObject* resume_reading(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(of(self).resume_reading(gil));
-}
-PyObject* set_protocol(PyObject* self, PyObject* protocol) {
-  const GilHeld gil;
-  return none_if(of(self).set_protocol(gil, protocol));
-}
-PyObject* get_protocol(PyObject* self, PyObject*) { return shared(of(self).protocol()); }
-PyObject* get_write_buffer_size(PyObject* self, PyObject*) { return PyLong_FromSize_t(of(self).queued()); }
-PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
-  const WaterMarks& marks = of(self).marks();
-  return Py_BuildValue("(nn)", static_cast<Py_ssize_t>(marks.low), static_cast<Py_ssize_t>(marks.high));
-}
 PyObject* make_empty_waiter(PyObject* self, PyObject*) {
   const GilHeld gil;
   return of(self).make_empty_waiter(gil);
-}
-PyObject* reset_empty_waiter(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(of(self).reset_empty_waiter(gil));
-}
-
-PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
-  const GilHeld gil;
-  WaterMarks marks;
-  return none_if(parse_water_marks(args, kwargs, marks) && of(self).set_marks(gil, marks));
 }
 
 PyObject* get_extra_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -110,7 +38,7 @@ PyObject* get_extra_info(PyObject* self, PyObject* const* args, Py_ssize_t nargs
   if (!found && !PyErr_Occurred() && stream.socket().describe(gil, stream.loop()->state(), name, stream.extra()))
     found = PyDict_GetItemWithError(stream.extra(), name);
   if (!found && PyErr_Occurred()) return nullptr;
-  return shared(found ? found : missing ? missing : Py_None);
+  return shared_or_none(found ? found : missing ? missing : Py_None);
 }
 
 PyObject* repr(PyObject* self) {
@@ -129,73 +57,57 @@ PyObject* get_extra(PyObject* self, void*) {
     const int known = name ? PyDict_Contains(stream.extra(), name.get()) : -1;
     if (known < 0 || (known == 0 && !stream.socket().describe(gil, stream.loop()->state(), name.get(), stream.extra()))) return nullptr;
   }
-  return shared(stream.extra());
+  return shared_or_none(stream.extra());
 }
-PyObject* get_loop(PyObject* self, void*) { return shared(of(self).loop_object()); }
 PyObject* get_sock(PyObject* self, void*) {
   const GilHeld gil;
   Ref socket = of(self).socket().python(gil, of(self).loop()->state());
-  return socket || PyErr_Occurred() ? socket.release() : shared(nullptr);
+  return socket || PyErr_Occurred() ? socket.release() : shared_or_none(nullptr);
 }
-PyObject* get_protocol_attribute(PyObject* self, void*) { return shared(of(self).protocol()); }
-PyObject* get_fd(PyObject* self, void*) { return PyLong_FromLong(of(self).fd()); }
-PyObject* get_protocol_paused(PyObject* self, void*) { return PyBool_FromLong(of(self).protocol_paused()); }
-PyObject* get_closing(PyObject* self, void*) { return PyBool_FromLong(of(self).is_closing()); }
-PyObject* get_paused(PyObject* self, void*) { return PyBool_FromLong(of(self).reading_paused()); }
 PyObject* get_true(PyObject*, void*) { Py_RETURN_TRUE; }
 PyObject* get_sendfile(PyObject* self, void*) {
   return PyObject_GetAttrString(of(self).loop()->state().helpers.get(), "TRY_NATIVE_SENDFILE");
 }
 
 PyGetSetDef attributes[] = {{"_extra", get_extra, nullptr, nullptr, nullptr},
-                            {"_loop", get_loop, nullptr, nullptr, nullptr},
+                            {"_loop", Our::get<&StreamTransport::loop_object>, nullptr, nullptr, nullptr},
                             {"_sock", get_sock, nullptr, nullptr, nullptr},
-                            {"_sock_fd", get_fd, nullptr, nullptr, nullptr},
-                            {"_protocol", get_protocol_attribute, nullptr, nullptr, nullptr},
-                            {"_protocol_paused", get_protocol_paused, nullptr, nullptr, nullptr},
-                            {"_closing", get_closing, nullptr, nullptr, nullptr},
-                            {"_paused", get_paused, nullptr, nullptr, nullptr},
+                            {"_sock_fd", Our::get<&StreamTransport::fd>, nullptr, nullptr, nullptr},
+                            {"_protocol", Our::get<&StreamTransport::protocol>, nullptr, nullptr, nullptr},
+                            {"_protocol_paused", Our::get<&StreamTransport::protocol_paused>, nullptr, nullptr, nullptr},
+                            {"_closing", Our::get<&StreamTransport::is_closing>, nullptr, nullptr, nullptr},
+                            {"_paused", Our::get<&StreamTransport::reading_paused>, nullptr, nullptr, nullptr},
                             {"_start_tls_compatible", get_true, nullptr, nullptr, nullptr},
                             {"_sendfile_compatible", get_sendfile, nullptr, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
-}
-
 PyMethodDef methods[] = {
-    {"write", write, METH_O, "write($self, data, /)\n--\n\nSends bytes; never blocks."},
-    {"writelines", write_lines, METH_O, "writelines($self, list_of_data, /)\n--\n\nSends several pieces."},
-    {"write_eof", write_eof, METH_NOARGS, "write_eof($self, /)\n--\n\nCloses our side of the stream when all has been sent."},
+    {"write", Our::call_with<&StreamTransport::write>, METH_O, "write($self, data, /)\n--\n\nSends bytes; never blocks."},
+    {"writelines", Our::call_with<&StreamTransport::write_lines>, METH_O, "writelines($self, list_of_data, /)\n--\n\nSends several pieces."},
+    {"write_eof", Our::call<&StreamTransport::write_eof>, METH_NOARGS,
+     "write_eof($self, /)\n--\n\nCloses our side of the stream when all has been sent."},
     {"can_write_eof", can_write_eof, METH_NOARGS, "can_write_eof($self, /)\n--\n\nTrue."},
-    {"close", close, METH_NOARGS, "close($self, /)\n--\n\nCloses when all has been sent."},
-    {"abort", abort, METH_NOARGS, "abort($self, /)\n--\n\nCloses now; what has not been sent is dropped."},
-    {"is_closing", is_closing, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closed or about to be."},
-    {"is_reading", is_reading, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether data is received."},
-    {"pause_reading", pause_reading, METH_NOARGS, "pause_reading($self, /)\n--\n\nNo data is received until resume_reading()."},
-    {"resume_reading", resume_reading, METH_NOARGS, "resume_reading($self, /)\n--\n\nData is received again."},
-    {"set_protocol", set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nGives it another protocol."},
-    {"get_protocol", get_protocol, METH_NOARGS, "get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."},
+    {"close", Our::call<&StreamTransport::close>, METH_NOARGS, "close($self, /)\n--\n\nCloses when all has been sent."},
+    {"abort", Our::abort, METH_NOARGS, "abort($self, /)\n--\n\nCloses now; what has not been sent is dropped."},
+    {"is_closing", Our::ask<&StreamTransport::is_closing>, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closed or about to be."},
+    {"is_reading", Our::ask<&StreamTransport::is_reading>, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether data is received."},
+    {"pause_reading", Our::call<&StreamTransport::pause_reading>, METH_NOARGS,
+     "pause_reading($self, /)\n--\n\nNo data is received until resume_reading()."},
+    {"resume_reading", Our::call<&StreamTransport::resume_reading>, METH_NOARGS, "resume_reading($self, /)\n--\n\nData is received again."},
+    {"set_protocol", Our::call_with<&StreamTransport::set_protocol>, METH_O, "set_protocol($self, protocol, /)\n--\n\nGives it another protocol."},
+    {"get_protocol", Our::ask<&StreamTransport::protocol>, METH_NOARGS,
+     "get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."},
     {"get_extra_info", function(get_extra_info), METH_FASTCALL | METH_KEYWORDS,
      "get_extra_info($self, name, default=None)\n--\n\n'socket', 'sockname', 'peername' and what else is known."},
-    {"get_write_buffer_size", get_write_buffer_size, METH_NOARGS, "get_write_buffer_size($self, /)\n--\n\nBytes that wait."},
-    {"get_write_buffer_limits", get_write_buffer_limits, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\n(low, high) in bytes."},
-    {"set_write_buffer_limits", function(set_write_buffer_limits), METH_VARARGS | METH_KEYWORDS,
+    {"get_write_buffer_size", Our::ask<&StreamTransport::queued>, METH_NOARGS, "get_write_buffer_size($self, /)\n--\n\nBytes that wait."},
+    {"get_write_buffer_limits", Our::ask<&StreamTransport::marks>, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\n(low, high) in bytes."},
+    {"set_write_buffer_limits", function(Our::set_write_buffer_limits), METH_VARARGS | METH_KEYWORDS,
      "set_write_buffer_limits($self, high=None, low=None)\n--\n\nWhen the protocol is told to pause and to go on, in bytes."},
     {"_make_empty_waiter", make_empty_waiter, METH_NOARGS, nullptr},
-    {"_reset_empty_waiter", reset_empty_waiter, METH_NOARGS, nullptr},
-    {"_force_close", force_close, METH_O, nullptr},
-    {"_fatal_error", fatal_error, METH_VARARGS, nullptr},
+    {"_reset_empty_waiter", Our::call<&StreamTransport::reset_empty_waiter>, METH_NOARGS, nullptr},
+    {"_force_close", Our::call_with<&StreamTransport::force_close>, METH_O, nullptr},
+    {"_fatal_error", Our::fatal_error, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
-
-PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(StreamHead, weak_references), READONLY, nullptr},
-                         {"__dictoffset__", T_PYSSIZET, offsetof(StreamHead, dict), READONLY, nullptr},
-                         {nullptr, 0, 0, 0, nullptr}};
 
 // StreamTransport(loop, sock, protocol, waiter, extra, server). `sock` is a socket.socket, or the number of a connected socket, which is taken even
 // if this fails.
@@ -205,15 +117,7 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   if (!PyArg_ParseTuple(args, "OOOOOO:StreamTransport", &loop, &socket, &protocol, &waiter, &extra, &server)) return nullptr;
   UniqueFd taken(PyLong_CheckExact(socket) ? static_cast<int>(PyLong_AsLong(socket)) : -1);
   State* state = state_behind(type);
-  if (!state) return nullptr;
-  if (!PyObject_TypeCheck(loop, reinterpret_cast<PyTypeObject*>(state->loop.get()))) {
-    PyErr_SetString(PyExc_TypeError, "the loop must be an erlang.ErlangEventLoop");
-    return nullptr;
-  }
-  if (loop_of(loop).closed()) {
-    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-    return nullptr;
-  }
+  if (!state || !is_open_loop(*state, loop)) return nullptr;
   const int fd = taken ? taken.get() : PyObject_AsFileDescriptor(socket);
   if (fd < 0) return nullptr;
   const auto unless_none = [&](PyObject* object) { return object == Py_None ? Ref() : Ref::share(gil, object); };
@@ -222,9 +126,6 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
                       taken ? StreamSocket(std::move(taken)) : StreamSocket(Ref::share(gil, socket), fd)})
       .release();
 }
-
-/// Everything is done by __new__; asyncio's __init__ would fill slots that nobody reads.
-int init(PyObject*, PyObject*, PyObject*) { return 0; }
 
 void finalize(PyObject* self) {
   const GilHeld gil;
@@ -238,36 +139,17 @@ void finalize(PyObject* self) {
   if (pending) compat::restore_raised(pending.release());
 }
 
-void dealloc(PyObject* self) {
-  if (PyObject_CallFinalizerFromDealloc(self) < 0) return;
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  if (as_object(self)->weak_references) PyObject_ClearWeakRefs(self);
-  as_object(self)->stream.~optional();
-  Py_CLEAR(as_object(self)->dict);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
-int traverse(PyObject* self, visitproc visit, void* arg) {
-  Py_VISIT(Py_TYPE(self));
-  Py_VISIT(as_object(self)->dict);
-  return as_object(self)->stream ? of(self).traverse(visit, arg) : 0;
-}
-
-int clear(PyObject* self) {
-  Py_CLEAR(as_object(self)->dict);
-  if (as_object(self)->stream) of(self).clear_references();
-  return 0;
-}
-
-PyType_Slot slots[] = {{Py_tp_new, slot(make)},           {Py_tp_init, slot(init)},         {Py_tp_finalize, slot(finalize)}, {Py_tp_dealloc, slot(dealloc)},
-                       {Py_tp_traverse, slot(traverse)},  {Py_tp_clear, slot(clear)},       {Py_tp_repr, slot(repr)},
-                       {Py_tp_methods, methods},          {Py_tp_getset, attributes},       {Py_tp_members, members},
+PyType_Slot slots[] = {{Py_tp_new, slot(make)},
+                       {Py_tp_init, slot(init_nothing)},
+                       {Py_tp_finalize, slot(finalize)},
+                       {Py_tp_dealloc, slot(Life<StreamObject>::dealloc)},
+                       {Py_tp_traverse, slot(Life<StreamObject>::traverse)},
+                       {Py_tp_clear, slot(Life<StreamObject>::clear)},
+                       {Py_tp_repr, slot(repr)},
+                       {Py_tp_methods, methods},
+                       {Py_tp_getset, attributes},
+                       {Py_tp_members, StreamObject::members()},
                        {0, nullptr}};
-
-PyType_Spec spec{"_erlang_loop.StreamTransport", sizeof(StreamObject), 0,
-                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
 
 }  // namespace
 
@@ -294,14 +176,9 @@ Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts) {
 
 bool make_stream_type(const Gil& gil, State& state, PyObject* module) {
   const Ref base = attribute(gil, "asyncio.transports", "_FlowControlMixin");
-  if (!base) return false;
-  if (reinterpret_cast<PyTypeObject*>(base.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(StreamHead, weak_references))) {
-    PyErr_SetString(PyExc_ImportError, "asyncio's transports have more slots than this version of py_port knows");
-    return false;
-  }
-  const Ref bases = Ref::steal(PyTuple_Pack(1, base.get()));
-  state.stream = bases ? Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get())) : Ref();
-  return state.stream && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.stream.get())) == 0;
+  const Ref bases = Ref::steal(base ? PyTuple_Pack(1, base.get()) : nullptr);
+  state.stream = add_type<StreamObject>(gil, module, "_erlang_loop.StreamTransport", slots, bases);
+  return static_cast<bool>(state.stream);
 }
 
 }  // namespace pyw::aio

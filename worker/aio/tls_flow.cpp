@@ -447,8 +447,8 @@ bool Tls::control_app_writing(const Gil& gil) {
   std::size_t size;
   if (!pending(outgoing_, size)) return false;
   size += held_size_;
-  const bool pause = size >= write_high_ && !app_writing_paused_;
-  if (!pause && !(size <= write_low_ && app_writing_paused_)) return true;
+  const bool pause = size >= write_marks_.high && !app_writing_paused_;
+  if (!pause && !(size <= write_marks_.low && app_writing_paused_)) return true;
   app_writing_paused_ = pause;
   if (!app_protocol_ || tell_app(gil, pause ? state_.s_pause_writing : state_.s_resume_writing)) return true;
   if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit)) return false;
@@ -461,23 +461,21 @@ bool Tls::control_app_writing(const Gil& gil) {
 bool Tls::control_reading(const Gil& gil) {
   std::size_t size;
   if (!pending(incoming_, size)) return false;
-  const bool stop = size >= read_high_ && !reading_stopped_;
-  if (!stop && !(size <= read_low_ && reading_stopped_)) return true;
+  const bool stop = size >= read_marks_.high && !reading_stopped_;
+  if (!stop && !(size <= read_marks_.low && reading_stopped_)) return true;
   reading_stopped_ = stop;
   if (!transport_) return true;
   const Ref transport = Ref::share(gil, transport_.get());
   return static_cast<bool>(call_method(transport.get(), stop ? state_.s_pause_reading : state_.s_resume_reading));
 }
 
-bool Tls::set_write_limits(const Gil& gil, std::size_t high, std::size_t low) {
-  write_high_ = high;
-  write_low_ = low;
+bool Tls::set_write_marks(const Gil& gil, WaterMarks marks) {
+  write_marks_ = marks;
   return control_app_writing(gil);
 }
 
-bool Tls::set_read_limits(const Gil& gil, std::size_t high, std::size_t low) {
-  read_high_ = high;
-  read_low_ = low;
+bool Tls::set_read_marks(const Gil& gil, WaterMarks marks) {
+  read_marks_ = marks;
   return control_reading(gil);
 }
 

@@ -38,10 +38,6 @@ bool Tls::open(const Gil& gil, Parts parts, PyObject* app_protocol) {
   handshake_timeout_ = std::move(parts.handshake_timeout);
   shutdown_timeout_ = std::move(parts.shutdown_timeout);
   context_ = std::move(parts.context);
-  read_high_ = parts.read_high;
-  read_low_ = parts.read_low;
-  write_high_ = parts.write_high;
-  write_low_ = parts.write_low;
   app_ = parts.call_connection_made ? App::kInit : App::kMade;
   // An SSLObject only passes reads and writes on to the object of C within. One of a class that derives from it may do more.
   Ref engine = Ref::share(gil, sslobj_.get());

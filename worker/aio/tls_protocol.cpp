@@ -1,6 +1,5 @@
 // The Python type `_erlang_loop.TlsProtocol`, and what the module has for TLS.
 
-#include "aio/members.hpp"
 #include "aio/tls_protocol.hpp"
 
 #include <new>
@@ -13,29 +12,9 @@ namespace {
 
 TlsObject* as_object(PyObject* self) { return reinterpret_cast<TlsObject*>(self); }
 Tls& tls_of(PyObject* self) { return as_object(self)->tls; }
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
+using Our = Methods<tls_of>;
 
 // The transport below calls these ---------------------------------------------------------------------------------------
-
-PyObject* connection_made(PyObject* self, PyObject* transport) {
-  const GilHeld gil;
-  return none_if(tls_of(self).connection_made(gil, transport));
-}
-
-PyObject* connection_lost(PyObject* self, PyObject* exception) {
-  const GilHeld gil;
-  return none_if(tls_of(self).connection_lost(gil, exception));
-}
 
 PyObject* get_buffer(PyObject* self, PyObject*) {
   const GilHeld gil;
@@ -62,7 +41,7 @@ PyObject* eof_received(PyObject* self, PyObject*) {
   const GilHeld gil;
   bool keep_open;
   if (!tls_of(self).eof_received(gil, keep_open)) return nullptr;
-  return shared(keep_open ? Py_True : Py_None);
+  return shared_or_none(keep_open ? Py_True : Py_None);
 }
 
 PyObject* pause_writing(PyObject* self, PyObject*) {
@@ -70,41 +49,8 @@ PyObject* pause_writing(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
-PyObject* resume_writing(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(tls_of(self).resume_writing(gil));
-}
+// What asyncio's own has, too -------------------------------------------------------------------------------------------
 
-// Timers and asyncio's habits -------------------------------------------------------------------------------------------
-
-PyObject* check_handshake_timeout(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(tls_of(self).check_handshake_timeout(gil));
-}
-
-PyObject* check_shutdown_timeout(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(tls_of(self).check_shutdown_timeout(gil));
-}
-
-PyObject* start_shutdown(PyObject* self, PyObject*) {
-  const GilHeld gil;
-  return none_if(tls_of(self).start_shutdown(gil));
-}
-
-PyObject* abort(PyObject* self, PyObject* exception) {
-  const GilHeld gil;
-  return none_if(tls_of(self).abort(gil, exception));
-}
-
-PyObject* get_app_transport(PyObject* self, void*) { return shared(tls_of(self).app_transport()); }
-PyObject* get_app_protocol(PyObject* self, void*) { return shared(tls_of(self).app_protocol()); }
-PyObject* get_transport(PyObject* self, void*) { return shared(tls_of(self).transport()); }
-PyObject* get_sslcontext(PyObject* self, void*) { return shared(tls_of(self).sslcontext()); }
-PyObject* get_sslobj(PyObject* self, void*) { return shared(tls_of(self).sslobj()); }
-PyObject* get_extra(PyObject* self, void*) { return shared(tls_of(self).extra()); }
-PyObject* get_loop(PyObject* self, void*) { return shared(tls_of(self).loop_object()); }
-PyObject* get_waiter(PyObject* self, void*) { return shared(tls_of(self).waiter()); }
 PyObject* get_state(PyObject* self, void*) { return PyUnicode_FromString(Tls::name_of(tls_of(self).phase())); }
 
 // The object ------------------------------------------------------------------------------------------------------------
@@ -115,10 +61,7 @@ bool prepare(const Gil& gil, TlsState& state, PyObject* sslcontext, int server_s
   const Ref made = Ref::steal(PyObject_CallMethod(state.support.get(), "prepare", "OOOOO", sslcontext, server_side ? Py_True : Py_False, hostname,
                                                   handshake_timeout, shutdown_timeout));
   PyObject *context, *sslobj, *incoming, *outgoing, *extra, *handshake, *shutdown;
-  Py_ssize_t limits[4];
-  if (!made || !PyArg_ParseTuple(made.get(), "OOOOOOO(nn)(nn)", &context, &sslobj, &incoming, &outgoing, &extra, &handshake, &shutdown, &limits[0],
-                                 &limits[1], &limits[2], &limits[3]))
-    return false;
+  if (!made || !PyArg_ParseTuple(made.get(), "OOOOOOO", &context, &sslobj, &incoming, &outgoing, &extra, &handshake, &shutdown)) return false;
   parts.sslcontext = Ref::share(gil, context);
   parts.sslobj = Ref::share(gil, sslobj);
   parts.incoming = Ref::share(gil, incoming);
@@ -126,10 +69,6 @@ bool prepare(const Gil& gil, TlsState& state, PyObject* sslcontext, int server_s
   parts.extra = Ref::share(gil, extra);
   parts.handshake_timeout = Ref::share(gil, handshake);
   parts.shutdown_timeout = Ref::share(gil, shutdown);
-  parts.write_high = static_cast<std::size_t>(limits[0]);
-  parts.write_low = static_cast<std::size_t>(limits[1]);
-  parts.read_high = static_cast<std::size_t>(limits[2]);
-  parts.read_low = static_cast<std::size_t>(limits[3]);
   return true;
 }
 
@@ -157,81 +96,49 @@ PyObject* new_protocol(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   return tls_of(self.get()).open(gil, std::move(parts), app) ? self.release() : nullptr;
 }
 
-int traverse(PyObject* self, visitproc visit, void* arg) {
-  Py_VISIT(Py_TYPE(self));
-  Py_VISIT(as_object(self)->dict);
-  return tls_of(self).traverse(visit, arg);
-}
-
-int clear(PyObject* self) {
-  Py_CLEAR(as_object(self)->dict);
-  tls_of(self).clear();
-  return 0;
-}
-
-void dealloc(PyObject* self) {
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  if (as_object(self)->weakrefs) PyObject_ClearWeakRefs(self);
-  Py_CLEAR(as_object(self)->dict);
-  tls_of(self).~Tls();
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
-}
-
 PyMethodDef methods[] = {
-    {"connection_made", connection_made, METH_O, "connection_made($self, transport, /)\n--\n\nBegins the handshake."},
-    {"connection_lost", connection_lost, METH_O, "connection_lost($self, exc, /)\n--\n\nTells the application, if it knew of a connection."},
+    {"connection_made", Our::call_with<&Tls::connection_made>, METH_O, "connection_made($self, transport, /)\n--\n\nBegins the handshake."},
+    {"connection_lost", Our::call_with<&Tls::connection_lost>, METH_O,
+     "connection_lost($self, exc, /)\n--\n\nTells the application, if it knew of a connection."},
     {"get_buffer", get_buffer, METH_O, "get_buffer($self, sizehint, /)\n--\n\nWhere received bytes are to be put; to be used at once."},
     {"buffer_updated", buffer_updated, METH_O, "buffer_updated($self, nbytes, /)\n--\n\nSo many were put there."},
     {"data_received", data_received, METH_O, "data_received($self, data, /)\n--\n\nFor transports that have the bytes already."},
     {"eof_received", eof_received, METH_NOARGS, "eof_received($self, /)\n--\n\nThe peer sends no more."},
     {"pause_writing", pause_writing, METH_NOARGS, "pause_writing($self, /)\n--\n\nThe transport has enough for now."},
-    {"resume_writing", resume_writing, METH_NOARGS, "resume_writing($self, /)\n--\n\nThe transport takes more."},
-    {"_check_handshake_timeout", check_handshake_timeout, METH_NOARGS, nullptr},
-    {"_check_shutdown_timeout", check_shutdown_timeout, METH_NOARGS, nullptr},
-    {"_start_shutdown", start_shutdown, METH_NOARGS, nullptr},
-    {"_abort", abort, METH_O, nullptr},
+    {"resume_writing", Our::call<&Tls::resume_writing>, METH_NOARGS, "resume_writing($self, /)\n--\n\nThe transport takes more."},
+    {"_check_handshake_timeout", Our::call<&Tls::check_handshake_timeout>, METH_NOARGS, nullptr},
+    {"_check_shutdown_timeout", Our::call<&Tls::check_shutdown_timeout>, METH_NOARGS, nullptr},
+    {"_start_shutdown", Our::call<&Tls::start_shutdown>, METH_NOARGS, nullptr},
+    {"_abort", Our::call_with<&Tls::abort>, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
-PyGetSetDef attributes[] = {{"_app_transport", get_app_transport, nullptr, nullptr, nullptr},
-                            {"_app_protocol", get_app_protocol, nullptr, nullptr, nullptr},
-                            {"_transport", get_transport, nullptr, nullptr, nullptr},
-                            {"_sslcontext", get_sslcontext, nullptr, nullptr, nullptr},
-                            {"_sslobj", get_sslobj, nullptr, nullptr, nullptr},
-                            {"_extra", get_extra, nullptr, nullptr, nullptr},
-                            {"_loop", get_loop, nullptr, nullptr, nullptr},
-                            {"_waiter", get_waiter, nullptr, nullptr, nullptr},
+PyGetSetDef attributes[] = {{"_app_transport", Our::get<&Tls::app_transport>, nullptr, nullptr, nullptr},
+                            {"_app_protocol", Our::get<&Tls::app_protocol>, nullptr, nullptr, nullptr},
+                            {"_transport", Our::get<&Tls::transport>, nullptr, nullptr, nullptr},
+                            {"_sslcontext", Our::get<&Tls::sslcontext>, nullptr, nullptr, nullptr},
+                            {"_sslobj", Our::get<&Tls::sslobj>, nullptr, nullptr, nullptr},
+                            {"_extra", Our::get<&Tls::extra>, nullptr, nullptr, nullptr},
+                            {"_loop", Our::get<&Tls::loop_object>, nullptr, nullptr, nullptr},
+                            {"_waiter", Our::get<&Tls::waiter>, nullptr, nullptr, nullptr},
                             {"_state", get_state, nullptr, nullptr, nullptr},
                             {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(TlsHead, weakrefs), READONLY, nullptr},
-                         {"__dictoffset__", T_PYSSIZET, offsetof(TlsHead, dict), READONLY, nullptr},
-                         {nullptr, 0, 0, 0, nullptr}};
-
-PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)}, {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)}, {Py_tp_new, slot(new_protocol)},
-                       {Py_tp_methods, methods},       {Py_tp_getset, attributes},       {Py_tp_members, members},   {0, nullptr}};
-
-PyType_Spec spec{"_erlang_loop.TlsProtocol", sizeof(TlsObject), 0,
-                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
+PyType_Slot slots[] = {{Py_tp_new, slot(new_protocol)},
+                       {Py_tp_dealloc, slot(Life<TlsObject>::dealloc)},
+                       {Py_tp_traverse, slot(Life<TlsObject>::traverse)},
+                       {Py_tp_clear, slot(Life<TlsObject>::clear)},
+                       {Py_tp_methods, methods},
+                       {Py_tp_getset, attributes},
+                       {Py_tp_members, TlsObject::members()},
+                       {0, nullptr}};
 
 }  // namespace
 
-bool make_tls_protocol_type(const Gil&, TlsState& state, PyObject* module) {
-  if (reinterpret_cast<PyTypeObject*>(state.buffered_protocol.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(TlsHead, dict))) {
-    PyErr_SetString(PyExc_ImportError, "asyncio.BufferedProtocol has more slots than this version of py_port knows");
-    return false;
-  }
+bool make_tls_protocol_type(const Gil& gil, TlsState& state, PyObject* module) {
   const Ref bases = Ref::steal(PyTuple_Pack(1, state.buffered_protocol.get()));
-  if (!bases) return false;
-  state.protocol = Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get()));
-  return state.protocol && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.protocol.get())) == 0;
+  state.protocol = add_type<TlsObject>(gil, module, "_erlang_loop.TlsProtocol", slots, bases);
+  return static_cast<bool>(state.protocol);
 }
 
 bool TlsState::make(const Gil& gil, PyObject* module) {

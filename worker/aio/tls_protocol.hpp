@@ -4,6 +4,7 @@
 
 #include "aio/loop.hpp"
 #include "aio/tls_records.hpp"
+#include "aio/transport_type.hpp"
 
 namespace pyw::aio {
 
@@ -22,10 +23,13 @@ class Tls {
   enum class Phase { kUnwrapped, kHandshake, kWrapped, kFlushing, kShutdown };
   enum class App { kInit, kMade, kEof, kLost };
 
+  // asyncio's.
+  static constexpr WaterMarks kReadMarks{256u << 10, 64u << 10};
+  static constexpr WaterMarks kWriteMarks{512u << 10, 128u << 10};
+
   /// What the constructor of the Python type has prepared; all owned.
   struct Parts {
     Ref loop, sslcontext, sslobj, incoming, outgoing, waiter, extra, handshake_timeout, shutdown_timeout, context;
-    std::size_t read_high, read_low, write_high, write_low;
     bool call_connection_made;
   };
 
@@ -55,10 +59,10 @@ class Tls {
   bool app_reading_paused() const { return app_reading_paused_; }
   bool app_writing_paused() const { return app_writing_paused_; }
   bool set_app_protocol(const Gil& gil, PyObject* protocol);
-  bool set_write_limits(const Gil& gil, std::size_t high, std::size_t low);
-  bool set_read_limits(const Gil& gil, std::size_t high, std::size_t low);
-  std::pair<std::size_t, std::size_t> write_limits() const { return {write_high_, write_low_}; }
-  std::pair<std::size_t, std::size_t> read_limits() const { return {read_high_, read_low_}; }
+  bool set_write_marks(const Gil& gil, WaterMarks marks);
+  bool set_read_marks(const Gil& gil, WaterMarks marks);
+  const WaterMarks& write_marks() const { return write_marks_; }
+  const WaterMarks& read_marks() const { return read_marks_; }
   bool write_size(const Gil& gil, std::size_t& size);
   bool read_size(std::size_t& size) { return pending(incoming_, size); }
   /// New reference.
@@ -80,7 +84,6 @@ class Tls {
   /// Nothing will be sent or received any more.
   bool is_over() const { return phase_ == Phase::kUnwrapped || said_goodbye_; }
   static const char* name_of(Phase phase);
-  TlsState& state() { return state_; }
 
   /// For tests of flow control: as if it could not be encrypted yet.
   bool hold(const Gil& gil, PyObject* data);
@@ -156,7 +159,7 @@ class Tls {
   TlsRecords records_;
   std::deque<Piece> held_;      ///< not encrypted yet
   std::size_t held_size_ = 0;
-  std::size_t read_high_ = 0, read_low_ = 0, write_high_ = 0, write_low_ = 0;
+  WaterMarks read_marks_ = kReadMarks, write_marks_ = kWriteMarks;
   double handshake_began_ = 0;
   unsigned lost_writes_ = 0;
   unsigned reading_ = 0;        ///< how deep we are in giving the application data
@@ -175,16 +178,14 @@ class Tls {
   bool shared_buffer_ = false;
 };
 
-/// What CPython has to find in the object: of standard layout, so that it has offsets.
-struct TlsHead {
-  PyObject_HEAD
-  PyObject* dict;
-  PyObject* weakrefs;
-};
-
 /// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.
-struct TlsObject : TlsHead {
+struct TlsObject : ProtocolHead {
   Tls tls;
+
+  // For Life.
+  int traverse(visitproc visit, void* arg) const { return tls.traverse(visit, arg); }
+  void clear() { tls.clear(); }
+  void destroy() { tls.~Tls(); }
 };
 
 bool make_tls_protocol_type(const Gil& gil, TlsState& state, PyObject* module);

@@ -1,6 +1,5 @@
 // The Python type `_erlang_loop.TlsTransport`.
 
-#include "aio/members.hpp"
 #include "aio/tls_transport.hpp"
 
 namespace pyw::aio {
@@ -16,23 +15,11 @@ class Held {
       : protocol_(as_transport(transport)->protocol), alive_(Ref::share(gil, reinterpret_cast<PyObject*>(protocol_))) {}
   explicit operator bool() const { return protocol_ != nullptr; }
   Tls* operator->() const { return &protocol_->tls; }
-  Tls& operator*() const { return protocol_->tls; }
 
  private:
   TlsObject* protocol_;
   Ref alive_;
 };
-
-PyObject* none_if(bool ok) {
-  if (!ok) return nullptr;
-  Py_RETURN_NONE;
-}
-
-PyObject* shared(PyObject* object) {
-  if (!object) object = Py_None;
-  Py_INCREF(object);
-  return object;
-}
 
 // Data ------------------------------------------------------------------------------------------------------------------
 
@@ -112,45 +99,30 @@ PyObject* resume_reading(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
-/// `high` and `low` of a call, with asyncio's defaults for what is missing: so many KiB, and a quarter.
-bool limits(Tls& tls, PyObject* args, PyObject* kwargs, const char* kind, std::size_t& high, std::size_t& low) {
-  static const char* names[] = {"high", "low", nullptr};
-  PyObject *given_high = Py_None, *given_low = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO", const_cast<char**>(names), &given_high, &given_low)) return false;
-  const Ref both = Ref::steal(PyObject_CallMethod(tls.state().support.get(), "limits", "sOO", kind, given_high, given_low));
-  Py_ssize_t numbers[2];
-  if (!both || !PyArg_ParseTuple(both.get(), "nn", &numbers[0], &numbers[1])) return false;
-  high = static_cast<std::size_t>(numbers[0]);
-  low = static_cast<std::size_t>(numbers[1]);
-  return true;
-}
-
 PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
-  std::size_t high, low;
+  WaterMarks marks = Tls::kWriteMarks;
   const Held tls(gil, self);
-  return none_if(!tls || (limits(*tls, args, kwargs, "write", high, low) && tls->set_write_limits(gil, high, low)));
+  return none_if(!tls || (parse_water_marks(args, kwargs, marks) && tls->set_write_marks(gil, marks)));
 }
 
 PyObject* set_read_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {
   const GilHeld gil;
-  std::size_t high, low;
+  WaterMarks marks = Tls::kReadMarks;
   const Held tls(gil, self);
-  return none_if(!tls || (limits(*tls, args, kwargs, "read", high, low) && tls->set_read_limits(gil, high, low)));
+  return none_if(!tls || (parse_water_marks(args, kwargs, marks, "|OO:set_read_buffer_limits") && tls->set_read_marks(gil, marks)));
 }
 
 PyObject* get_write_buffer_limits(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  const auto [high, low] = tls ? tls->write_limits() : std::pair<std::size_t, std::size_t>(0, 0);
-  return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
+  return as_python(tls ? tls->write_marks() : WaterMarks{0, 0});
 }
 
 PyObject* get_read_buffer_limits(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  const auto [high, low] = tls ? tls->read_limits() : std::pair<std::size_t, std::size_t>(0, 0);
-  return Py_BuildValue("nn", static_cast<Py_ssize_t>(low), static_cast<Py_ssize_t>(high));
+  return as_python(tls ? tls->read_marks() : WaterMarks{0, 0});
 }
 
 PyObject* get_write_buffer_size(PyObject* self, PyObject*) {
@@ -175,13 +147,13 @@ PyObject* get_extra_info(PyObject* self, PyObject* args, PyObject* kwargs) {
   PyObject *name, *missing = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", const_cast<char**>(names), &name, &missing)) return nullptr;
   const Held tls(gil, self);
-  return tls ? tls->extra_info(gil, name, missing) : shared(missing);
+  return tls ? tls->extra_info(gil, name, missing) : shared_or_none(missing);
 }
 
 PyObject* get_protocol(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  return shared(tls ? tls->app_protocol() : nullptr);
+  return shared_or_none(tls ? tls->app_protocol() : nullptr);
 }
 
 PyObject* set_protocol(PyObject* self, PyObject* protocol) {
@@ -190,11 +162,11 @@ PyObject* set_protocol(PyObject* self, PyObject* protocol) {
   return none_if(!tls || tls->set_app_protocol(gil, protocol));
 }
 
-PyObject* get_ssl_protocol(PyObject* self, void*) { return shared(reinterpret_cast<PyObject*>(as_transport(self)->protocol)); }
+PyObject* get_ssl_protocol(PyObject* self, void*) { return shared_or_none(reinterpret_cast<PyObject*>(as_transport(self)->protocol)); }
 PyObject* get_loop(PyObject* self, void*) {
   const GilHeld gil;
   const Held tls(gil, self);
-  return shared(tls ? tls->loop_object() : nullptr);
+  return shared_or_none(tls ? tls->loop_object() : nullptr);
 }
 PyObject* get_closed(PyObject* self, void*) { return PyBool_FromLong(as_transport(self)->closed); }
 PyObject* get_protocol_paused(PyObject* self, void*) {
@@ -202,7 +174,7 @@ PyObject* get_protocol_paused(PyObject* self, void*) {
   const Held tls(gil, self);
   return PyBool_FromLong(tls && tls->app_writing_paused());
 }
-PyObject* get_sendfile(PyObject* self, void*) { return shared(state_of_type(Py_TYPE(self)).tls.fallback.get()); }
+PyObject* get_sendfile(PyObject* self, void*) { return shared_or_none(state_of_type(Py_TYPE(self)).tls.fallback.get()); }
 PyObject* get_start_tls(PyObject*, void*) { Py_RETURN_TRUE; }
 
 // The object ------------------------------------------------------------------------------------------------------------
@@ -218,38 +190,6 @@ void finalize(PyObject* self) {
   Ref saved = Ref::steal(compat::take_raised());
   if (PyErr_ResourceWarning(self, 1, "unclosed transport <asyncio._SSLProtocolTransport object>") < 0) PyErr_WriteUnraisable(self);
   if (saved) compat::restore_raised(saved.release());
-}
-
-int traverse(PyObject* self, visitproc visit, void* arg) {
-  Py_VISIT(Py_TYPE(self));
-  Py_VISIT(as_transport(self)->dict);
-  Py_VISIT(reinterpret_cast<PyObject*>(as_transport(self)->protocol));
-  return 0;
-}
-
-int clear(PyObject* self) {
-  Py_CLEAR(as_transport(self)->dict);
-  Py_CLEAR(as_transport(self)->protocol);
-  return 0;
-}
-
-void dealloc(PyObject* self) {
-  if (PyObject_CallFinalizerFromDealloc(self) < 0) return;
-  PyTypeObject* type = Py_TYPE(self);
-  PyObject_GC_UnTrack(self);
-  if (as_transport(self)->weakrefs) PyObject_ClearWeakRefs(self);
-  clear(self);
-  type->tp_free(self);
-  Py_DECREF(type);
-}
-
-template <class F>
-PyCFunction function(F* f) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(f));
-}
-template <class F>
-void* slot(F* f) {
-  return reinterpret_cast<void*>(f);
 }
 
 constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;
@@ -290,28 +230,22 @@ PyGetSetDef attributes[] = {{"_ssl_protocol", get_ssl_protocol, nullptr, nullptr
                             {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
-PyMemberDef members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(TlsTransportObject, weakrefs), READONLY, nullptr},
-                         {"__dictoffset__", T_PYSSIZET, offsetof(TlsTransportObject, dict), READONLY, nullptr},
-                         {nullptr, 0, 0, 0, nullptr}};
-
-PyType_Slot slots[] = {{Py_tp_dealloc, slot(dealloc)},   {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)},
-                       {Py_tp_finalize, slot(finalize)}, {Py_tp_new, slot(refuse_new)},    {Py_tp_methods, methods},
-                       {Py_tp_getset, attributes},       {Py_tp_members, members},         {0, nullptr}};
-
-PyType_Spec spec{"_erlang_loop.SSLTransport", sizeof(TlsTransportObject), 0,
-                 static_cast<unsigned>(Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC), slots};
+PyType_Slot slots[] = {{Py_tp_new, slot(refuse_new)},
+                       {Py_tp_finalize, slot(finalize)},
+                       {Py_tp_dealloc, slot(Life<TlsTransportObject>::dealloc)},
+                       {Py_tp_traverse, slot(Life<TlsTransportObject>::traverse)},
+                       {Py_tp_clear, slot(Life<TlsTransportObject>::clear)},
+                       {Py_tp_methods, methods},
+                       {Py_tp_getset, attributes},
+                       {Py_tp_members, TlsTransportObject::members()},
+                       {0, nullptr}};
 
 }  // namespace
 
-bool make_tls_transport_type(const Gil&, TlsState& state, PyObject* module) {
-  if (reinterpret_cast<PyTypeObject*>(state.flow_control.get())->tp_basicsize > static_cast<Py_ssize_t>(offsetof(TlsTransportObject, dict))) {
-    PyErr_SetString(PyExc_ImportError, "asyncio's transports have more slots than this version of py_port knows");
-    return false;
-  }
+bool make_tls_transport_type(const Gil& gil, TlsState& state, PyObject* module) {
   const Ref bases = Ref::steal(PyTuple_Pack(1, state.flow_control.get()));
-  if (!bases) return false;
-  state.transport = Ref::steal(PyType_FromModuleAndSpec(module, &spec, bases.get()));
-  return state.transport && PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(state.transport.get())) == 0;
+  state.transport = add_type<TlsTransportObject>(gil, module, "_erlang_loop.SSLTransport", slots, bases);
+  return static_cast<bool>(state.transport);
 }
 
 PyObject* new_tls_transport(const Gil&, TlsState& state, TlsObject* protocol) {

@@ -210,22 +210,13 @@ def test_held_data_that_becomes_smaller_fails_the_connection_and_nothing_else(lo
 @pytest.mark.ours_only("stock asyncio's objects are Python's")
 @pytest.mark.parametrize("method", ["set_write_buffer_limits", "set_read_buffer_limits"])
 def test_a_tls_transport_that_is_let_go_while_it_is_asked(run, method):
-    class Limit(int):
-        def __gt__(self, other):
-            transports[0].close()
-            return int(self) > other
+    class Limit:
+        def __init__(self, value):
+            self.value = value
 
-        def __ge__(self, other):
+        def __index__(self):
             transports[0].close()
-            return int(self) >= other
-
-        def __lt__(self, other):
-            transports[0].close()
-            return int(self) < other
-
-        def __le__(self, other):
-            transports[0].close()
-            return int(self) <= other
+            return self.value
 
     transports = []
 

@@ -473,6 +473,10 @@ def test_marks_of_asyncio(pair):
     assert transport.get_read_buffer_limits() == (64 * KIB, 256 * KIB)
     transport.set_write_buffer_limits(low=7)
     assert transport.get_write_buffer_limits() == (7, 28)
+    transport.set_read_buffer_limits(low=1 << 62)
+    assert transport.get_read_buffer_limits() == (1 << 62, sys.maxsize)
+    transport.set_read_buffer_limits()
+    assert transport.get_read_buffer_limits() == (64 * KIB, 256 * KIB)
 
 
 @pytest.mark.parametrize("method", ["pause_writing", "resume_writing"])

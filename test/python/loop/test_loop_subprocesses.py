@@ -181,6 +181,8 @@ def test_the_childs_signals_are_as_at_the_start_of_a_program(run):
         assert masks[b"SigBlk"] == 0
         expected = sum(1 << (n - 1) for n in range(1, 65) if n not in (32, 33) and signal.getsignal(n) is signal.SIG_IGN
                        and n not in (signal.SIGPIPE, signal.SIGXFSZ))
+        # The two that the C library keeps for itself are as whoever started this process left them (ignored, below some versions of make).
+        expected |= 1 << 31 | 1 << 32
         assert masks[b"SigIgn"] & ~expected == 0, masks
 
     run(main())

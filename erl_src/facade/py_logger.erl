@@ -42,6 +42,8 @@
 %% Records in one call; ours send 100.
 -define(MAX_BATCH, 1000).
 -define(SECOND, 1000).
+%% For a context that has just started.
+-define(TELL_TIMEOUT, 5000).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -91,18 +93,31 @@ configure(Options) ->
 %% @doc The same for one context, which need not belong to a pool. `ok' also when nothing was configured.
 -spec attach(py_port:context()) -> ok | {error, py_port_error:reason()}.
 attach(Ctx) ->
-    case persistent_term:get(?SETTINGS, none) of
+    case setup() of
         none -> ok;
-        #{level := Level, format := Format} -> py_port:cast(Ctx, erlang, setup_logging, [Level, Format])
+        {Module, Function, Args} -> py_port:cast(Ctx, Module, Function, Args)
+    end.
+
+-spec setup() -> none | {atom(), atom(), [term()]}.
+setup() ->
+    case persistent_term:get(?SETTINGS, none) of
+        none -> none;
+        #{level := Level, format := Format} -> {erlang, setup_logging, [Level, Format]}
     end.
 
 %% @doc For who has started a context with {@link init_code/0}, once {@link py_pool:running/0} names it:
-%% what was configured meanwhile found it not running yet. Tells it of tracing as well.
+%% what was configured meanwhile found it not running yet. Tells it of tracing as well, and waits until it
+%% knows: it has nothing to do when it serves its first caller.
 -spec started(py_port:context()) -> ok.
 started(Ctx) ->
-    _ = attach(Ctx),
-    _ = py_tracer:was_switched() andalso py_tracer:attach(Ctx),
-    ok.
+    Told = [Setup || Setup <- [setup(), py_tracer:setup()], Setup =/= none],
+    %% One that cannot be told is on its way to its end, which its keeper sees.
+    lists:foreach(
+        fun({Module, Function, Args}) ->
+            _ = py_port:call(Ctx, Module, Function, Args, #{}, #{timeout => ?TELL_TIMEOUT})
+        end,
+        Told
+    ).
 
 %% @doc What a context has to run when it starts, so that it logs and makes spans as was configured: lines
 %% of Python that bind no name.

@@ -18,7 +18,7 @@
 -behaviour(gen_server).
 
 -export([start_link/0, enable/0, disable/0, is_enabled/0, get/0, get_spans/0, clear/0, info/0]).
--export([attach/1, was_switched/0, init_code/0, functions/0]).
+-export([attach/1, setup/0, init_code/0, functions/0]).
 %% for Python
 -export([spans/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -74,12 +74,20 @@ is_enabled() ->
 %% @doc Tells one context, which need not belong to a pool, whether tracing is on.
 -spec attach(py_port:context()) -> ok | {error, py_port_error:reason()}.
 attach(Ctx) ->
-    py_port:cast(Ctx, 'erlang._tracing', set_enabled, [is_enabled(), has_telemetry()]).
+    {Module, Function, Args} = told(),
+    py_port:cast(Ctx, Module, Function, Args).
 
-%% @private Whether anybody ever asked for tracing: else no context need be told that it is off.
--spec was_switched() -> boolean().
-was_switched() ->
-    persistent_term:get(?ENABLED, undefined) =/= undefined.
+%% @private What a context is to be told; `none' if nobody ever asked for tracing.
+-spec setup() -> none | {atom(), atom(), [term()]}.
+setup() ->
+    case persistent_term:get(?ENABLED, undefined) of
+        undefined -> none;
+        _ -> told()
+    end.
+
+-spec told() -> {atom(), atom(), [term()]}.
+told() ->
+    {'erlang._tracing', set_enabled, [is_enabled(), has_telemetry()]}.
 
 %% @doc What a context has to run when it starts. {@link py_logger:init_code/0} has it in it.
 -spec init_code() -> binary() | none.

@@ -293,6 +293,8 @@ a_timeout_stops_a_regular_expression_that_explodes(Config) -> stops(regex_foreve
 
 a_timeout_stops_a_system_call_that_keeps_the_gil(Config) -> stops(sleep_with_the_gil, cancelled, Config).
 
+a_timeout_that_gets_lost_in_a_destructor_comes_again(Config) -> stops(lose_the_first_interrupt, cancelled, Config).
+
 a_timeout_runs_finally(Config) ->
     Ctx = ctx(Config),
     {Running, Cleaned} = {marker(Config, "running"), marker(Config, "cleaned")},

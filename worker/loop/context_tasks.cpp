@@ -91,7 +91,7 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
 
 void ContextTasks::cancel(const Gil&, std::uint64_t id) {
   const auto found = tasks_.find(id);
-  if (found == tasks_.end()) return executor_->answer_ended(id, port::Ended::unknown);
+  if (found == tasks_.end()) return;  // it has been answered meanwhile; a second word on this cancel would be one too many for its owner
   found->second.cancelled = true;
   if (::pthread_equal(::pthread_self(), main_thread_)) due_ = true;
   if (!Ref::steal(PyObject_CallMethod(found->second.future.get(), "cancel", nullptr))) report_unraisable(found->second.future.get());

@@ -16,6 +16,18 @@ PyObject* handle_signal(PyObject* capsule, PyObject*) {
   Py_RETURN_NONE;
 }
 
+/// sys.unraisablehook: what Python tells it of everything but an interrupt of ours goes where it always went.
+PyObject* handle_unraisable(PyObject* capsule, PyObject* unraisable) {
+  const GilHeld gil;
+  auto* point = static_cast<InterruptPoint*>(PyCapsule_GetPointer(capsule, nullptr));
+  const Ref type = Ref::steal(point ? PyObject_GetAttrString(unraisable, "exc_type") : nullptr);
+  if (!type) return nullptr;
+  if (type.get() == PyExc_KeyboardInterrupt && point->lost(gil)) Py_RETURN_NONE;
+  PyObject* usual = PySys_GetObject("__unraisablehook__");  // borrowed
+  return usual ? PyObject_CallOneArg(usual, unraisable) : Ref::share(gil, Py_None).release();
+}
+
+PyMethodDef unraisable_definition = {"unraisable", handle_unraisable, METH_O, nullptr};
 PyMethodDef handler_definition = {"interrupt_request", handle_signal, METH_VARARGS, nullptr};
 
 }  // namespace
@@ -26,7 +38,8 @@ bool InterruptPoint::install(const Gil&) {
   const Ref handler = Ref::steal(capsule ? PyCFunction_New(&handler_definition, capsule.get()) : nullptr);
   const Ref module = Ref::steal(handler ? PyImport_ImportModule("_signal") : nullptr);  // not `signal`: that one imports enum
   const Ref usual = Ref::steal(module ? PyObject_GetAttrString(module.get(), "default_int_handler") : nullptr);
-  return usual && Ref::steal(PyObject_CallMethod(module.get(), "signal", "iO", signal(), handler.get())) &&
+  const Ref hook = Ref::steal(usual ? PyCFunction_New(&unraisable_definition, capsule.get()) : nullptr);
+  return hook && PySys_SetObject("unraisablehook", hook.get()) == 0 && Ref::steal(PyObject_CallMethod(module.get(), "signal", "iO", signal(), handler.get())) &&
          Ref::steal(PyObject_CallMethod(module.get(), "signal", "iO", SIGINT, usual.get()));
 }
 
@@ -44,6 +57,14 @@ bool InterruptPoint::on_signal(const Gil&) {
   fired_.emplace_back(id, why);
   PyErr_SetNone(PyExc_KeyboardInterrupt);
   return false;
+}
+
+bool InterruptPoint::lost(const Gil&) {
+  if (fired_.empty() || !::pthread_equal(::pthread_self(), main_thread_)) return false;
+  const auto [id, why] = fired_.back();
+  fired_.pop_back();
+  session_.interrupt_again(id, why);
+  return true;
 }
 
 session::Interrupt InterruptPoint::take_fired(const Gil& gil, std::uint64_t id) {

@@ -35,6 +35,10 @@ class InterruptPoint {
   /// Whether one was raised in request `id` since the last time somebody asked, whatever became of it. Asking takes the note away.
   session::Interrupt take_note(const Gil& gil, std::uint64_t id);
 
+  /// A KeyboardInterrupt has just got lost where no exception can be raised (`__del__`, the callback of a weak reference). True: it was one of
+  /// ours, and its request is told once more.
+  bool lost(const Gil& gil);
+
   /// As long as one of these lives, interrupts wait: for imports, which leave half of a package behind when they are broken off (asyncio is
   /// one that cannot be imported again then). On threads other than main, which no interrupt hits, it does nothing.
   class Hold {

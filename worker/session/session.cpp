@@ -207,6 +207,11 @@ Interrupt Session::take_interrupt(std::uint64_t id) {
   return why;
 }
 
+void Session::interrupt_again(std::uint64_t id, Interrupt why) {
+  const std::lock_guard lock(mutex_);
+  if (!stack_.empty() && stack_.back().id == id) aim(id, why);
+}
+
 void Session::expire() {
   const std::lock_guard lock(mutex_);
   const std::uint64_t now = monotonic_ns();

@@ -123,6 +123,8 @@ class Session {
   void signal_again();
   /// For the signal handler on the main thread: whether request `id` is what an interrupt is meant for. Taking it voids it.
   Interrupt take_interrupt(std::uint64_t id);
+  /// What request `id` was told with an exception got lost where none can be raised, in `__del__` say: it is told again. Main thread.
+  void interrupt_again(std::uint64_t id, Interrupt why);
   /// The request that main runs, the innermost if there are several; 0: none. Lock-free.
   std::uint64_t running() const { return running_.load(std::memory_order_acquire); }
   /// Threads other than main that wait for an answer right now. Lock-free.

@@ -62,6 +62,24 @@ def loop_and_clean_up(path, cleaned):
         touch(cleaned)
 
 
+class Destroyed:
+    """What is raised in its destructor goes nowhere."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __del__(self):
+        touch(self.path)
+        while True:
+            pass
+
+
+def lose_the_first_interrupt(path):
+    Destroyed(path)
+    while True:
+        pass
+
+
 def regex_forever(path):
     """A C function that holds the GIL and looks for signals now and then."""
     touch(path)

@@ -28,11 +28,8 @@ TEST_BOUND = 40  # seconds for one test
 def factory():
     name = os.environ.get("LOOP_FACTORY")
     if not name:
-        try:
-            import erlang
-        except ImportError:
-            erlang = None
-        name = "erlang:new_event_loop" if hasattr(erlang, "new_event_loop") else "asyncio:new_event_loop"
+        # In a child that the forkserver starts there is a package erlang on the path, and no worker.
+        name = "erlang:new_event_loop" if "_erlang_loop" in sys.builtin_module_names else "asyncio:new_event_loop"
     module, _, function = name.partition(":")
     return name, getattr(importlib.import_module(module), function)
 

@@ -79,9 +79,10 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
   const Task task = std::move(found->second);
   tasks_.erase(found);
   const Ref value = Ref::steal(PyObject_CallMethodNoArgs(future, names_.result.get()));
-  if (!value && task.cancelled && !PyErr_ExceptionMatches(PyExc_Exception)) {
+  if (!value && (task.cancelled || finished_) && !PyErr_ExceptionMatches(PyExc_Exception)) {
     PyErr_Clear();  // the CancelledError that we asked for
-    executor_->answer_ended(id, port::Ended::cancelled);
+    // At the end of the context it is the owner who says what becomes of what is left: it was stopped.
+    if (task.cancelled) executor_->answer_ended(id, port::Ended::cancelled);
   } else {
     executor_->answer(gil, id, task.flags, value);
   }

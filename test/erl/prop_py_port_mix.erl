@@ -16,8 +16,7 @@
 %% Not shrunk: what depends on the schedulers does not fail each time, and a hang costs a minute.
 prop_calm(opts) -> [{numtests, 40}, {max_size, 40}, noshrink].
 
-%% MIX_TROUBLED: how many sequences; many more than by default are worth it when one looks for the rare ones.
-prop_troubled(opts) -> [{numtests, list_to_integer(os:getenv("MIX_TROUBLED", "30"))}, {max_size, 40}, noshrink].
+prop_troubled(opts) -> [{numtests, 80}, {max_size, 40}, noshrink].
 
 %% @doc Nothing goes wrong, so nothing may go wrong.
 prop_calm() -> property(list(weighted(py_port_mix:work(calm)))).

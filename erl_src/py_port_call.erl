@@ -166,11 +166,10 @@ cast(Context, Module, Function, Args, Kwargs, Opts) ->
         %% Said here also for a context on another node, from where nobody would tell us.
         Given = how(Opts, infinity),
         is_result_kept(Given) andalso bad(return, "a cast has no result to keep"),
-        _ = request(Module, Function, Args, Kwargs, Given),
+        Request = request(Module, Function, Args, Kwargs, Given),
         case find(Context) of
             #ctx{} = C ->
-                How = how(Opts, C),
-                cast_to(C, request(Module, Function, Args, Kwargs, How), How);
+                cast_to(C, Request, how(Opts, C));
             {remote, Node, There} ->
                 erpc:cast(Node, ?MODULE, cast, [There, Module, Function, Args, Kwargs, Opts])
         end

@@ -55,6 +55,7 @@ def a_signal_after_a_wait_for_erlang_in_a_loop(name):
         erlang.call(name)
         assert wakeup() == before, (wakeup(), before)
         loop.add_signal_handler(signal.SIGUSR1, got.set_result, "signal")
+        # sleep-ok: the signal is to find the loop at rest, and nothing announces that it rests
         helper = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(.2); os.kill({os.getpid()}, {signal.SIGUSR1:d})"])
         try:
             return await asyncio.wait_for(got, 60)

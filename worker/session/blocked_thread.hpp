@@ -32,7 +32,9 @@ class BlockedThread final : public session::Waiter {
   }
   bool drop(std::uint64_t request) override {
     const std::lock_guard lock(mutex_);
-    return std::erase_if(nested_, [request](const port::Frame& frame) { return frame.header.id == request; }) != 0;
+    const bool dropped = std::erase_if(nested_, [request](const port::Frame& frame) { return frame.header.id == request; }) != 0;
+    has_something_.store(answer_ || !nested_.empty() || stopped_, std::memory_order_release);
+    return dropped;
   }
   void stop(std::uint64_t) override {
     const std::lock_guard lock(mutex_);
@@ -44,7 +46,7 @@ class BlockedThread final : public session::Waiter {
   /// The answer is here. Lock-free.
   bool done() const { return done_.load(std::memory_order_acquire); }
 
-  /// wait() would not wait, unless what came has been taken or dropped since. Lock-free.
+  /// wait() would not wait. Lock-free.
   bool has_something() const { return has_something_.load(std::memory_order_acquire); }
 
   enum class Event : std::uint8_t { answer, nested, stopped, timeout };

@@ -7,7 +7,9 @@ on by calling the Erlang function `hop`. Whoever starts a journey gets the token
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
+import traceback
 
 import erlang
 
@@ -139,6 +141,14 @@ def rest():
     tasks = [repr(t) for loop in list(_mailbox._boxes) if not loop.is_closed() for t in asyncio.all_tasks(loop)]
     open_loops = sum(not loop.is_closed() for loop in list(_mailbox._boxes))
     return [threads, tasks, max(0, open_loops - 1)]
+
+
+def stacks():
+    """Where every thread and every coroutine stands, for reports."""
+    names = {t.ident: t.name for t in threading.enumerate()}
+    threads_now = [[names.get(ident, "?"), "".join(traceback.format_stack(frame, 12))] for ident, frame in sys._current_frames().items()]
+    tasks = [repr(o) for o in gc.get_objects() if isinstance(o, asyncio.Task) and not o.done()]
+    return [threads_now, tasks]
 
 
 def is_pooled(thread):

@@ -121,12 +121,13 @@ call_error(Message) ->
 
 %% Happening ---------------------------------------------------------------------------------------------------------
 
-%% @doc Everything is imported before anybody calls: an import that is interrupted leaves half of its modules behind, and Python
+%% @doc What does not stop is found while it is still there. Everything is imported before anybody calls: an import that is
+%% interrupted leaves half of its modules behind, and Python
 %% cannot import the other half again.
 options(Options) ->
     Init = <<"import probe_mix, concurrent.futures.thread, erlang.channel, erlang._mailbox, erlang._threads, erlang._context_loop, "
         "erlang._streams, erlang._pump, erlang._inlet">>,
-    maps:merge(#{path => [py_port_test:data_dir()], io => null, kill_after => ?PATIENCE, init => {code, Init}}, Options).
+    maps:merge(#{path => [py_port_test:data_dir()], io => null, kill_after => 3 * ?PATIENCE, init => {code, Init}}, Options).
 
 %% @doc In the calling process; `Contexts' are registered names. Whatever it starts ends with this process.
 happen({journey, A, B, Size, Timeout}, Contexts) ->
@@ -321,10 +322,11 @@ is_explained(Tag, _, All) ->
 run(N, Happenings) ->
     ok = py_port_test:start(),
     ok = register(),
+    _ = erase(hangs),
     Names = lists:sublist([mix_one, mix_two], N),
     Contexts = [py_port_test:start_context(options(#{name => Name, link => false})) || Name <- Names],
     Crowd = py_port_trouble:crowd(length(Happenings), fun(I) -> happened(lists:nth(I, Happenings), Names) end),
-    Outcomes = lists:zip(Happenings, [outcome(Pid) || Pid <- Crowd]),
+    Outcomes = lists:zip(Happenings, [outcome(Pid, Contexts) || Pid <- Crowd]),
     Wrong = [O || {Happening, Outcome} = O <- Outcomes, not judge(Happening, Outcome, Happenings)],
     Late = [{H, M} || {H, Pid} <- lists:zip(Happenings, Crowd), M <- [late(Pid)], M =/= []],
     lists:foreach(fun(Pid) -> exit(Pid, kill) end, Crowd),
@@ -344,16 +346,22 @@ happened(Happening, Names) ->
         Class:Reason:Stack -> {crashed, Class, Reason, Stack}
     end.
 
-outcome(Pid) ->
+outcome(Pid, Contexts) ->
     Ref = erlang:monitor(process, Pid),
     Outcome =
         receive
             {outcome, Pid, Known} -> Known;
             {'DOWN', Ref, process, Pid, Reason} -> {ended, Reason}
-        after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace)}
+        after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace), [state_of(Ctx) || Ctx <- first_hang(Contexts)]}
         end,
     true = erlang:demonitor(Ref, [flush]),
     Outcome.
+
+first_hang(Contexts) ->
+    case put(hangs, true) of
+        undefined -> Contexts;
+        true -> []
+    end.
 
 %% @doc What was wrong, one line each, the worst first: logs are cut off at their end. Texts of any size are not worth reading.
 report(ok) ->
@@ -400,8 +408,18 @@ rest(Ctx) ->
         end
     end).
 
+%% Who waits for what, on both sides.
 state_of(Ctx) ->
-    {catch maps:remove(last_error, sys:get_state(Ctx)), catch rest(Ctx), catch erlang:process_info(Ctx, [monitors, messages])}.
+    {
+        catch maps:remove(last_error, sys:get_state(Ctx)),
+        catch requests(py_port_registry:lookup(Ctx)),
+        [{Job, catch erlang:process_info(Job#job.pid, [current_stacktrace, messages])} || Job <- ets:tab2list(?JOBS)],
+        catch py_port_trouble:aside(fun() -> py_port:call(Ctx, probe_mix, stacks, [], #{}, #{timeout => 5000}) end),
+        catch rest(Ctx),
+        catch erlang:process_info(Ctx, [monitors, messages])
+    }.
+
+requests({ok, #ctx{requests = Requests}}) -> ets:tab2list(Requests).
 
 %% @doc What the node still has of all this when it is over.
 leftovers(Contexts) ->

@@ -99,6 +99,11 @@ def new_context_loop() -> ContextLoop:
     return ContextLoop()
 
 
+def is_ending(loop: asyncio.AbstractEventLoop) -> bool:
+    """It is the loop of a context that cancels what is left of it."""
+    return isinstance(loop, ContextLoop) and loop._ending is not None
+
+
 def future_here(awaitable: Awaitable[Any]) -> "asyncio.Future[Any]":
     """On the loop that runs in this thread."""
     return asyncio.ensure_future(awaitable, loop=asyncio.get_running_loop())

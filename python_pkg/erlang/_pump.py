@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, AsyncIterator, Callable, Coroutine, NamedTuple, Optional
 
 from . import _port
+from ._context_loop import is_ending
 from ._report import report
 
 __all__ = ["AsyncReader"]
@@ -123,7 +124,9 @@ class AsyncReader:
         except StopAsyncIteration:
             pass
         except asyncio.CancelledError as cancelled:
-            if not self._closing:  # the producer cancelled itself, or the loop ends
+            if is_ending(asyncio.get_running_loop()):
+                self._error = cancelled  # takes that still come are told of the end of the context, and not of an error of the stream
+            elif not self._closing:  # the producer cancelled itself, or the loop ends
                 self._error = RuntimeError("the stream's task was cancelled")
                 self._error.__cause__ = cancelled
         except BaseException as error:

@@ -2,7 +2,7 @@
 
 A call that is cancelled while its function is queued never runs. Python cannot stop a thread, so a function that runs is waited for: a call
 is never said to have ended while its function goes on. (When it does not end in time, Erlang kills the worker.) One that waits for Erlang is
-stopped there: the blocking call raises KeyboardInterrupt.
+stopped there: the blocking call raises CancelledError.
 
 The threads of calls from outside are few, and the others queue. A call that descends from a callback gets a thread at once: those that are
 busy may be waiting for just this one. There are at most as many of them as there are callbacks.
@@ -45,8 +45,7 @@ async def run(module: object, function: object, args: Sequence[Any], kwargs: Map
         raise asyncio.CancelledError  # the pool has been shut down
     stop = work.exception()
     if isinstance(stop, KeyboardInterrupt):
-        # No signal reaches a thread: its wait for Erlang was stopped, and our own cancel may come a little later. A task that raised this
-        # would end the whole loop, which may be that of somebody else's call.
+        # A task that raised this would end the whole loop, which may be that of somebody else's call.
         raise asyncio.CancelledError from stop
     return work.result()
 

@@ -23,6 +23,7 @@
     a_call_whose_time_is_up_in_an_import_leaves_the_package_whole/1,
     a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own/1,
     what_cleans_up_at_the_end_can_still_call_erlang/1,
+    what_is_called_while_the_context_ends_is_told_of_the_end/1,
     a_sigint_of_the_users_own_is_a_keyboard_interrupt/1,
     code_that_ignores_sigint_is_still_stopped_gently/1,
     the_task_that_blocks_the_loop_is_the_one_that_is_interrupted/1,
@@ -49,6 +50,7 @@ all() ->
         a_call_whose_time_is_up_in_an_import_leaves_the_package_whole,
         a_signal_wakes_an_idle_worker_after_a_loop_of_the_users_own,
         what_cleans_up_at_the_end_can_still_call_erlang,
+        what_is_called_while_the_context_ends_is_told_of_the_end,
         a_sigint_of_the_users_own_is_a_keyboard_interrupt,
         code_that_ignores_sigint_is_still_stopped_gently,
         the_task_that_blocks_the_loop_is_the_one_that_is_interrupted,
@@ -311,6 +313,26 @@ what_cleans_up_at_the_end_can_still_call_erlang(_Config) ->
     ?assertEqual([<<"call">>, <<"spawned">>], lists:sort(lists:sublist(Said, 2))),
     ?assertEqual([<<"created">>, lists:sublist(Said, 3)], lists:nthtail(2, Said)),
     receive {served, Got} -> ?assertEqual({error, {worker_down, stopped}}, Got) end,
+    ok = py_port:unregister_function(goodbye).
+
+%% What cleaning up leads to is cancelled in its turn, and that is no error of the code that is.
+what_is_called_while_the_context_ends_is_told_of_the_end(_Config) ->
+    Self = self(),
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    ok = py_port:exec(
+        Ctx,
+        "import asyncio, erlang\n"
+        "async def waits(name):\n"
+        "    try: await asyncio.sleep(1000)\n"
+        "    finally: await erlang.async_call(name)\n"
+        "async def start():\n"
+        "    erlang.spawn_task(waits('goodbye'))\n"
+        "    await asyncio.sleep(0)\n"
+    ),
+    ok = py_port:register_function(goodbye, fun([]) -> Self ! {goodbye, py_port:call(Ctx, asyncio, sleep, [1000])} end),
+    {ok, none} = py_port:call(Ctx, '__main__', start, []),
+    ok = py_port:stop_context(Ctx, 20000),
+    ?assertEqual({error, {worker_down, stopped}}, receive {goodbye, Got} -> Got after 0 -> nothing end),
     ok = py_port:unregister_function(goodbye).
 
 %% asyncio.run with a signal handler takes the wake-up of signals for itself, and then gives it up.

@@ -24,7 +24,7 @@ init_per_testcase(_Case, Config) ->
     [{ctx, py_port_test:context(#{name => mix_one, io => null, kill_after => 600000})} | Config].
 
 end_per_testcase(_Case, Config) ->
-    lists:foreach(fun py_port:unregister_function/1, [down, outer, inner]),
+    lists:foreach(fun py_port:unregister_function/1, [down, outer, middle, inner]),
     ok = py_port_mix:unregister(),
     py_port_test:end_per_testcase(Config).
 
@@ -88,28 +88,32 @@ a_thread_that_waits_for_erlang_is_stopped(Config) ->
     ?assertEqual(cancelled, last_step(Config)),
     ?assertNot(is_process_alive(Job)).
 
+%% Neither the loop nor the call that runs it ends with what is stopped in it.
 what_is_nested_in_a_loop_on_the_main_thread_is_stopped(Config) ->
-    ok = waiting(outer),
-    ok = waiting(inner),
-    Outer = async(fun() -> python(Config, loop_call, [<<"outer">>], #{}) end),
-    Job = running(outer),
-    Job ! {go, fun() ->
-        Caller = spawn(fun() -> python(Config, call, [<<"inner">>], #{}) end),
-        Inner = running_for(Job),
-        ok = killed(Caller),
-        true = is_pid(Inner),
-        <<"went on">>
-    end},
-    _ = running(inner),
-    Job ! {inner, self()},
-    ?assertEqual({ok, <<"went on">>}, await(Outer)),
-    ?assertEqual(cancelled, last_step(Config)).
-
-running_for(_) ->
-    receive
-        {inner, Pid} -> Pid
-    after 60000 -> error(never_ran)
-    end.
+    %% The job goes with the coroutine that waits for it, and what the job has asked for is told of its end after that.
+    ok = py_port:register_function(middle, fun([]) -> python(Config, aside_call, [<<"inner">>], #{}) end),
+    [
+        begin
+            ok = waiting(outer),
+            ok = waiting(inner),
+            Outer = async(fun() -> python(Config, loop_call, [<<"outer">>], #{}) end),
+            Job = running(outer),
+            Job ! {go, fun() ->
+                Caller = spawn(fun() -> python(Config, Function, [Name], #{}) end),
+                receive
+                    inner_runs -> ok = killed(Caller)
+                end,
+                IsStopped = fun() -> maps:with([stopping, tasks], py_port:info(ctx(Config))) =:= #{stopping => 0, tasks => 0} end,
+                true = py_port_test:wait_until(IsStopped, 60000),
+                <<"went on">>
+            end},
+            _ = running(inner),
+            Job ! inner_runs,
+            ?assertEqual({Function, Name, {ok, <<"went on">>}}, {Function, Name, await(Outer)}),
+            ?assertEqual(cancelled, last_step(Config))
+        end
+     || {Function, Name} <- [{call, <<"inner">>}, {async_call, <<"inner">>}, {aside_call, <<"inner">>}, {async_call, <<"middle">>}]
+    ].
 
 %% Who asked for what is nested is no job, and goes on: it is told that its call was interrupted.
 what_stands_above_a_stopped_request_makes_way(Config) ->

@@ -46,7 +46,7 @@ bool ContextTasks::start_task(const Gil& gil, std::uint64_t id, std::uint8_t fla
   Ref future = !callback ? Ref() : other ? future_here(awaitable) : future_of(awaitable);
   if (!future || !Ref::steal(PyObject_CallMethodOneArg(future.get(), names_.add_done_callback.get(), callback.get()))) return false;
   const bool made = future.get() != awaitable;
-  tasks_.emplace(id, Task{std::move(future), flags, false, other != nullptr, made});
+  tasks_.emplace(id, Task{std::move(future), flags, other != nullptr, made});
   session_.became_task(id, other);
   if (!other) due_ = true;
   return true;
@@ -79,10 +79,9 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
   const Task task = std::move(found->second);
   tasks_.erase(found);
   const Ref value = Ref::steal(PyObject_CallMethodNoArgs(future, names_.result.get()));
-  if (!value && (task.cancelled || finished_) && !PyErr_ExceptionMatches(PyExc_Exception)) {
-    PyErr_Clear();  // the CancelledError that we asked for
-    // At the end of the context it is the owner who says what becomes of what is left: it was stopped.
-    if (task.cancelled) executor_->answer_ended(id, port::Ended::cancelled);
+  if (!value && !PyErr_ExceptionMatches(PyExc_Exception) && (ending_ || session_.is_task_cancelled(id))) {
+    PyErr_Clear();  // the CancelledError that was asked for, by the owner or by the end of the context
+    executor_->answer_ended(id, port::Ended::cancelled);
   } else {
     executor_->answer(gil, id, task.flags, value);
   }
@@ -93,7 +92,6 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
 void ContextTasks::cancel(const Gil&, std::uint64_t id) {
   const auto found = tasks_.find(id);
   if (found == tasks_.end()) return;  // it has been answered meanwhile; a second word on this cancel would be one too many for its owner
-  found->second.cancelled = true;
   if (::pthread_equal(::pthread_self(), main_thread_)) due_ = true;
   if (!Ref::steal(PyObject_CallMethod(found->second.future.get(), "cancel", nullptr))) report_unraisable(found->second.future.get());
 }
@@ -197,7 +195,6 @@ bool ContextTasks::Names::make() {
 
 void ContextTasks::begin_end(const Gil&) {
   ending_ = true;
-  for (auto& [id, task] : tasks_) task.cancelled = true;  // by us: its caller is told so, not of a CancelledError
   if (!loop_object_) return;
   const Ref ours = Ref::steal(PyList_New(0));
   bool ok = static_cast<bool>(ours);

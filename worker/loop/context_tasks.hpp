@@ -69,7 +69,6 @@ class ContextTasks final : public TaskHost {
   struct Task {
     Ref future;
     std::uint8_t flags;
-    bool cancelled;
     bool aside;  ///< of another loop
     bool made;   ///< by us, for a coroutine; else a future that the code had already
   };

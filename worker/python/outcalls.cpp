@@ -243,10 +243,21 @@ Ref Outcalls::wait_here(const Gil& gil, const Outgoing& out, BlockedThread& thre
   if (event == BlockedThread::Event::timeout) {
     PyErr_SetString(PyExc_TimeoutError, "Erlang did not answer in time");
   } else {
-    if (parts_.session.is_elsewhere(out.origin)) parts_.executor.stopped_elsewhere(gil, out.origin);
-    PyErr_SetNone(PyExc_KeyboardInterrupt);
+    raise_stop(gil, out.origin);
   }
   return {};
+}
+
+/// What runs on this thread gets an interrupt like one on main. A thread that works for a coroutine hands on what it raises, and there a
+/// KeyboardInterrupt would end the whole loop, which may be that of somebody else's call.
+void Outcalls::raise_stop(const Gil& gil, std::uint64_t origin) {
+  if (parts_.session.is_elsewhere(origin)) {
+    parts_.executor.stopped_elsewhere(gil, origin);
+    return PyErr_SetNone(PyExc_KeyboardInterrupt);
+  }
+  const Ref module = Ref::steal(PyImport_ImportModule("asyncio.exceptions"));
+  const Ref cancelled = Ref::steal(module ? PyObject_GetAttrString(module.get(), "CancelledError") : nullptr);
+  if (cancelled) PyErr_SetNone(cancelled.get());
 }
 
 Ref Outcalls::decode(const Gil& gil, const port::Frame& frame) {

@@ -86,6 +86,7 @@ class Outcalls {
   bool write_args(const Gil& gil, Outgoing& out, std::string_view op, PyObject* args);
   Ref wait_here(const Gil& gil, const Outgoing& out, BlockedThread& thread);
   Ref wait_on_main(const Gil& gil, const Outgoing& out, BlockedThread& thread);
+  void raise_stop(const Gil& gil, std::uint64_t origin);
   Ref decode(const Gil& gil, const port::Frame& frame);
   void run_nested(const Gil& gil, const port::Frame& frame, Executor::Place place);
   void hand_out(const Gil& gil, Mailbox& mailbox, Mailbox::Mail& mail);

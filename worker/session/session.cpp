@@ -112,10 +112,11 @@ bool Session::cancel_queued(std::uint64_t id) {
   return true;
 }
 
-void Session::cancel_task(std::uint64_t id, Waiter* loop) {
+void Session::cancel_task(std::uint64_t id, Task& task) {
+  task.cancelled = true;
   stop_threads(id);
-  if (loop) {
-    loop->stop(id);
+  if (task.loop) {
+    task.loop->stop(id);
     return command({Command::What::look_after_task, id});
   }
   command({Command::What::cancel_task, id});

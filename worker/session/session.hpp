@@ -88,6 +88,8 @@ class Session {
   // Requests that are tasks of an event loop.
   /// The request that runs on this thread has become a task of the context's loop (`loop` null) or of the loop that this mailbox serves.
   void became_task(std::uint64_t id, Waiter* loop);
+  /// A cancel has come for it, whether or not its loop has heard of it yet.
+  bool is_task_cancelled(std::uint64_t id) const;
   /// Its answer is in the outbox.
   void task_finished(std::uint64_t id);
   /// Main steps the context's loop, above the request that is returned (0: none): what is running() stands still until step_ends().
@@ -142,6 +144,10 @@ class Session {
     Waiter* waiter;  ///< null: nobody waits
     bool cancelled = false;
   };
+  struct Task {
+    Waiter* loop;  ///< null: the context's
+    bool cancelled = false;
+  };
   struct Unsent {
     std::uint64_t id;
     port::FrameBuilder frame;
@@ -160,7 +166,7 @@ class Session {
   void cancel_callback(std::uint64_t id, Callback& callback);
   void cancel(std::uint64_t id);
   bool cancel_queued(std::uint64_t id);
-  void cancel_task(std::uint64_t id, Waiter* loop);
+  void cancel_task(std::uint64_t id, Task& task);
   void cancel_outer(std::uint64_t id);
   void cancel_waits_on_main(std::uint64_t origin);
   bool holds(std::uint64_t callback, std::uint64_t request) const;
@@ -186,7 +192,7 @@ class Session {
   std::vector<Running> stack_;  ///< what main runs, innermost last
   std::unordered_map<std::uint64_t, bool> handed_;     ///< true: cancelled, it must not begin
   std::unordered_map<std::uint64_t, bool> elsewhere_;  ///< true: cancelled while it waited for nothing; its next wait ends at once
-  std::unordered_map<std::uint64_t, Waiter*> tasks_;            ///< null: of the context's loop
+  std::unordered_map<std::uint64_t, Task> tasks_;
   std::vector<Command> commands_;
   std::uint64_t calls_ = 0;
   /// Interrupts that have not been taken yet. Those for outer requests of the stack wait until they are the innermost.

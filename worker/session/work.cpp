@@ -141,15 +141,22 @@ void Session::became_task(std::uint64_t id, Waiter* loop) {
     cancelled = runs->second;
     elsewhere_.erase(runs);
   }
-  tasks_.emplace(id, loop);
+  auto& task = tasks_.emplace(id, Task{loop}).first->second;
   if (lineage_.is_nested(id)) nested_tasks_.fetch_add(1, std::memory_order_release);
   // Cancelled between its start and now: the interrupt found no Python code to stop, so the task gets it.
   if (std::erase_if(aimed_, [id](const auto& one) { return one.first == id; }) != 0 || cancelled) {
+    task.cancelled = true;
     if (loop)
       loop->stop(id);
     else
       command({Command::What::cancel_task, id});
   }
+}
+
+bool Session::is_task_cancelled(std::uint64_t id) const {
+  const std::lock_guard lock(mutex_);
+  const auto task = tasks_.find(id);
+  return task != tasks_.end() && task->second.cancelled;
 }
 
 void Session::task_finished(std::uint64_t id) {
@@ -215,9 +222,9 @@ void Session::forget(Waiter& waiter, std::deque<Frame>&& nested) {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, callback] : callbacks_)
       if (callback.waiter == &waiter) out.push_back(id);
-    for (auto& [id, loop] : tasks_) {
-      if (loop != &waiter) continue;
-      loop = nullptr;
+    for (auto& [id, task] : tasks_) {
+      if (task.loop != &waiter) continue;
+      task.loop = nullptr;
       command({Command::What::look_after_task, id});
     }
     for (auto& frame : nested)

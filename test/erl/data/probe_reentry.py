@@ -1,6 +1,7 @@
 """Python that calls Erlang that calls Python, from synchronous code, threads and coroutines."""
 
 import asyncio
+import contextvars
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,12 @@ async def async_call(name, *args):
 
 def loop_call(name, *args):
     return asyncio.run(async_call(name, *args))
+
+
+async def aside_call(name, *args):
+    """A thread calls, and a coroutine waits for the thread."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(None, context.run, erlang.call, name, *args)
 
 
 def noted_call(before, name, after):

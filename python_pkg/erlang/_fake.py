@@ -144,8 +144,8 @@ class Operations:
             job.fail("timeout")
         return number
 
-    def cancel_op(self, number: int) -> bool:
-        job = self._jobs.pop(number, None)
+    def cancel_op(self, operation: "int | Callable[[bool, Any], object]") -> bool:
+        job = self._jobs.pop(operation, None) if isinstance(operation, int) else None  # nobody interrupts here: the others have not begun
         if job is not None:
             job.cancelled = True
         return job is not None

@@ -8,11 +8,12 @@ gets one of its own and watches its descriptor. It ends with the loop.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _port
 from ._context_loop import ContextLoop
@@ -20,7 +21,9 @@ from ._context_loop import ContextLoop
 if TYPE_CHECKING:
     from ._erlang import Mailbox
 
-__all__ = ["Receiver", "mailbox_of", "perform"]
+__all__ = ["Receiver", "mailbox_of", "perform", "wind_up"]
+
+Settle = Callable[[bool, Any], None]
 
 _boxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
 _opening = threading.Lock()
@@ -56,6 +59,15 @@ def _sweep() -> None:
             box.close()
 
 
+def wind_up(interrupted: bool) -> None:
+    """A request on the main thread has ended that opened mailboxes there, or that was interrupted: loops that it left behind are waited for
+    by nobody, but what their coroutines asked of Erlang, and what Erlang asked of them, would stand until the collector came by."""
+    _sweep()
+    if interrupted and any(not isinstance(loop, ContextLoop) for loop in list(_boxes)):
+        gc.collect()  # a loop whose asyncio.run was broken off is in a cycle with its tasks
+        _sweep()
+
+
 async def perform(op: str, args: tuple[object, ...], timeout: Optional[float] = None) -> tuple[bool, Any]:
     """The answer to an operation: (True, value) or (False, error term). Whoever stops waiting cancels it.
 
@@ -64,30 +76,37 @@ async def perform(op: str, args: tuple[object, ...], timeout: Optional[float] = 
     deadline = _deadline(timeout)
     if deadline and deadline <= time.monotonic_ns():
         return False, "timeout"
-    answer, number = _start(op, args, timeout)
-    group = _limit(answer, deadline) if deadline else None
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[tuple[bool, Any]] = loop.create_future()
+    done = _settling(answer)
+    group = None
+    operation: Union[int, Settle] = done  # an interrupt may come before its number does
     try:
+        operation = _port.start_op(mailbox_of(loop), done, op, args, timeout)
+        if deadline:
+            group = _limit(answer, deadline)
         return await answer
     finally:
         if group is not None:
             group.leave(answer)
         if answer.cancelled() or not answer.done() or answer.result() is _LATE:
-            _port.cancel_op(number)
+            _port.cancel_op(operation)
 
 
 _LATE = (False, "timeout")
 _FOREVER = 1e9  # seconds
 
 
-def _start(op: str, args: tuple[object, ...], timeout: Optional[float]) -> tuple[asyncio.Future[tuple[bool, Any]], int]:
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[tuple[bool, Any]] = loop.create_future()
+def _settling(answer: asyncio.Future[tuple[bool, Any]]) -> Settle:
+    """Not a reason for the answer, and with it for its loop, to stay: the mailbox, which has this, is kept by what ends with the loop."""
+    awaited = weakref.ref(answer)
 
     def done(ok: bool, value: Any) -> None:
-        if not answer.done():
+        answer = awaited()
+        if answer is not None and not answer.done():
             answer.set_result((ok, value))
 
-    return answer, _port.start_op(mailbox_of(loop), done, op, args, timeout)
+    return done
 
 
 def _deadline(timeout: Optional[float]) -> int:
@@ -155,15 +174,21 @@ class Receiver:
         self._left: deque[tuple[asyncio.Future[tuple[bool, Any]], int]] = deque()
 
     async def next(self) -> tuple[bool, Any]:
-        entry = self._take_over() or _start(self._op, self._args, None)
+        loop = asyncio.get_running_loop()
+        answer, number = self._take_over(loop) or (loop.create_future(), 0)
+        done = _settling(answer)
         try:
-            return await asyncio.shield(entry[0])
+            if not number:
+                number = _port.start_op(mailbox_of(loop), done, self._op, self._args, None)
+            return await asyncio.shield(answer)
         except BaseException:
-            self._left.append(entry)
+            if number:
+                self._left.append((answer, number))
+            else:
+                _port.cancel_op(done)  # an interrupt came before the number did
             raise
 
-    def _take_over(self) -> Optional[tuple[asyncio.Future[tuple[bool, Any]], int]]:
-        loop = asyncio.get_running_loop()
+    def _take_over(self, loop: asyncio.AbstractEventLoop) -> Optional[tuple[asyncio.Future[tuple[bool, Any]], int]]:
         while self._left:
             entry = self._left.popleft()
             if entry[0].get_loop() is loop:

@@ -10,7 +10,7 @@
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> py_port_test:cases(?MODULE) -- [python, last_step].
+all() -> py_port_test:cases(?MODULE) -- [python, last_step, waited_for, running].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -47,21 +47,60 @@ a_loop_that_waits_is_interrupted(Config) ->
     true = exit(Caller, kill),
     ?assertEqual(cancelled, last_step(Config)).
 
-a_wait_for_erlang_in_a_loop_is_interrupted(Config) ->
+%% Never answers.
+waited_for() ->
     Test = self(),
     ok = py_port:register_function(waited_for, fun([]) ->
         Test ! {running, self()},
         receive
             never -> ok
         end
-    end),
-    Caller = spawn(fun() -> python(Config, wait_for_erlang_in_a_loop, [<<"waited_for">>], #{}) end),
+    end).
+
+running() ->
     receive
-        {running, _} -> ok
+        {running, Job} -> erlang:monitor(process, Job)
     after 60000 -> error(never_ran)
-    end,
+    end.
+
+a_wait_for_erlang_in_a_loop_is_interrupted(Config) ->
+    ok = waited_for(),
+    Caller = spawn(fun() -> python(Config, wait_for_erlang_in_a_loop, [<<"waited_for">>], #{}) end),
+    _ = running(),
     true = exit(Caller, kill),
     ?assertEqual(cancelled, last_step(Config)).
+
+%% What asyncio has taken out of its queue and not called yet would be lost, and its clean-up would wait for it for ever.
+an_interrupt_waits_while_a_loop_is_at_its_works(Config) ->
+    Started = py_port_test:marker(Config, "at_work"),
+    Go = py_port_test:marker(Config, "go"),
+    Handle = py_port:async_call(ctx(Config), probe_own_loop, at_its_works, [Started, Go]),
+    ok = py_port_test:await_file(Started),
+    ok = py_port:interrupt(ctx(Config)),
+    ok = file:write_file(Go, <<>>),
+    ?assertEqual({error, interrupted}, py_port:await(Handle, 60000)),
+    ?assertEqual({ok, [<<"worked">>]}, python(Config, works_done, [], #{})).
+
+%% Its job is ended with the request and not when Python collects its garbage, which may be never.
+what_a_closed_loop_waited_for_is_given_up(Config) ->
+    ok = waited_for(),
+    ?assertEqual({ok, none}, python(Config, closes_a_loop_that_waits, [<<"waited_for">>], #{})),
+    Ref = running(),
+    receive
+        {'DOWN', Ref, process, _, Reason} -> ?assert(lists:member(Reason, [killed, noproc]))
+    after 60000 -> error(job_lives)
+    end.
+
+what_a_loop_that_was_left_waited_for_is_given_up(Config) ->
+    ok = waited_for(),
+    Handle = py_port:async_call(ctx(Config), probe_own_loop, leaves_a_loop, [<<"waited_for">>]),
+    Ref = running(),
+    ok = py_port:interrupt(ctx(Config)),
+    ?assertEqual({error, interrupted}, py_port:await(Handle, 60000)),
+    receive
+        {'DOWN', Ref, process, _, Reason} -> ?assert(lists:member(Reason, [killed, noproc]))
+    after 60000 -> error(job_lives)
+    end.
 
 after_a_wait_for_erlang_the_loop_has_its_signals_again(Config) ->
     ok = py_port:register_function(waited_for, fun([]) ->

@@ -222,7 +222,9 @@ void MainLoop::run_requests(const Gil& gil) {
 
 void MainLoop::run_one(const Gil& gil, const port::Frame& frame) {
   const std::uint64_t id = frame.header.id;
+  const std::uint64_t opened = calls_ ? calls_->opened_on_main(gil) : 0;
   if (parts_.executor.run(gil, frame, {}) == Executor::Outcome::answered) parts_.session.finished(id);
+  if (calls_) calls_->wind_up(gil, opened);
   if (frame.size() > kLargeFrame || parts_.outbox.bytes() > kLargeFrame) trim_later();
 }
 

@@ -81,6 +81,7 @@ void Executor::answer_exception(const Gil& gil, std::uint64_t id) {
 }
 
 void Executor::answer_interrupt(std::uint64_t id, session::Interrupt why) {
+  interrupted_ = true;
   why == session::Interrupt::cancel ? answer_ended(id, port::Ended::cancelled) : answer_atom(Kind::error, id, "interrupted");
 }
 

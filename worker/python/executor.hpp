@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <utility>
 
 #include "port/outbox.hpp"
 #include "python/code_runner.hpp"
@@ -56,6 +57,9 @@ class Executor {
   };
   Outcome run(const Gil& gil, const port::Frame& frame, Place place);
 
+  /// Whether a request was answered as interrupted or cancelled since the last time somebody asked.
+  bool take_interrupted(const Gil&) { return std::exchange(interrupted_, false); }
+
   /// Answers request `id` with the value, or with the pending exception when it is empty.
   void answer(const Gil& gil, std::uint64_t id, std::uint8_t flags, const Ref& value);
   void answer_ended(std::uint64_t id, port::Ended how);
@@ -90,6 +94,7 @@ class Executor {
   CodeRunner code_;
   TargetCache targets_;
   std::unordered_set<std::uint64_t> stopped_;
+  bool interrupted_ = false;
 };
 
 }  // namespace pyw

@@ -3,11 +3,29 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 
 #include "python/ref.hpp"
 
 namespace pyw {
 namespace {
+
+/// Whether the line of Python that an exception would come out of now belongs to the works of asyncio's own loops. What they have taken out of
+/// a queue there and not called yet would be lost, and a task that waits for it could not even be cancelled. The waiting itself is done by
+/// `selectors`, and what they call is somebody else's.
+bool in_works_of_a_loop(const Gil&) {
+  auto* frame = reinterpret_cast<PyObject*>(PyEval_GetFrame());  // borrowed
+  const Ref globals = Ref::steal(frame ? PyObject_GetAttrString(frame, "f_globals") : nullptr);
+  PyObject* name = globals && PyDict_Check(globals.get()) ? PyDict_GetItemString(globals.get(), "__name__") : nullptr;  // borrowed
+  const char* text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : nullptr;
+  PyErr_Clear();
+  if (!text) return false;
+  const std::string_view module = text;
+  const auto is_module = [module](std::string_view one) { return module == one; };
+  constexpr std::string_view kWorks[] = {"asyncio.base_events", "asyncio.events", "asyncio.runners", "asyncio.selector_events", "asyncio.unix_events"};
+  return std::any_of(std::begin(kWorks), std::end(kWorks), is_module);
+}
 
 PyObject* handle_signal(PyObject* capsule, PyObject*) {
   const GilHeld gil;
@@ -45,9 +63,10 @@ bool InterruptPoint::install(const Gil&) {
 
 void InterruptPoint::send() { ::pthread_kill(main_thread_, signal()); }
 
-bool InterruptPoint::on_signal(const Gil&) {
+bool InterruptPoint::on_signal(const Gil& gil) {
   held_ = holds_ != 0;
   if (held_) return true;
+  if (in_works_of_a_loop(gil)) return send(), true;  // and so on at every turn, until it is somebody else's
   std::uint64_t id = session_.running();
   if (innermost_) id = innermost_(innermost_arg_, id);
   const auto why = session_.take_interrupt(id);

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -39,6 +40,11 @@ std::deque<Mailbox::Mail> Mailbox::take() {
   }
   has_mail_.store(false, std::memory_order_release);
   return std::exchange(mail_, {});
+}
+
+std::uint64_t Mailbox::expected_by(const Gil&, PyObject* done) const {
+  const auto found = std::find_if(expected_.begin(), expected_.end(), [done](const auto& one) { return one.second.get() == done; });
+  return found == expected_.end() ? 0 : found->first;
 }
 
 Ref Mailbox::forget(const Gil&, std::uint64_t id) {

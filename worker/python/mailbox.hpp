@@ -46,6 +46,8 @@ class Mailbox final : public session::Waiter {
   void expect(const Gil&, std::uint64_t id, Ref done) { expected_.emplace(id, std::move(done)); }
   /// Hands out what is to be called; empty: nobody waits for it.
   Ref forget(const Gil&, std::uint64_t id);
+  /// The callback whose answer `done` is to be called with; 0: none.
+  std::uint64_t expected_by(const Gil&, PyObject* done) const;
 
  private:
   Mailbox(Where where, UniqueFd wake) : Waiter(where), wake_(std::move(wake)) {}

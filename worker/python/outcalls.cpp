@@ -143,6 +143,7 @@ Ref Outcalls::make_mailbox(const Gil&, session::Waiter::Where where) {
   as_mailbox(object.get())->box = new std::unique_ptr<Mailbox>(box.take());
   as_mailbox(object.get())->home = new std::shared_ptr<MailboxHome>(home_);
   home_->open.insert(as_mailbox(object.get())->box->get());
+  if (where == session::Waiter::Where::other_loop && on_main()) ++home_->opened_on_main;
   return object;
 }
 
@@ -278,9 +279,19 @@ void Outcalls::run_nested(const Gil& gil, const port::Frame& frame, Executor::Pl
   // In a loop that a request runs on the main thread it stands above that request, and is interrupted like one.
   const bool above = on_main();
   if (!(above ? session.begin_on_main(frame) : session.begin_elsewhere(frame))) return flush();
+  const std::uint64_t opened = home_->opened_on_main;
   if (parts_.executor.run(gil, frame, place) == Executor::Outcome::answered)
     above ? session.finished(frame.header.id) : session.finished_elsewhere(frame.header.id);
+  if (above) wind_up(gil, opened);
   flush();
+}
+
+void Outcalls::wind_up(const Gil& gil, std::uint64_t before) {
+  const bool interrupted = parts_.executor.take_interrupted(gil);
+  if (home_->opened_on_main == before && !(interrupted && home_->open.size() > 1)) return;
+  const InterruptPoint::Hold whole(gil, parts_.interrupts);
+  const Ref module = Ref::steal(PyImport_ImportModule("erlang._mailbox"));
+  if (!module || !Ref::steal(PyObject_CallMethod(module.get(), "wind_up", "O", interrupted ? Py_True : Py_False))) PyErr_WriteUnraisable(module.get());
 }
 
 std::uint64_t Outcalls::start(const Gil& gil, Mailbox& mailbox, PyObject* done, PyObject* op, PyObject* args, PyObject* timeout) {
@@ -306,6 +317,12 @@ bool Outcalls::cancel(const Gil& gil, std::uint64_t id) {
     if (mailbox != mailbox_ || !on_main()) flush();
     return true;
   }
+  return false;
+}
+
+bool Outcalls::cancel(const Gil& gil, PyObject* done) {
+  for (const Mailbox* mailbox : home_->open)
+    if (const std::uint64_t id = mailbox->expected_by(gil, done)) return cancel(gil, id);
   return false;
 }
 
@@ -388,6 +405,7 @@ PyObject* start_op(PyObject* module, PyObject* const* args, Py_ssize_t count) {
 PyObject* cancel_op(PyObject* module, PyObject* number) {
   const GilHeld gil;
   Outcalls* calls = calls_of(gil, module);
+  if (calls && !PyLong_Check(number)) return PyBool_FromLong(calls->cancel(gil, number));
   const std::uint64_t id = calls ? PyLong_AsUnsignedLongLong(number) : 0;
   return PyErr_Occurred() ? nullptr : PyBool_FromLong(calls->cancel(gil, id));
 }
@@ -439,7 +457,7 @@ PyMethodDef functions[] = {
     {"call_op", method(call_op), METH_FASTCALL, "call_op($module, op, args, timeout, /)\n--\n\nAsks Erlang and waits: (True, value) or (False, why)."},
     {"start_op", method(start_op), METH_FASTCALL,
      "start_op($module, mailbox, done, op, args, timeout, /)\n--\n\nAsks Erlang; mailbox.drain() calls done(ok, value). Returns a number for cancel_op."},
-    {"cancel_op", cancel_op, METH_O, "cancel_op($module, id, /)\n--\n\nNobody waits any more. False: it was answered."},
+    {"cancel_op", cancel_op, METH_O, "cancel_op($module, operation, /)\n--\n\nNobody waits any more for the one of this number, or with this `done`. False: it was answered."},
     {"new_mailbox", new_mailbox, METH_NOARGS, "new_mailbox($module, /)\n--\n\nA mailbox for an event loop of your own."},
     {"context_mailbox", context_mailbox, METH_NOARGS, "context_mailbox($module, /)\n--\n\nThe mailbox of the context's loop."},
     {"context_loop", context_loop, METH_NOARGS, "context_loop($module, /)\n--\n\nThe context's asyncio loop."},

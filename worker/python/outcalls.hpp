@@ -33,6 +33,7 @@ struct MailboxHome {
   session::Session& session;
   Outcalls* calls;  ///< null: the context is over
   std::unordered_set<Mailbox*> open{};
+  std::uint64_t opened_on_main = 0;
 };
 
 /// Calls from Python to Erlang: what stands behind call_op, start_op, cancel_op, current, new_mailbox, context_mailbox and context_loop of
@@ -69,7 +70,13 @@ class Outcalls {
   Ref call(const Gil& gil, PyObject* op, PyObject* args, PyObject* timeout);
   std::uint64_t start(const Gil& gil, Mailbox& mailbox, PyObject* done, PyObject* op, PyObject* args, PyObject* timeout);
   bool cancel(const Gil& gil, std::uint64_t id);
+  /// The same for one whose number its maker has not learned: by what was to be called with the answer.
+  bool cancel(const Gil& gil, PyObject* done);
   void drain(const Gil& gil, Mailbox& mailbox);
+  /// How many mailboxes the main thread has opened, for wind_up().
+  std::uint64_t opened_on_main(const Gil&) const { return home_->opened_on_main; }
+  /// A request on main has been answered: what loops that it has left behind stand for is given up. `before`: opened_on_main() before it ran.
+  void wind_up(const Gil& gil, std::uint64_t before);
   /// The session has something for main and for Erlang that this thread gave it.
   void left_to_main();
   Ref make_mailbox(const Gil& gil, session::Waiter::Where where);

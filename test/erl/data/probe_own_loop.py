@@ -45,6 +45,57 @@ def wait_for_erlang_in_a_loop(name):
     return run(main())
 
 
+done = []
+
+
+def works_of_a_loop():
+    """A function of the module in which asyncio's loops do their work."""
+    works = {"__name__": "asyncio.base_events", "is_there": os.access, "done": done}
+    exec(
+        "def work(note, started, go):\n"
+        "    note(started)\n"
+        "    while not is_there(go, 0):\n"
+        "        pass\n"
+        "    done.append('worked')\n",
+        works,
+    )
+    return works["work"]
+
+
+def works_done():
+    return done
+
+
+def at_its_works(started, go):
+    works_of_a_loop()(note, started, go)
+    time.sleep(600)  # sleep-ok: is interrupted
+
+
+def a_loop_that_waits(name):
+    loop = asyncio.new_event_loop()
+    loop.waiting = loop.create_task(async_call(name))
+    return loop
+
+
+async def async_call(name):
+    return await erlang.async_call(name)
+
+
+kept = []
+
+
+def closes_a_loop_that_waits(name):
+    """Without cancelling what waits there; somebody still has the loop."""
+    loop = a_loop_that_waits(name)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    kept.append(loop)
+
+
+def leaves_a_loop(name):
+    a_loop_that_waits(name).run_forever()
+
+
 def a_signal_after_a_wait_for_erlang_in_a_loop(name):
     """While Erlang is waited for, the worker's main loop has the signals; afterwards this one has them again."""
 

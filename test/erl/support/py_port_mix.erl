@@ -416,8 +416,19 @@ state_of(Ctx) ->
         [{Job, catch erlang:process_info(Job#job.pid, [current_stacktrace, messages])} || Job <- ets:tab2list(?JOBS)],
         catch py_port_trouble:aside(fun() -> py_port:call(Ctx, probe_mix, stacks, [], #{}, #{timeout => 5000}) end),
         catch rest(Ctx),
-        catch erlang:process_info(Ctx, [monitors, messages])
+        catch erlang:process_info(Ctx, [monitors, messages]),
+        last_stacks(Ctx)
     }.
+
+%% What does not answer is asked by its end.
+last_stacks(Ctx) ->
+    Ref = erlang:monitor(process, Ctx),
+    Ctx ! stop_now,
+    receive
+        {'DOWN', Ref, process, Ctx, {_, _, #{stack := Stack}}} -> Stack;
+        {'DOWN', Ref, process, Ctx, Reason} -> Reason
+    after ?PATIENCE -> no_end
+    end.
 
 requests({ok, #ctx{requests = Requests}}) -> ets:tab2list(Requests).
 

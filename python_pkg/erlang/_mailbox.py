@@ -87,10 +87,16 @@ async def perform(op: str, args: tuple[object, ...], timeout: Optional[float] = 
             group = _limit(answer, deadline)
         return await answer
     finally:
-        if group is not None:
-            group.leave(answer)
-        if answer.cancelled() or not answer.done() or answer.result() is _LATE:
+        try:
+            if group is not None:
+                group.leave(answer)
+            if answer.cancelled() or not answer.done() or answer.result() is _LATE:
+                _port.cancel_op(operation)
+        except KeyboardInterrupt:  # the deadline of the call at hand may be ours
+            if group is not None:
+                group.leave(answer)
             _port.cancel_op(operation)
+            raise
 
 
 _LATE = (False, "timeout")

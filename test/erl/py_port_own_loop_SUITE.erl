@@ -81,6 +81,14 @@ an_interrupt_waits_while_a_loop_is_at_its_works(Config) ->
     ?assertEqual({error, interrupted}, py_port:await(Handle, 60000)),
     ?assertEqual({ok, [<<"worked">>]}, python(Config, works_done, [], #{})).
 
+%% As asyncio.run may do when the interrupt meets its end.
+what_cleaning_up_after_an_interrupt_raises_is_the_interrupt(Config) ->
+    Started = py_port_test:marker(Config, "sleeps"),
+    Handle = py_port:async_call(ctx(Config), probe_own_loop, fails_to_clean_up, [Started]),
+    ok = py_port_test:await_file(Started),
+    ok = py_port:interrupt(ctx(Config)),
+    ?assertEqual({error, interrupted}, py_port:await(Handle, 60000)).
+
 %% Its job is ended with the request and not when Python collects its garbage, which may be never.
 what_a_closed_loop_waited_for_is_given_up(Config) ->
     ok = waited_for(),

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <string_view>
 
+#include "python/compat.hpp"
 #include "python/ref.hpp"
 
 namespace pyw {
@@ -25,6 +26,21 @@ bool in_works_of_a_loop(const Gil&) {
   const auto is_module = [module](std::string_view one) { return module == one; };
   constexpr std::string_view kWorks[] = {"asyncio.base_events", "asyncio.events", "asyncio.runners", "asyncio.selector_events", "asyncio.unix_events"};
   return std::any_of(std::begin(kWorks), std::end(kWorks), is_module);
+}
+
+/// Whether the pending exception is a KeyboardInterrupt, or was raised by what cleaned up after one.
+bool comes_of_interrupt(const Gil& gil) {
+  if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return true;
+  PyObject* const raised = compat::take_raised();
+  bool found = false;
+  constexpr int kLongest = 100;  // a chain may be made into a circle
+  Ref one = Ref::share(gil, raised);
+  for (int i = 0; i < kLongest && one && !found; ++i) {
+    one = Ref::steal(PyException_GetContext(one.get()));
+    found = one && PyErr_GivenExceptionMatches(one.get(), PyExc_KeyboardInterrupt);
+  }
+  compat::restore_raised(raised);
+  return found;
 }
 
 PyObject* handle_signal(PyObject* capsule, PyObject*) {
@@ -88,7 +104,7 @@ bool InterruptPoint::lost(const Gil&) {
 
 session::Interrupt InterruptPoint::take_fired(const Gil& gil, std::uint64_t id) {
   const auto why = take_note(gil, id);
-  return why != session::Interrupt::none && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ? why : session::Interrupt::none;
+  return why != session::Interrupt::none && comes_of_interrupt(gil) ? why : session::Interrupt::none;
 }
 
 session::Interrupt InterruptPoint::take_note(const Gil&, std::uint64_t id) {

@@ -30,7 +30,8 @@ class InterruptPoint {
   /// stepping above it; 0: none.
   void stepping(std::uint64_t (*innermost)(void*, std::uint64_t), void* arg) { innermost_ = innermost, innermost_arg_ = arg; }
 
-  /// Whether the pending KeyboardInterrupt is the one that we raised in request `id`, and why. Asking takes the note away.
+  /// Whether the pending exception is the KeyboardInterrupt that we raised in request `id`, or was raised by what cleaned up after it (asyncio.run
+  /// sometimes says then that its loop was stopped), and why. Asking takes the note away.
   session::Interrupt take_fired(const Gil& gil, std::uint64_t id);
   /// Whether one was raised in request `id` since the last time somebody asked, whatever became of it. Asking takes the note away.
   session::Interrupt take_note(const Gil& gil, std::uint64_t id);

@@ -71,6 +71,14 @@ def at_its_works(started, go):
     time.sleep(600)  # sleep-ok: is interrupted
 
 
+def fails_to_clean_up(started):
+    try:
+        note(started)
+        time.sleep(600)  # sleep-ok: is interrupted
+    finally:
+        raise RuntimeError("there is nothing to clean up")
+
+
 def a_loop_that_waits(name):
     loop = asyncio.new_event_loop()
     loop.waiting = loop.create_task(async_call(name))

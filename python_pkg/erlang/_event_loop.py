@@ -210,9 +210,8 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         if found is None:
             return await super().create_connection(protocol_factory, host, port, **options)
         family, kind, proto, _, address = found
-        sock = socket.socket(family, kind, proto)
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, proto)
         try:
-            sock.setblocking(False)
             await self._sock_connect_to(sock, address)
             protocol, waiter = protocol_factory(), self.create_future()
         except BaseException:

@@ -136,6 +136,20 @@ Tried try_connected(SockCallObject* call, int fd, PyObject*& result) {
   return Tried::failed;
 }
 
+/// The descriptor as of now: the socket may have been closed since, and the number be somebody else's. -2: an exception is pending.
+int descriptor(SockCallObject* call) {
+  const Ref number = Ref::steal(PyObject_CallMethodNoArgs(call->sock, loop_of(reinterpret_cast<PyObject*>(call->loop)).state().s_fileno.get()));
+  const long fd = number ? PyLong_AsLong(number.get()) : -2;
+  return PyErr_Occurred() ? -2 : static_cast<int>(fd);
+}
+
+/// Within one machine the other side has answered by now, and nothing need be waited for.
+Tried begin_connect(SockCallObject* call, PyObject*& result) {
+  call->size = 1;
+  const int fd = descriptor(call);
+  return fd == -2 ? Tried::failed : try_connected(call, fd, result);
+}
+
 Tried try_method(SockCallObject* call, PyObject*& result) {
   const Facts& known = facts(call->kind);
   const Ref method = Ref::steal(PyObject_GetAttrString(call->sock, known.method));
@@ -145,21 +159,13 @@ Tried try_method(SockCallObject* call, PyObject*& result) {
   Ref made = Ref::steal(PyObject_Vectorcall(method.get(), call->args, given, nullptr));
   if (!made) {
     if (!blocked_in_python()) return Tried::failed;
-    if (call->kind == Kind::connect) call->size = 1;  // begun
-    return Tried::blocked;
+    return call->kind == Kind::connect ? begin_connect(call, result) : Tried::blocked;
   }
   if (call->kind == Kind::accept &&
       !Ref::steal(PyObject_CallMethod(PyTuple_GET_ITEM(made.get(), 0), "setblocking", "O", Py_False)))
     return Tried::failed;
   result = made.release();
   return Tried::done;
-}
-
-/// The descriptor as of now: the socket may have been closed since, and the number be somebody else's. -2: an exception is pending.
-int descriptor(SockCallObject* call) {
-  const Ref number = Ref::steal(PyObject_CallMethodNoArgs(call->sock, loop_of(reinterpret_cast<PyObject*>(call->loop)).state().s_fileno.get()));
-  const long fd = number ? PyLong_AsLong(number.get()) : -2;
-  return PyErr_Occurred() ? -2 : static_cast<int>(fd);
 }
 
 Tried try_it(SockCallObject* call, PyObject*& result) {

@@ -18,9 +18,9 @@ class PipeEnd {
  public:
   /// What Linux gives a pipe if nothing else is said.
   static constexpr std::size_t kPipeSize = 64u << 10;
-  /// What one becomes that is full again and again. Twice the usual is what the processor's second cache holds together with the copies on both
-  /// sides; more was slower. A user may have 64 MiB of pipes, which is 512 of these.
-  static constexpr std::size_t kLarger = 2 * kPipeSize;
+  /// What one becomes that is full again and again: as much as a socket holds by itself, so that both sides wait half as often as with twice the
+  /// usual. A user may have 64 MiB of pipes, which is 256 of these.
+  static constexpr std::size_t kLarger = 4 * kPipeSize;
 
   struct Parts {
     Ref loop, pipe, protocol, waiter, extra;

@@ -144,10 +144,11 @@ void Loop::wait(const Gil& gil) {
 void Loop::look(const Gil& gil, bool may_wait) {
   if (ready_.empty() && may_wait && !stopping_ && !has_incoming_.load(std::memory_order_acquire)) {
     wait(gil);
-    looked_ = monotonic_ns();
+    has_waited_ = true;
     return;
   }
   const std::uint64_t now = monotonic_ns();
+  if (std::exchange(has_waited_, false)) looked_ = now;
   if (!ready_.empty() && !stopping_ && now - looked_ < kLookEveryNs) return;
   looked_ = now;
   if (others_exist()) {

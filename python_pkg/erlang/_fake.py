@@ -204,7 +204,8 @@ class Operations:
                 courier.flush(PATIENCE)
                 courier.reset()
         mailboxes: Any = sys.modules.get(f"{__package__}._mailbox")
-        for loop, box in list(mailboxes._boxes.items()) if mailboxes else ():
+        for loop, known in list(mailboxes._boxes.items()) if mailboxes else ():
+            box = known()
             if box in self._boxes:
                 del mailboxes._boxes[loop]
                 if not loop.is_closed():

@@ -2,7 +2,8 @@
 
 Each asyncio loop has one native mailbox, into which the answers of everything that its coroutines asked come; draining it resolves their
 futures, on the loop's own thread. The context's loop has the context's mailbox, which the worker drains between two steps; any other loop
-gets one of its own and watches its descriptor. It ends with the loop.
+gets one of its own and watches its descriptor. Nothing but the loop, by what it is to call then, holds that one: it ends with the loop, and
+holds what is awaited for as long.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ __all__ = ["Receiver", "mailbox_of", "perform", "wind_up"]
 
 Settle = Callable[[bool, Any], None]
 
-_boxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
+_boxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Mailbox]] = weakref.WeakKeyDictionary()
 _opening = threading.Lock()
 
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> Mailbox:
     """The mailbox of a loop; made at its first use, for which we must be on the loop's thread."""
-    box = _boxes.get(loop)
+    known = _boxes.get(loop)
+    box = None if known is None else known()
     return _open(loop) if box is None else box
 
 
@@ -42,30 +44,32 @@ def _open(loop: asyncio.AbstractEventLoop) -> Mailbox:
     else:
         box = _port.new_mailbox()
         loop.add_reader(box.fileno(), box.drain)
-        weakref.finalize(loop, box.close).atexit = False  # a thread's loop may run to the very end
     with _opening:
-        _boxes[loop] = box
+        _boxes[loop] = weakref.ref(box)
     return box
 
 
 def _sweep() -> None:
-    """Closes what belongs to closed loops that somebody still holds: descriptors of one loop after the other must not pile up."""
+    """Closes what belongs to closed loops that somebody still holds, should they not have let go of it: descriptors must not pile up."""
+    for loop, known in _of_users_loops():
+        if loop.is_closed():
+            _boxes.pop(loop, None)
+            box = known()
+            if box is not None:
+                box.close()
+
+
+def _of_users_loops() -> list[tuple[asyncio.AbstractEventLoop, weakref.ref[Mailbox]]]:
     with _opening:
-        closed = [(loop, box) for loop, box in _boxes.items() if loop.is_closed()]
-        for loop, _ in closed:
-            del _boxes[loop]
-    for loop, box in closed:
-        if not isinstance(loop, ContextLoop):
-            box.close()
+        return [(loop, known) for loop, known in _boxes.items() if not isinstance(loop, ContextLoop)]
 
 
 def wind_up(interrupted: bool) -> None:
     """A request on the main thread has ended that opened mailboxes there, or that was interrupted: loops that it left behind are waited for
     by nobody, but what their coroutines asked of Erlang, and what Erlang asked of them, would stand until the collector came by."""
     _sweep()
-    if interrupted and any(not isinstance(loop, ContextLoop) for loop in list(_boxes)):
+    if interrupted and any(not loop.is_running() for loop, _ in _of_users_loops()):
         gc.collect()  # a loop whose asyncio.run was broken off is in a cycle with its tasks
-        _sweep()
 
 
 async def perform(op: str, args: tuple[object, ...], timeout: Optional[float] = None) -> tuple[bool, Any]:
@@ -104,12 +108,8 @@ _FOREVER = 1e9  # seconds
 
 
 def _settling(answer: asyncio.Future[tuple[bool, Any]]) -> Settle:
-    """Not a reason for the answer, and with it for its loop, to stay: the mailbox, which has this, is kept by what ends with the loop."""
-    awaited = weakref.ref(answer)
-
     def done(ok: bool, value: Any) -> None:
-        answer = awaited()
-        if answer is not None and not answer.done():
+        if not answer.done():
             answer.set_result((ok, value))
 
     return done

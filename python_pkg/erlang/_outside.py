@@ -206,7 +206,11 @@ def call_op(*_: object) -> Any:
     raise RuntimeError(HELP)
 
 
-start_op = cancel_op = new_mailbox = context_mailbox = context_loop = set_trace = reset_trace = call_op
+start_op = new_mailbox = context_mailbox = context_loop = set_trace = reset_trace = call_op
+
+
+def cancel_op(_: object) -> bool:
+    return False
 
 
 def current() -> None:

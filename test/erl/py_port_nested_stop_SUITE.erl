@@ -115,6 +115,16 @@ what_is_nested_in_a_loop_on_the_main_thread_is_stopped(Config) ->
      || {Function, Name} <- [{call, <<"inner">>}, {async_call, <<"inner">>}, {aside_call, <<"inner">>}, {async_call, <<"middle">>}]
     ].
 
+%% No line of Python is above the loop then.
+c_code_that_is_called_in_a_loop_on_the_main_thread_is_stopped(Config) ->
+    ok = py_port:register_function(outer, fun([]) ->
+        {error, timeout} = py_port:call(ctx(Config), time, sleep, [600], #{}, #{timeout => 100}),
+        true = py_port_test:wait_until(fun() -> maps:get(stopping, py_port:info(ctx(Config))) =:= 0 end, 60000),
+        <<"went on">>
+    end),
+    ?assertEqual({ok, <<"went on">>}, python(Config, loop_call, [<<"outer">>], #{})),
+    ?assertEqual(cancelled, last_step(Config)).
+
 %% Who asked for what is nested is no job, and goes on: it is told that its call was interrupted.
 what_stands_above_a_stopped_request_makes_way(Config) ->
     [

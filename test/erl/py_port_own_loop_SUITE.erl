@@ -81,6 +81,12 @@ an_interrupt_waits_while_a_loop_is_at_its_works(Config) ->
     ?assertEqual({error, interrupted}, py_port:await(Handle, 60000)),
     ?assertEqual({ok, [<<"worked">>]}, python(Config, works_done, [], #{})).
 
+%% What it waits for is all that holds it.
+a_task_that_nobody_holds_gets_its_answer(Config) ->
+    ok = py_port:register_function(waited_for, fun([]) -> <<"answer">> end),
+    [?assertEqual({Function, {ok, <<"answer">>}}, {Function, python(Config, Function, [<<"waited_for">>], #{timeout => 60000})})
+     || Function <- [a_task_that_nobody_holds, a_task_that_nobody_holds_in_a_loop]].
+
 %% As asyncio.run may do when the interrupt meets its end.
 what_cleaning_up_after_an_interrupt_raises_is_the_interrupt(Config) ->
     Started = py_port_test:marker(Config, "sleeps"),

@@ -192,8 +192,8 @@ class Loop {
 
   std::uint64_t turns_ = 0;
   int in_turns_ = 0;  ///< how deep
-  std::uint64_t looked_ = 0;  ///< when the reactor was last asked, unless
-  bool has_waited_ = false;   ///< it was in the turn before, at whose end nobody looked at the clock
+  std::uint64_t looked_ = 0;  ///< when the reactor was last asked, by a look
+  bool has_waited_ = false;   ///< the turn before waited, which is later than looked_; the clock is read when it is needed
   unsigned long thread_ = 0;
   double slow_ = 0.1;
   bool lent_ = false;

@@ -121,7 +121,7 @@ Tried try_sendall(SockCallObject* call, int fd, PyObject*& result) {
 /// How a connect() ended that was begun.
 Tried try_connected(SockCallObject* call, int fd, PyObject*& result) {
   pollfd ready{fd, POLLOUT, 0};
-  if (::poll(&ready, 1, 0) == 0) return Tried::blocked;  // the event was an older one
+  if (::poll(&ready, 1, 0) <= 0) return Tried::blocked;  // the event was an older one, or a signal was there first
   int error = 0;
   socklen_t size = sizeof error;
   if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;

@@ -60,7 +60,7 @@ void Executor::answer_failure(const Gil& gil, std::uint64_t id, const Failure& f
 
 void Executor::answer_exception(const Gil& gil, std::uint64_t id) {
   auto why = parts_.interrupts.take_fired(gil, id);
-  if (stopped_.erase(id) != 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) why = session::Interrupt::cancel;
+  if (stopped_.erase(id) != 0 && comes_of_interrupt(gil)) why = session::Interrupt::cancel;
   if (why != session::Interrupt::none) {
     PyErr_Clear();  // ours: it has done what it was raised for
     return answer_interrupt(id, why);

@@ -12,23 +12,34 @@
 namespace pyw {
 namespace {
 
+/// asyncio's Handle._run has come to the line in which it calls. What stands there has no frame of Python's own: it is C code, which may block.
+bool calls_a_handle(const Gil&, PyFrameObject* frame) {
+  constexpr int kLinesBefore = 2;  // `def` and `try`
+  const Ref code = Ref::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  const auto* known = reinterpret_cast<PyCodeObject*>(code.get());
+  return PyUnicode_CompareWithASCIIString(known->co_name, "_run") == 0 && PyFrame_GetLineNumber(frame) >= known->co_firstlineno + kLinesBefore;
+}
+
 /// Whether the line of Python that an exception would come out of now belongs to the works of asyncio's own loops. What they have taken out of
 /// a queue there and not called yet would be lost, and a task that waits for it could not even be cancelled. The waiting itself is done by
 /// `selectors`, and what they call is somebody else's.
-bool in_works_of_a_loop(const Gil&) {
-  auto* frame = reinterpret_cast<PyObject*>(PyEval_GetFrame());  // borrowed
+bool in_works_of_a_loop(const Gil& gil) {
+  PyFrameObject* const top = PyEval_GetFrame();  // borrowed
+  auto* frame = reinterpret_cast<PyObject*>(top);
   const Ref globals = Ref::steal(frame ? PyObject_GetAttrString(frame, "f_globals") : nullptr);
   PyObject* name = globals && PyDict_Check(globals.get()) ? PyDict_GetItemString(globals.get(), "__name__") : nullptr;  // borrowed
   const char* text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : nullptr;
   PyErr_Clear();
   if (!text) return false;
   const std::string_view module = text;
+  if (module == "asyncio.events" && calls_a_handle(gil, top)) return false;
   const auto is_module = [module](std::string_view one) { return module == one; };
   constexpr std::string_view kWorks[] = {"asyncio.base_events", "asyncio.events", "asyncio.runners", "asyncio.selector_events", "asyncio.unix_events"};
   return std::any_of(std::begin(kWorks), std::end(kWorks), is_module);
 }
 
-/// Whether the pending exception is a KeyboardInterrupt, or was raised by what cleaned up after one.
+}  // namespace
+
 bool comes_of_interrupt(const Gil& gil) {
   if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) return true;
   PyObject* const raised = compat::take_raised();
@@ -42,6 +53,8 @@ bool comes_of_interrupt(const Gil& gil) {
   compat::restore_raised(raised);
   return found;
 }
+
+namespace {
 
 PyObject* handle_signal(PyObject* capsule, PyObject*) {
   const GilHeld gil;

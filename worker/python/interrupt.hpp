@@ -12,6 +12,9 @@
 
 namespace pyw {
 
+/// Whether the pending exception is a KeyboardInterrupt, or was raised by what cleaned up after one.
+bool comes_of_interrupt(const Gil& gil);
+
 /// Where a signal of our own meets the session. An interrupt names one request: the handler raises KeyboardInterrupt only if that request is
 /// what the main thread runs at that very moment. SIGINT is left to Python and to the user's code, which may replace its handler
 /// (asyncio.run does) without taking the means to stop it away from us.

@@ -47,6 +47,11 @@ std::uint64_t Mailbox::expected_by(const Gil&, PyObject* done) const {
   return found == expected_.end() ? 0 : found->first;
 }
 
+int Mailbox::traverse(visitproc visit, void* arg) const {
+  for (const auto& [id, done] : expected_) Py_VISIT(done.get());
+  return 0;
+}
+
 Ref Mailbox::forget(const Gil&, std::uint64_t id) {
   const auto found = expected_.find(id);
   if (found == expected_.end()) return {};

@@ -46,6 +46,7 @@ class Mailbox final : public session::Waiter {
   void expect(const Gil&, std::uint64_t id, Ref done) { expected_.emplace(id, std::move(done)); }
   /// Hands out what is to be called; empty: nobody waits for it.
   Ref forget(const Gil&, std::uint64_t id);
+  int traverse(visitproc visit, void* arg) const;
   /// The callback whose answer `done` is to be called with; 0: none.
   std::uint64_t expected_by(const Gil&, PyObject* done) const;
 

@@ -1,7 +1,10 @@
 #include "python/outcalls.hpp"
 
+#include <structmember.h>
+
 #include <array>
 #include <cmath>
+#include <cstddef>
 
 #include "base/clock.hpp"
 #include "python/erlang_module.hpp"
@@ -10,8 +13,10 @@
 namespace pyw {
 namespace {
 
+/// Seen by the collector: what a loop's coroutines wait for holds the loop, which holds its mailbox.
 struct MailboxObject {
   PyObject_HEAD
+  PyObject* weak_references;
   std::unique_ptr<Mailbox>* box;
   std::shared_ptr<MailboxHome>* home;
 };
@@ -38,8 +43,21 @@ void close_box(MailboxObject* self) {
   if (home.calls) home.calls->left_to_main();
 }
 
+int traverse_mailbox(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  const auto* box = as_mailbox(self)->box;
+  return box && *box ? (*box)->traverse(visit, arg) : 0;
+}
+
+int clear_mailbox(PyObject* self) {
+  close_box(as_mailbox(self));
+  return 0;
+}
+
 void free_mailbox(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  if (as_mailbox(self)->weak_references) PyObject_ClearWeakRefs(self);
   close_box(as_mailbox(self));
   delete as_mailbox(self)->box;
   delete as_mailbox(self)->home;
@@ -92,12 +110,17 @@ PyMethodDef mailbox_methods[] = {
     {"drain", mailbox_drain, METH_NOARGS, "Calls the functions whose answers have come and runs nested requests. On the thread of the loop."},
     {"close", mailbox_close, METH_NOARGS, "Nobody waits here any more: the Erlang jobs are cancelled."},
     {nullptr, nullptr, 0, nullptr}};
+PyMemberDef mailbox_members[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(MailboxObject, weak_references), READONLY, nullptr},
+                                 {nullptr, 0, 0, 0, nullptr}};
 PyType_Slot mailbox_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(free_mailbox)},
+                               {Py_tp_traverse, reinterpret_cast<void*>(traverse_mailbox)},
+                               {Py_tp_clear, reinterpret_cast<void*>(clear_mailbox)},
+                               {Py_tp_members, mailbox_members},
                                {Py_tp_new, reinterpret_cast<void*>(mailbox_new)},
                                {Py_tp_methods, mailbox_methods},
                                {Py_tp_doc, const_cast<char*>("Where the answers for the coroutines of one event loop arrive.")},
                                {0, nullptr}};
-PyType_Spec mailbox_spec = {"_erlang.Mailbox", sizeof(MailboxObject), 0, Py_TPFLAGS_DEFAULT, mailbox_slots};
+PyType_Spec mailbox_spec = {"_erlang.Mailbox", sizeof(MailboxObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, mailbox_slots};
 
 Ref pair(bool ok, const Ref& value) {
   return Ref::steal(value ? PyTuple_Pack(2, ok ? Py_True : Py_False, value.get()) : nullptr);
@@ -249,8 +272,8 @@ Ref Outcalls::wait_here(const Gil& gil, const Outgoing& out, BlockedThread& thre
   return {};
 }
 
-/// What runs on this thread gets an interrupt like one on main. A thread that works for a coroutine hands on what it raises, and there a
-/// KeyboardInterrupt would end the whole loop, which may be that of somebody else's call.
+/// A request that a thread runs gets an interrupt like one on main, and so do the threads that it has itself. A thread that works for a coroutine
+/// hands on what it raises, and there a KeyboardInterrupt would end the whole loop, which may be that of somebody else's call.
 void Outcalls::raise_stop(const Gil& gil, std::uint64_t origin) {
   if (parts_.session.is_elsewhere(origin)) {
     parts_.executor.stopped_elsewhere(gil, origin);
@@ -288,10 +311,14 @@ void Outcalls::run_nested(const Gil& gil, const port::Frame& frame, Executor::Pl
 
 void Outcalls::wind_up(const Gil& gil, std::uint64_t before) {
   const bool interrupted = parts_.executor.take_interrupted(gil);
-  if (home_->opened_on_main == before && !(interrupted && home_->open.size() > 1)) return;
+  const bool others = home_->open.size() > 1;  // than the context's own
+  if (home_->opened_on_main == before && !(interrupted && others)) return;
+  PyObject* module = PyDict_GetItemString(PyImport_GetModuleDict(), "erlang._mailbox");  // borrowed; not there: they are no loop's
+  if (!module) return;
+  if (interrupted) flush();  // the answer need not wait for the collector
+  const Ref alive = Ref::share(gil, module);
   const InterruptPoint::Hold whole(gil, parts_.interrupts);
-  const Ref module = Ref::steal(PyImport_ImportModule("erlang._mailbox"));
-  if (!module || !Ref::steal(PyObject_CallMethod(module.get(), "wind_up", "O", interrupted ? Py_True : Py_False))) PyErr_WriteUnraisable(module.get());
+  if (!Ref::steal(PyObject_CallMethod(module, "wind_up", "O", interrupted ? Py_True : Py_False))) PyErr_WriteUnraisable(module);
 }
 
 std::uint64_t Outcalls::start(const Gil& gil, Mailbox& mailbox, PyObject* done, PyObject* op, PyObject* args, PyObject* timeout) {
@@ -404,8 +431,11 @@ PyObject* start_op(PyObject* module, PyObject* const* args, Py_ssize_t count) {
 
 PyObject* cancel_op(PyObject* module, PyObject* number) {
   const GilHeld gil;
+  if (!PyLong_Check(number)) {  // by whom nothing may have been begun, for want of a context for instance
+    auto* there = static_cast<Outcalls*>(module_state(gil, module).hooks.context);
+    return PyBool_FromLong(there && there->cancel(gil, number));
+  }
   Outcalls* calls = calls_of(gil, module);
-  if (calls && !PyLong_Check(number)) return PyBool_FromLong(calls->cancel(gil, number));
   const std::uint64_t id = calls ? PyLong_AsUnsignedLongLong(number) : 0;
   return PyErr_Occurred() ? nullptr : PyBool_FromLong(calls->cancel(gil, id));
 }

@@ -162,12 +162,14 @@ bool Session::stop_threads(std::uint64_t request) {
   bool its_own = false;
   for (auto& [number, callback] : callbacks_) {
     if (!holds(number, request)) continue;
-    if (callback.waiter->where() == Waiter::Where::thread)
+    if (callback.waiter->where() == Waiter::Where::thread) {
       callback.waiter->stop(callback.origin);
-    else if (elsewhere_.contains(callback.origin))
+      if (const auto task = tasks_.find(callback.origin); task != tasks_.end()) task->second.cancelled = true;
+    } else if (elsewhere_.contains(callback.origin)) {
       cancel_callback(number, callback);
-    else
+    } else {
       continue;
+    }
     its_own = its_own || callback.origin == request;
   }
   return its_own;

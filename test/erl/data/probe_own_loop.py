@@ -1,6 +1,7 @@
 """Loops of the user's own in a worker: signals, children and forks beside the worker's main loop."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -87,6 +88,22 @@ def a_loop_that_waits(name):
 
 async def async_call(name):
     return await erlang.async_call(name)
+
+
+async def a_task_that_nobody_holds(name):
+    answers = asyncio.Queue()
+
+    async def ask():
+        answers.put_nowait(await erlang.async_call(name))
+
+    asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    gc.collect()
+    return await answers.get()
+
+
+def a_task_that_nobody_holds_in_a_loop(name):
+    return asyncio.run(a_task_that_nobody_holds(name))
 
 
 kept = []

@@ -2,8 +2,8 @@
 
 Each asyncio loop has one native mailbox, into which the answers of everything that its coroutines asked come; draining it resolves their
 futures, on the loop's own thread. The context's loop has the context's mailbox, which the worker drains between two steps; any other loop
-gets one of its own and watches its descriptor. Nothing but the loop, by what it is to call then, holds that one: it ends with the loop, and
-holds what is awaited for as long.
+gets one of its own and watches its descriptor. Nothing of ours but the loop, by what it is to call then, holds that one: it ends with the loop,
+and holds what is awaited for as long.
 """
 
 from __future__ import annotations
@@ -44,9 +44,16 @@ def _open(loop: asyncio.AbstractEventLoop) -> Mailbox:
     else:
         box = _port.new_mailbox()
         loop.add_reader(box.fileno(), box.drain)
+        weakref.finalize(loop, _close, weakref.ref(box)).atexit = False  # a thread's loop may run to the very end
     with _opening:
         _boxes[loop] = weakref.ref(box)
     return box
+
+
+def _close(known: weakref.ref[Mailbox]) -> None:
+    box = known()
+    if box is not None:
+        box.close()
 
 
 def _sweep() -> None:
@@ -54,9 +61,7 @@ def _sweep() -> None:
     for loop, known in _of_users_loops():
         if loop.is_closed():
             _boxes.pop(loop, None)
-            box = known()
-            if box is not None:
-                box.close()
+            _close(known)
 
 
 def _of_users_loops() -> list[tuple[asyncio.AbstractEventLoop, weakref.ref[Mailbox]]]:

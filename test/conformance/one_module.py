@@ -17,6 +17,7 @@ import fnmatch
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import unittest
@@ -184,6 +185,8 @@ def main():
     def name_of(case):
         return f"{args.module}." + ".".join(case.id().split(".")[-2:])
 
+    # Ignored under nohup, and by what the tests start then, which they want to end with it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     chosen, passing = unittest.TestSuite(), args.after is not None
     for case in cases_in(unittest.defaultTestLoader.loadTestsFromModule(module)):
         name = name_of(case)

@@ -101,7 +101,7 @@ async def perform(op: str, args: tuple[object, ...], timeout: Optional[float] = 
                 group.leave(answer)
             if answer.cancelled() or not answer.done() or answer.result() is _LATE:
                 _port.cancel_op(operation)
-        except KeyboardInterrupt:  # the deadline of the call at hand may be ours
+        except KeyboardInterrupt:  # in the midst of this, by the very deadline that ended the wait perhaps: once more does no harm
             if group is not None:
                 group.leave(answer)
             _port.cancel_op(operation)

@@ -10,7 +10,7 @@
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> py_port_test:cases(?MODULE) -- [python, last_step, waited_for, running].
+all() -> py_port_test:cases(?MODULE) -- [python, last_step, waited_for, running, given_up].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -63,6 +63,12 @@ running() ->
     after 60000 -> error(never_ran)
     end.
 
+given_up(Ref) ->
+    receive
+        {'DOWN', Ref, process, _, Reason} -> ?assert(lists:member(Reason, [killed, noproc]))
+    after 60000 -> error(job_lives)
+    end.
+
 a_wait_for_erlang_in_a_loop_is_interrupted(Config) ->
     ok = waited_for(),
     Caller = spawn(fun() -> python(Config, wait_for_erlang_in_a_loop, [<<"waited_for">>], #{}) end),
@@ -99,11 +105,7 @@ what_cleaning_up_after_an_interrupt_raises_is_the_interrupt(Config) ->
 what_a_closed_loop_waited_for_is_given_up(Config) ->
     ok = waited_for(),
     ?assertEqual({ok, none}, python(Config, closes_a_loop_that_waits, [<<"waited_for">>], #{})),
-    Ref = running(),
-    receive
-        {'DOWN', Ref, process, _, Reason} -> ?assert(lists:member(Reason, [killed, noproc]))
-    after 60000 -> error(job_lives)
-    end.
+    given_up(running()).
 
 what_a_loop_that_was_left_waited_for_is_given_up(Config) ->
     ok = waited_for(),
@@ -111,10 +113,7 @@ what_a_loop_that_was_left_waited_for_is_given_up(Config) ->
     Ref = running(),
     ok = py_port:interrupt(ctx(Config)),
     ?assertEqual({error, interrupted}, py_port:await(Handle, 60000)),
-    receive
-        {'DOWN', Ref, process, _, Reason} -> ?assert(lists:member(Reason, [killed, noproc]))
-    after 60000 -> error(job_lives)
-    end.
+    given_up(Ref).
 
 after_a_wait_for_erlang_the_loop_has_its_signals_again(Config) ->
     ok = py_port:register_function(waited_for, fun([]) ->

@@ -33,9 +33,8 @@ bool in_works_of_a_loop(const Gil& gil) {
   if (!text) return false;
   const std::string_view module = text;
   if (module == "asyncio.events" && calls_a_handle(gil, top)) return false;
-  const auto is_module = [module](std::string_view one) { return module == one; };
   constexpr std::string_view kWorks[] = {"asyncio.base_events", "asyncio.events", "asyncio.runners", "asyncio.selector_events", "asyncio.unix_events"};
-  return std::any_of(std::begin(kWorks), std::end(kWorks), is_module);
+  return std::find(std::begin(kWorks), std::end(kWorks), module) != std::end(kWorks);
 }
 
 }  // namespace

@@ -121,9 +121,8 @@ call_error(Message) ->
 
 %% Happening ---------------------------------------------------------------------------------------------------------
 
-%% @doc What does not stop is found while it is still there. Everything is imported before anybody calls: an import that is
-%% interrupted leaves half of its modules behind, and Python
-%% cannot import the other half again.
+%% @doc Everything is imported before anybody calls: an import that is interrupted leaves half of its modules behind, and Python
+%% cannot import the other half again. Who does not stop within our patience has failed, and is found by it while it is still there.
 options(Options) ->
     Init = <<"import probe_mix, concurrent.futures.thread, erlang.channel, erlang._mailbox, erlang._threads, erlang._context_loop, "
         "erlang._streams, erlang._pump, erlang._inlet">>,
@@ -322,7 +321,6 @@ is_explained(Tag, _, All) ->
 run(N, Happenings) ->
     ok = py_port_test:start(),
     ok = register(),
-    _ = erase(hangs),
     Names = lists:sublist([mix_one, mix_two], N),
     Contexts = [py_port_test:start_context(options(#{name => Name, link => false})) || Name <- Names],
     Crowd = py_port_trouble:crowd(length(Happenings), fun(I) -> happened(lists:nth(I, Happenings), Names) end),
@@ -352,16 +350,10 @@ outcome(Pid, Contexts) ->
         receive
             {outcome, Pid, Known} -> Known;
             {'DOWN', Ref, process, Pid, Reason} -> {ended, Reason}
-        after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace), [state_of(Ctx) || Ctx <- first_hang(Contexts)]}
+        after ?PATIENCE -> {hangs, erlang:process_info(Pid, current_stacktrace), [state_of(Ctx) || Ctx <- Contexts]}
         end,
     true = erlang:demonitor(Ref, [flush]),
     Outcome.
-
-first_hang(Contexts) ->
-    case put(hangs, true) of
-        undefined -> Contexts;
-        true -> []
-    end.
 
 %% @doc What was wrong, one line each, the worst first: logs are cut off at their end. Texts of any size are not worth reading.
 report(ok) ->
@@ -408,7 +400,7 @@ rest(Ctx) ->
         end
     end).
 
-%% Who waits for what, on both sides.
+%% Who waits for what, on both sides. It ends the context, so that whoever else waits for it need not be waited for.
 state_of(Ctx) ->
     {
         catch maps:remove(last_error, sys:get_state(Ctx)),

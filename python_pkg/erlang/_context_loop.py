@@ -75,6 +75,10 @@ class ContextLoop(ErlangEventLoop):
         self._allow("run_until_complete")
         return super().run_until_complete(future)
 
+    def _run_once(self) -> None:
+        self._allow("_run_once")
+        super()._run_once()
+
     def stop(self) -> None:
         self._allow("stop")
         super().stop()

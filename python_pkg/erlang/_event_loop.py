@@ -76,6 +76,15 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
 
+    def _run_once(self) -> None:
+        """One turn, for who drives the loop by hand; waits until there is something to do. A signal's handler runs at once."""
+        self._check_closed()
+        signals = Wakeup.enter(self)
+        try:
+            super()._run_once()
+        finally:
+            Wakeup.leave(signals)
+
     def close(self) -> None:
         """Drops what is queued and closes everything of the loop. It must not be running."""
         if self.is_running():

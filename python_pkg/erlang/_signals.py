@@ -64,8 +64,8 @@ class Wakeup:
 
     @classmethod
     def enter(cls, loop: Any) -> "Optional[tuple[int, int]]":
-        """At the begin of a run: what :meth:`leave` needs to know. None: this is not the main thread."""
-        if loop._thread_id != threading.main_thread().ident:
+        """At the begin of a run, or of a turn by hand: what :meth:`leave` needs to know. None: this is not the main thread."""
+        if threading.get_ident() != threading.main_thread().ident:
             return None
         self = cls.ours
         if self is None:

@@ -42,7 +42,7 @@ it_cannot_be_ended_or_run_by_others(Config) ->
     [
         begin
             {ok, Said} = call(Config, Where, []),
-            ?assertEqual({Where, 4}, {Where, map_size(Said)}),
+            ?assertEqual({Where, 5}, {Where, map_size(Said)}),
             Refusal = <<": this loop belongs to the context; use erlang.run() for a loop of your own">>,
             [?assertEqual(<<What/binary, Refusal/binary>>, Text) || {What, Text} <- maps:to_list(Said)],
             ?assertEqual({ok, none}, py_port:call(ctx(Config), asyncio, sleep, [0]))

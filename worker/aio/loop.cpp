@@ -209,8 +209,9 @@ bool Loop::turn(const Gil& gil, bool may_wait) {
 
 bool Loop::run(const Gil& gil) {
   reactor_->begin_run();
-  bool ok;
-  while ((ok = turn(gil, true)) && !stopping_) {
+  // A signal that another thread took before our wake-up descriptor was set has written no byte that would end the first wait.
+  bool ok = PyErr_CheckSignals() == 0;
+  while (ok && (ok = turn(gil, true)) && !stopping_) {
   }
   if (reactor_) reactor_->end_run();
   return ok;

@@ -202,7 +202,7 @@ PyObject* run_loop(PyObject* self, PyObject*) {
 
 PyObject* run_once(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (!check_driven(loop_of(self)) || !loop_of(self).turn(gil, true)) return nullptr;
+  if (!check_driven(loop_of(self)) || PyErr_CheckSignals() != 0 || !loop_of(self).turn(gil, true)) return nullptr;
   Py_RETURN_NONE;
 }
 

@@ -160,7 +160,10 @@ void Reactor::set_coarse_timer(std::uint64_t moment) {
   const std::uint64_t now = monotonic_ns();
   uv_update_time(loop_);
   uv_timer_start(coarse_timer_.get(), [](uv_timer_t* handle) {
-    if (handle->data) static_cast<Reactor*>(handle->data)->fired_ = true;
+    auto* self = static_cast<Reactor*>(handle->data);
+    if (!self) return;
+    self->fired_ = true;
+    self->wake();  // uv_run may have called us before its wait, which would have no end now
   }, moment > now ? (moment - now) / 1'000'000u + 1 : 0, 0);
 }
 

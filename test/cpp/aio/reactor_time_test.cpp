@@ -1,4 +1,6 @@
 // Reactor: moments, being woken, and forks.
+#include <sys/resource.h>
+
 #include <atomic>
 #include <random>
 #include <thread>
@@ -35,6 +37,23 @@ TEST_CASE("reactor: a moment that has passed does not wait, whichever it is") {
     reactor->wait(moment);
     CHECK(reactor->moment_came());
   }
+}
+
+TEST_CASE("reactor: without a descriptor for its timer moments come all the same, those that have passed as well") {
+  Own reactor;
+  rlimit before;
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const std::uint64_t now = pyw::monotonic_ns();
+  std::vector<bool> came;
+  for (const std::uint64_t moment : {now, now, now + kMs}) {
+    do reactor->wait(moment);
+    while (!reactor->moment_came());
+    came.push_back(pyw::monotonic_ns() >= moment);
+  }
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(came == std::vector<bool>{true, true, true});
 }
 
 TEST_CASE("reactor: disarmed, no moment comes") {

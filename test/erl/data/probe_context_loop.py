@@ -35,7 +35,7 @@ def refusals(loop):
 
     coroutine = nothing()
     said = {}
-    for name, args in [("stop", ()), ("close", ()), ("run_forever", ()), ("run_until_complete", (coroutine,))]:
+    for name, args in [("stop", ()), ("close", ()), ("run_forever", ()), ("run_until_complete", (coroutine,)), ("_run_once", ())]:
         try:
             getattr(loop, name)(*args)
         except RuntimeError as refused:

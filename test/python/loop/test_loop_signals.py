@@ -1,8 +1,11 @@
 """add_signal_handler and remove_signal_handler."""
 
 import asyncio
+import ctypes
 import os
+import select
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -106,6 +109,66 @@ def test_a_signal_before_the_first_run_is_not_lost(loop):
     loop.remove_signal_handler(NUMBER)
 
 
+def test_a_signal_ends_the_wait_of_a_turn_by_hand(loop):
+    class Rang(Exception):
+        pass
+
+    def ring(*_):
+        raise Rang
+
+    before = signal.signal(NUMBER, ring)
+    hour = loop.call_later(3600, int)
+    libc = ctypes.CDLL(None)
+    main = ctypes.c_ulong(threading.get_ident())
+    awake = threading.Event()
+    # Comes before, in or after the wait's first moments: all three have to do.
+    thread = threading.Thread(target=lambda: (awake.wait(), libc.pthread_kill(main, NUMBER)))
+    thread.start()
+    loop.call_soon(awake.set)
+    with pytest.raises(Rang):
+        while True:
+            loop._run_once()
+    thread.join()
+    hour.cancel()
+    signal.signal(NUMBER, before)
+
+
+@pytest.mark.ours_only("how it is told of signals is its own")
+def test_a_signal_that_another_thread_takes_while_a_run_begins_is_not_lost(loop, monkeypatch):
+    """Before its wake-up descriptor is set there is no byte, and before 3.13 nothing else tells the main thread, which would then wait."""
+    from erlang._signals import Wakeup
+
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()
+    libc = ctypes.PyDLL(None)  # keeps the GIL: taking it would show the main thread the signal
+    stop = os.pipe()
+    thread = threading.Thread(target=os.read, args=(stop[0], 1))
+    thread.start()
+    number, byte = ctypes.c_ulong(thread.ident), ctypes.create_string_buffer(1)
+    wanted = ctypes.create_string_buffer(struct.pack("ihh", Wakeup.ours.read_fd, select.POLLIN, 0))
+    set_wakeup_fd = signal.set_wakeup_fd
+
+    def then_the_signal(fd, **how):
+        before = set_wakeup_fd(fd, **how)
+        if fd == Wakeup.ours.write_fd:
+            libc.pthread_kill(number, NUMBER)
+            libc.poll(wanted, 1, -1)
+            libc.read(Wakeup.ours.read_fd, byte, 1)  # as if it had come a moment before
+        return before
+
+    loop.add_signal_handler(NUMBER, loop.stop)
+    monkeypatch.setattr(signal, "set_wakeup_fd", then_the_signal)
+    try:
+        loop.run_forever()
+    finally:
+        monkeypatch.undo()
+        os.write(stop[1], b"x")
+        thread.join()
+    for fd in stop:
+        os.close(fd)
+    loop.remove_signal_handler(NUMBER)
+
+
 def test_removing_restores_the_default(loop):
     for number, default in [(NUMBER, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)]:
         before = signal.getsignal(number)
@@ -132,11 +195,13 @@ def test_system_calls_are_not_interrupted(loop):
     thread = threading.Thread(target=lambda: got.append(os.read(r, 1)))
     thread.start()
     seen = []
-    loop.add_signal_handler(NUMBER, lambda: (seen.append(1), loop.stop()))
-    signal.pthread_kill(thread.ident, NUMBER)
-    loop.run_forever()
-    os.write(w, b"x")
-    thread.join()
+    try:
+        loop.add_signal_handler(NUMBER, lambda: (seen.append(1), loop.stop()))
+        signal.pthread_kill(thread.ident, NUMBER)
+        loop.run_forever()
+    finally:
+        os.write(w, b"x")
+        thread.join()
     assert got == [b"x"] and seen == [1]
     os.close(r)
     os.close(w)

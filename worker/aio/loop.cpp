@@ -11,6 +11,11 @@ namespace {
 /// Work goes on for so long before the reactor is asked again. A look costs about half a microsecond.
 constexpr std::uint64_t kLookEveryNs = 10'000;
 
+/// Of so many waits one begins with a look, and all of them after so many looks that found something: one that does not costs three times what
+/// one that does saves.
+constexpr unsigned kTryOneOf = 16;
+constexpr unsigned kSurelyFinds = 4;
+
 /// Whether another thread of Python exists, which may want the GIL while we only look and do not wait. The list is the GIL's; without one there is
 /// nothing to hand over, and whoever wants all threads to stop waits for a look, which is short.
 bool others_exist() {
@@ -127,9 +132,20 @@ void Loop::take_due() {
   }
 }
 
+/// Where what we would wait for is there already, again and again, handing the GIL to nobody and taking it back costs more than to look first.
+bool Loop::finds_at_once() {
+  if (found_ < kSurelyFinds && ++waits_ % kTryOneOf != 0) return false;
+  if (others_exist()) return false;
+  reactor_->poll();
+  const bool found = reactor_->has_events() || has_incoming_.load();
+  found_ = found ? found_ + 1 : 0;
+  return found;
+}
+
 void Loop::wait(const Gil& gil) {
   const std::uint64_t moment = next_moment();
   if (moment != Reactor::kNever && moment <= monotonic_ns()) return reactor_->poll();
+  if (finds_at_once()) return;
   reactor_->be_wakeable();
   asleep_.store(true);
   if (has_incoming_.load()) {

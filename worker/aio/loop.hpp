@@ -160,6 +160,7 @@ class Loop {
     PyObject* object;
   };
   void look(const Gil& gil, bool may_wait);
+  bool finds_at_once();
   void wait(const Gil& gil);
   void take_incoming() {
     if (has_incoming_.load(std::memory_order_acquire)) [[unlikely]] fetch_incoming();
@@ -193,6 +194,8 @@ class Loop {
   std::uint64_t turns_ = 0;
   int in_turns_ = 0;  ///< how deep
   std::uint64_t looked_ = 0;  ///< when the reactor was last asked, by a look
+  unsigned waits_ = 0;        ///< while looks are not sure to find something
+  unsigned found_ = 0;        ///< looks in a row that found something
   bool has_waited_ = false;   ///< the turn before waited, which is later than looked_; the clock is read when it is needed
   unsigned long thread_ = 0;
   double slow_ = 0.1;

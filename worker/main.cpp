@@ -182,8 +182,8 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   if (!current) return start_failed(outbox, "python", current.error().message);
   loop::ContextTasks tasks(uv, session);
   Executor executor(gil, {*codec.value(), handles, interrupts, outbox, tasks, current.value(), type_options(config).limits, config.max_frame});
-  tasks.use(executor, interrupts, [&outbox, &sentinel] {
-    if (outbox.flush() == port::Outbox::State::blocked) sentinel.nudge();
+  tasks.use(executor, interrupts, [&outbox, &sentinel](bool none_is_left) {
+    if (outbox.flush() == port::Outbox::State::blocked || none_is_left) sentinel.nudge();
   });
   loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, interrupts, Descriptors::kFramesOut},
                            config.spin_us * 1000);

@@ -65,9 +65,12 @@ class Wakeup:
     @classmethod
     def enter(cls, loop: Any) -> "Optional[tuple[int, int]]":
         """At the begin of a run, or of a turn by hand: what :meth:`leave` needs to know. None: this is not the main thread."""
-        if threading.get_ident() != threading.main_thread().ident:
-            return None
         self = cls.ours
+        if threading.get_ident() != threading.main_thread().ident:
+            if self is not None and loop._watches_signals:  # it ran on the main thread before: the bytes are for who runs there now
+                loop._remove_reader(self.read_fd)
+                loop._watches_signals = False
+            return None
         if self is None:
             self = cls.ours = Wakeup()
         try:

@@ -159,12 +159,14 @@ a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything(_Config) 
     {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 100}),
     ok = py_port:exec(
         Ctx,
-        "import asyncio, time\nended = []\nasync def forever():\n"
-        "    try: await asyncio.sleep(1000)\n    finally: ended.append(1)\n"
+        "import asyncio, time\nbegun = []\nended = []\nasync def forever():\n"
+        "    begun.append(1)\n    try: await asyncio.sleep(1000)\n    finally: ended.append(1)\n"
     ),
+    {ok, none} = py_port:call(Ctx, asyncio, sleep, [0]),
     Self = self(),
-    spawn_link(fun() -> Self ! {task, py_port:call(Ctx, '__main__', forever, [], #{}, #{timeout => 50})} end),
-    spawn_link(fun() -> Self ! {slow, py_port:call(Ctx, time, sleep, [1])} end),
+    spawn_link(fun() -> Self ! {task, py_port:call(Ctx, '__main__', forever, [], #{}, #{timeout => 2000})} end),
+    true = py_port_test:wait_until(fun() -> {ok, [1]} =:= py_port:eval(Ctx, "begun") end, 60000),
+    spawn_link(fun() -> Self ! {slow, py_port:call(Ctx, time, sleep, [4])} end),
     receive {task, Task} -> ?assertEqual({error, timeout}, Task) end,
     receive {slow, Got} -> ?assertEqual({ok, none}, Got) end,
     true = py_port_test:wait_until(fun() -> {ok, [1]} =:= py_port:eval(Ctx, "ended") end, 10000),

@@ -4,6 +4,7 @@
 -module(py_port_reentry_SUITE).
 
 -compile([export_all, nowarn_export_all]).
+-include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 -include("../../erl_src/py_port.hrl").
 
@@ -265,6 +266,34 @@ what_runs_while_the_context_stops_may_still_ask(Config) ->
     end},
     ?assertEqual({ok, 5}, await(Call)),
     ?assertEqual(ok, await(Stop)).
+
+%% The main thread sleeps then, and nothing else wakes it when the last of them has ended on a loop of another thread.
+a_stop_is_over_with_what_another_threads_loop_was_asked_for(Config) ->
+    Path = filename:join(?config(priv_dir, Config), "let_go"),
+    ok = waiting(hold, Config),
+    {ok, none} = python(Config, call_on_a_loop_that_stays, [<<"hold">>]),
+    Job = running(),
+    Job ! {go, fun(Ctx) ->
+        {ok, none} = py_port:call(Ctx, probe_reentry, until_exists, [list_to_binary(Path)]),
+        none
+    end},
+    true = py_port_test:wait_until(fun() -> maps:get(tasks, py_port:info(ctx(Config))) =:= 1 end, 60000),
+    Began = erlang:monotonic_time(millisecond),
+    Stop = async(fun() -> py_port:stop_context(ctx(Config), 60000) end),
+    {ok, #ctx{counters = Counters}} = py_port_registry:lookup(ctx(Config)),
+    true = py_port_test:wait_until(fun() -> atomics:get(Counters, ?C_DRAINING) =:= 1 end, 60000),
+    ok = file:write_file(Path, <<>>),
+    ?assertEqual(ok, await(Stop)),
+    ?assert(erlang:monotonic_time(millisecond) - Began < 30000).
+
+%% The last quarter of the grace begins while a coroutine keeps the loop busy, and then nothing happens any more.
+what_is_left_is_cancelled_also_if_its_time_comes_during_a_step(Config) ->
+    Path = filename:join(?config(priv_dir, Config), "cleaned_up"),
+    Call = async(fun() -> python(Config, busy_after_2900_ms, [list_to_binary(Path)]) end),
+    true = py_port_test:wait_until(fun() -> maps:get(tasks, py_port:info(ctx(Config))) =:= 1 end, 60000),
+    ok = py_port:stop_context(ctx(Config), 4000),
+    ?assertMatch({error, _}, await(Call)),
+    ?assert(filelib:is_regular(Path)).
 
 a_function_removed_while_it_runs_finishes(Config) ->
     ok = waiting(stay, Config),

@@ -158,7 +158,8 @@ void Loop::wait(const Gil& gil) {
 }
 
 void Loop::look(const Gil& gil, bool may_wait) {
-  if (ready_.empty() && may_wait && !stopping_ && !has_incoming_.load(std::memory_order_acquire)) {
+  // What has been noted and not told, because a callback ended the run, is not noted again where libuv has stopped watching.
+  if (ready_.empty() && may_wait && !stopping_ && !has_incoming_.load(std::memory_order_acquire) && !reactor_->has_events()) {
     wait(gil);
     has_waited_ = true;
     return;

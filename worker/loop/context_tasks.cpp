@@ -86,7 +86,7 @@ void ContextTasks::ended(const Gil& gil, std::uint64_t id, PyObject* future) {
     executor_->answer(gil, id, task.flags, value);
   }
   session_.task_finished(id);
-  if (task.aside) flush_();
+  if (task.aside) flush_(tasks_.empty());
 }
 
 void ContextTasks::cancel(const Gil&, std::uint64_t id) {

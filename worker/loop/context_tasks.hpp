@@ -22,8 +22,8 @@ class ContextTasks final : public TaskHost {
   ContextTasks(uv::Loop& loop, session::Session& session) : uv_(loop), session_(session) {}
 
   /// Before the first request. The executor answers for tasks that ended; `flush` writes the answers of those whose loop is not the context's,
-  /// for the main thread may be asleep.
-  void use(Executor& executor, InterruptPoint& interrupts, std::function<void()> flush) {
+  /// for the main thread may be asleep, and is told whether this was the last task, which the main thread may be waiting for.
+  void use(Executor& executor, InterruptPoint& interrupts, std::function<void(bool)> flush) {
     executor_ = &executor, interrupts_ = &interrupts, flush_ = std::move(flush);
   }
 
@@ -89,7 +89,7 @@ class ContextTasks final : public TaskHost {
   session::Session& session_;
   Executor* executor_ = nullptr;
   InterruptPoint* interrupts_ = nullptr;
-  std::function<void()> flush_;
+  std::function<void(bool)> flush_;
   Ref loop_object_;
   Ref current_task_;  // asyncio.current_task
   Names names_;

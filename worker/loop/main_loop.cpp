@@ -273,6 +273,7 @@ void MainLoop::look(std::uint64_t every_ns) {
 void MainLoop::rest(const Gil& gil) {
   // Other threads of Python get the GIL once per turn, however busy the callers keep us: calls of C functions never offer it.
   const bool alone = only_thread();
+  awake_ = false;
   if (has_work()) {
     look(kLookEveryNs);
     if (!parts_.session.full()) read();
@@ -283,7 +284,7 @@ void MainLoop::rest(const Gil& gil) {
   }
   // Callers that never pause leave nothing to do at this moment, and no moment to sleep in.
   look(kLookAtLeastEveryNs);
-  if (has_work() || (alone && read())) return;
+  if (awake_ || has_work() || (alone && read())) return;
   const std::uint64_t began = monotonic_ns();
   if (!(alone && spin(began))) {
     // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up; or it runs further down the
@@ -321,7 +322,6 @@ bool MainLoop::spin(std::uint64_t began) {
 
 /// Until there is something for this thread: answers for other threads of Python are handed on without asking for the GIL.
 void MainLoop::sleep() {
-  awake_ = false;
   while (!ended_ && !awake_ && !has_work()) {
     uv_run(parts_.uv.get(), UV_RUN_ONCE);
     read();

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import erlang
@@ -54,6 +55,27 @@ async def aside_call(name, *args):
     """A thread calls, and a coroutine waits for the thread."""
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(None, context.run, erlang.call, name, *args)
+
+
+def call_on_a_loop_that_stays(name):
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    asyncio.run_coroutine_threadsafe(async_call(name), loop)
+
+
+async def until_exists(path):
+    while not os.path.exists(path):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)  # now the main thread is likely to sleep
+
+
+async def busy_after_2900_ms(path):
+    await asyncio.sleep(2.9)
+    time.sleep(0.4)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        open(path, "w").close()
 
 
 def noted_call(before, name, after):

@@ -17,7 +17,7 @@ def in_threads(functions):
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=guarded, args=[function]) for function in functions]
+    threads = [threading.Thread(target=guarded, args=[function], daemon=True) for function in functions]
     for thread in threads:
         thread.start()
     for thread in threads:

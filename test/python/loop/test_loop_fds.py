@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 
 import pytest
 from loop_support import closed, soon, socketpair, stuffed, turns, with_raw_peer
@@ -342,3 +343,32 @@ def test_waiting_for_a_reader_can_be_cancelled(loop, run, pair):
         assert loop.remove_reader(pair[0])
 
     run(main())
+
+
+def test_what_was_ready_when_a_callback_ended_the_run_is_told_in_the_next(loop):
+    """An error is told by the system once only, and the run that has been told of it may be over."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        broken = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    one, two = socket.socketpair()
+    told = []
+
+    def ends_the_run():
+        loop.remove_reader(one)
+        raise KeyboardInterrupt
+
+    loop.add_reader(one, ends_the_run)
+    loop.add_reader(broken, lambda: (told.append(1), loop.remove_reader(broken), loop.stop()))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    two.send(b"x")
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    other.close()  # a reset
+    try:
+        loop.run_forever()
+    except KeyboardInterrupt:
+        loop.run_forever()
+    loop.remove_reader(one)
+    assert told == [1]
+    for sock in (one, two, broken):
+        sock.close()

@@ -201,7 +201,7 @@ def test_signals_of_a_child_do_not_wake_the_parent(loop, run):
 def test_another_threads_loop_is_no_ones_in_the_child(loop, run):
     """The thread that ran it is not in the child, and it may have stood anywhere."""
     other = new_event_loop()
-    thread = threading.Thread(target=other.run_forever)
+    thread = threading.Thread(target=other.run_forever, daemon=True)
     thread.start()
     one, two = socketpair()
     ready = threading.Event()

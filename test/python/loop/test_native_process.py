@@ -402,11 +402,13 @@ def test_threads_that_start_children_and_change_the_environment(make_loop, monke
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(make_loop(),)) for _ in range(4)]
-    changing = threading.Thread(target=change)
+    changing = threading.Thread(target=change, daemon=True)
     for thread in [*threads, changing]:
         thread.start()
-    for thread in threads:
-        thread.join()
-    stop.set()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()
     changing.join()
     assert failures == []

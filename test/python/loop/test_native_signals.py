@@ -179,23 +179,24 @@ def test_loops_of_other_threads_leave_it_alone(make_loop, pair):
 def test_a_loop_in_a_loop(loop, make_loop, handled):
     """As an inner one that a callback runs, when nobody counts as running meanwhile."""
     inner = make_loop()
-    order = []
+    order, timers = [], []
 
     def callback():
         asyncio._set_running_loop(None)
-        timer = later(os.kill, os.getpid(), NUMBER)
         inner.call_later(20, inner.stop)
         inner.add_signal_handler(NUMBER, inner.stop)
+        timer = later(os.kill, os.getpid(), NUMBER)
         inner.run_forever()
         order.append("inner")
         inner.remove_signal_handler(NUMBER)
         timer.join()
         asyncio._set_running_loop(loop)
-        timer = later(os.kill, os.getpid(), NUMBER)
-        loop.add_signal_handler(NUMBER, lambda: (order.append("outer"), timer.join(), loop.stop()))
+        loop.add_signal_handler(NUMBER, lambda: (order.append("outer"), loop.stop()))
+        timers.append(later(os.kill, os.getpid(), NUMBER))
 
     loop.call_soon(callback)
     loop.run_forever()
+    timers[0].join()
     loop.remove_signal_handler(NUMBER)
     assert order == ["inner", "outer"]
 
@@ -204,8 +205,8 @@ def test_two_loops_take_turns(make_loop):
     loops = [make_loop() for _ in range(3)]
     for _ in range(3):
         for loop in loops:
-            timer = later(os.kill, os.getpid(), NUMBER)
             loop.add_signal_handler(NUMBER, loop.stop)
+            timer = later(os.kill, os.getpid(), NUMBER)
             began = time.monotonic()
             loop.call_later(20, loop.stop)
             loop.run_forever()
@@ -242,3 +243,28 @@ def test_loops_leave_no_descriptors(make_loop):
         loop.run_until_complete(turns())
         loop.close()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.ours_only("how it is told of signals is its own")
+def test_a_loop_that_runs_elsewhere_now_leaves_the_signals_to_the_main_thread(loop):
+    """It would read the bytes that are to end the wait of the loop that the main thread runs."""
+    from erlang._signals import Wakeup
+
+    loop.run_until_complete(turns())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(turns(), loop).result(10)
+    try:
+        os.write(Wakeup.ours.write_fd, b"\0")
+        asyncio.run_coroutine_threadsafe(turns(), loop).result(10)
+        assert os.read(Wakeup.ours.read_fd, 10) == b"\0"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+    seen = []
+    loop.add_signal_handler(NUMBER, lambda: (seen.append(1), loop.stop()))
+    timer = later(os.kill, os.getpid(), NUMBER)
+    loop.run_forever()
+    timer.join()
+    loop.remove_signal_handler(NUMBER)
+    assert seen == [1]

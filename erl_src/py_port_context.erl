@@ -495,11 +495,12 @@ now_ms() ->
 -spec overdue(py_port_wire:id(), #s{}) -> no_return().
 overdue(Id, #s{ladder = Ladder} = S) ->
     #s{requests = Requests, options = #{kill_after := KillAfter}} = S,
-    case py_port_ladder:overdue({Id, now_ms()}, ets:info(Requests, size) > 0, Ladder) of
+    Busy = ets:info(Requests, size) > 0,
+    case py_port_ladder:overdue({Id, now_ms()}, Busy, Ladder) of
         again ->
             ok = control(?K_CANCEL, Id, S),
             Timer = erlang:send_after(KillAfter, self(), {overdue, Id}),
-            loop(S#s{ladder = py_port_ladder:asked_again(Id, Timer, Ladder)});
+            loop(S#s{ladder = py_port_ladder:asked_again(Id, Timer, Busy, Ladder)});
         {Outcome, Why} -> end_worker(Why, stopped(Outcome, S));
         error -> loop(S)
     end.

@@ -38,7 +38,7 @@
 }.
 
 %% How long a worker has to write its stacks before it is killed.
--define(DUMP_TIMEOUT, 100).
+-define(DUMP_TIMEOUT, 500).
 %% How long the killing program may take. The launcher kills with SIGKILL and then collects
 %% descendants.
 -define(KILL_TIMEOUT, 5000).

@@ -14,7 +14,7 @@
 %% @end
 -module(py_port_ladder).
 
--export([new/1, add/5, late/4, overdue/3, asked_again/3, level/1, size/1]).
+-export([new/1, add/5, late/4, overdue/3, asked_again/4, level/1, size/1]).
 -export_type([ladder/0, why/0, step/0, outcome/0, late/0, todo/0]).
 
 -type id() :: py_port_wire:id().
@@ -39,7 +39,9 @@
     since :: integer(),
     timer :: reference(),
     %% The worker has said that it will come to it after somebody else's call (ENDED 4).
-    deferred = false :: boolean()
+    deferred = false :: boolean(),
+    %% It was asked once more when the context had no other call any more.
+    last = false :: boolean()
 }).
 -record(ladder, {
     stopping = #{} :: #{id() => #stop{}},
@@ -58,7 +60,7 @@
 new(MaxPending) ->
     #ladder{max_overtaken = max(?MIN_OVERTAKEN, 2 * MaxPending)}.
 
-%% @doc The owner sends one CANCEL for it, and starts the timer for {@link overdue/2}.
+%% @doc The owner sends one CANCEL for it, and starts the timer for {@link overdue/3}.
 -spec add(id(), {why(), term()}, integer(), reference(), ladder()) -> ladder().
 add(Id, {Why, What}, Now, Timer, #ladder{stopping = Stopping, cancels = Cancels} = Ladder) ->
     Stop = #stop{why = Why, what = What, since = Now, timer = Timer},
@@ -128,21 +130,22 @@ overtaken(_, _, Ladder) ->
     Ladder.
 
 %% @doc The time for the gentle steps is over. `again': it stands behind somebody else's call, which is
-%% no fault of its own, so the worker is asked once more; that is believed only while the context has
-%% other calls (`Busy'). `error': it ended in time.
+%% no fault of its own, so the worker is asked once more; that is believed while the context has other
+%% calls (`Busy'), and once after that, for the last of them may have ended just now. `error': it
+%% ended in time.
 -spec overdue({id(), integer()}, Busy :: boolean(), ladder()) -> again | {outcome(), why()} | error.
 overdue({Id, Now}, Busy, #ladder{stopping = Stopping}) ->
     case Stopping of
-        #{Id := #stop{deferred = true}} when Busy -> again;
+        #{Id := #stop{deferred = true, last = Last}} when Busy; not Last -> again;
         #{Id := #stop{why = Why} = Stop} -> {outcome(Id, killed, Now, Stop), Why};
         #{} -> error
     end.
 
-%% @doc The owner has sent another CANCEL and started another timer.
--spec asked_again(id(), reference(), ladder()) -> ladder().
-asked_again(Id, Timer, #ladder{stopping = Stopping, cancels = Cancels} = Ladder) ->
+%% @doc The owner has sent another CANCEL and started another timer. `Busy': as {@link overdue/3} was told.
+-spec asked_again(id(), reference(), Busy :: boolean(), ladder()) -> ladder().
+asked_again(Id, Timer, Busy, #ladder{stopping = Stopping, cancels = Cancels} = Ladder) ->
     #{Id := Stop} = Stopping,
-    Again = Stop#stop{timer = Timer, deferred = false},
+    Again = Stop#stop{timer = Timer, deferred = false, last = not Busy},
     Ladder#ladder{stopping = Stopping#{Id := Again}, cancels = Cancels + 1}.
 
 %% @doc How loudly the log says how it ended.

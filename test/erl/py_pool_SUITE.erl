@@ -105,6 +105,7 @@ a_failed_start_is_not_tried_again_at_once(Config) ->
     Code = io_lib:format("open(~p, 'a').write('x')~nraise ValueError", [binary_to_list(Counter)]),
     {ok, []} = start_pool(a, 1, #{init => iolist_to_binary(Code), start => lazy}),
     %% The pauses grow: 50, 100, 200, 400, ... ms.
+    {error, {start_failed, _}} = find(a),
     Until = erlang:monotonic_time(millisecond) + 500,
     Asked = ask_until(Until, 0),
     {ok, Starts} = file:read_file(Counter),

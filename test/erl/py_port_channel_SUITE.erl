@@ -122,11 +122,11 @@ what_a_dead_receiver_was_handed_goes_back_to_the_front(_Config) ->
 %% Its time was up when the message was on the way: it has it, and does not say timeout.
 a_message_that_comes_with_the_end_of_the_time_is_received(_Config) ->
     {ok, Ch} = py_port_channel:new(),
-    {Pid, _} = Late = async(fun() -> {py_port_channel:recv(Ch, 30), py_port_test:flush()} end),
+    {Pid, _} = Late = async(fun() -> {py_port_channel:recv(Ch, 2000), py_port_test:flush()} end),
     waiting(waiting_receivers, 1, Ch),
     true = erlang:suspend_process(Pid),
     ok = py_port_channel:send(Ch, 1),
-    Timer = erlang:start_timer(60, self(), late),
+    Timer = erlang:start_timer(2200, self(), late),
     receive
         {timeout, Timer, late} -> true = erlang:resume_process(Pid)
     end,

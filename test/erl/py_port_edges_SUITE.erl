@@ -177,7 +177,7 @@ code_that_ignores_sigint_is_still_stopped_gently(_Config) ->
     {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 20000}),
     #{os_pid := OsPid} = py_port:info(Ctx),
     ok = py_port:exec(Ctx, "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"),
-    ?assertEqual({error, timeout}, py_port:call(Ctx, time, sleep, [1000], #{}, #{timeout => 100})),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, time, sleep, [1000], #{}, #{timeout => 1000})),
     ?assertEqual({ok, 4.0}, py_port:call(Ctx, math, sqrt, [16])),
     ?assertMatch(#{os_pid := OsPid, last_stop := #{step := cancelled}}, py_port:info(Ctx)),
     ok = py_port:stop_context(Ctx).
@@ -366,10 +366,10 @@ a_call_whose_time_is_up_in_an_import_leaves_the_package_whole(Config) ->
     File = filename:join([Dir, "two_parts", "__init__.py"]),
     ok = filelib:ensure_dir(File),
     ok = file:write_file(filename:join([Dir, "two_parts", "part.py"]), "__all__ = ['five']\ndef five(): return 5\n"),
-    ok = file:write_file(File, "from .part import *\nimport time\ntime.sleep(0.5)\n__all__ = part.__all__\n"),
+    ok = file:write_file(File, "from .part import *\nimport time\ntime.sleep(3)\n__all__ = part.__all__\n"),
     {ok, Ctx} = py_port:start_context(#{io => null, path => [Dir], kill_after => 20000}),
     #{os_pid := OsPid} = py_port:info(Ctx),
-    ?assertEqual({error, timeout}, py_port:call(Ctx, two_parts, five, [], #{}, #{timeout => 100})),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, two_parts, five, [], #{}, #{timeout => 1000})),
     ?assertEqual({ok, 5}, py_port:call(Ctx, two_parts, five, [])),
     ?assertMatch(#{os_pid := OsPid, last_stop := #{step := cancelled}}, py_port:info(Ctx)),
     ok = py_port:stop_context(Ctx).

@@ -118,7 +118,7 @@ what_is_nested_in_a_loop_on_the_main_thread_is_stopped(Config) ->
 %% No line of Python is above the loop then.
 c_code_that_is_called_in_a_loop_on_the_main_thread_is_stopped(Config) ->
     ok = py_port:register_function(outer, fun([]) ->
-        {error, timeout} = py_port:call(ctx(Config), time, sleep, [600], #{}, #{timeout => 100}),
+        {error, timeout} = py_port:call(ctx(Config), time, sleep, [600], #{}, #{timeout => 1000}),
         true = py_port_test:wait_until(fun() -> maps:get(stopping, py_port:info(ctx(Config))) =:= 0 end, 60000),
         <<"went on">>
     end),

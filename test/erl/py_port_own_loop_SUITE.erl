@@ -104,8 +104,12 @@ what_cleaning_up_after_an_interrupt_raises_is_the_interrupt(Config) ->
 %% Its job is ended with the request and not when Python collects its garbage, which may be never.
 what_a_closed_loop_waited_for_is_given_up(Config) ->
     ok = waited_for(),
-    ?assertEqual({ok, none}, python(Config, closes_a_loop_that_waits, [<<"waited_for">>], #{})),
-    given_up(running()).
+    Go = py_port_test:marker(Config, "close_it"),
+    Handle = py_port:async_call(ctx(Config), probe_own_loop, closes_a_loop_that_waits, [<<"waited_for">>, Go]),
+    Ref = running(),
+    ok = file:write_file(Go, <<>>),
+    ?assertEqual({ok, none}, py_port:await(Handle, 60000)),
+    given_up(Ref).
 
 what_a_loop_that_was_left_waited_for_is_given_up(Config) ->
     ok = waited_for(),

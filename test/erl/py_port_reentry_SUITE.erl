@@ -202,7 +202,7 @@ a_call_that_takes_too_long_ends_its_job(Config) ->
     ok = waiting(stay, Config),
     ?assertMatch(
         {ok, [<<"TimeoutError">> | _]},
-        py_port:call(ctx(Config), probe_reentry, failure, [<<"stay">>], #{timeout => 0.2})
+        py_port:call(ctx(Config), probe_reentry, failure, [<<"stay">>], #{timeout => 2.0})
     ),
     Job = running(),
     ?assert(py_port_test:wait_until(fun() -> not is_process_alive(Job) end, 60000)),
@@ -233,7 +233,7 @@ the_deadline_of_a_call_is_that_of_its_callbacks(Config) ->
     %% and what times out in the middle leaves nothing behind
     ok = waiting(stay, Config),
     %% (the callback has the deadline of its call, so either of the two may notice first)
-    case py_port:call(Ctx, probe_reentry, call, [<<"stay">>], #{}, #{timeout => 200}) of
+    case py_port:call(Ctx, probe_reentry, call, [<<"stay">>], #{}, #{timeout => 2000}) of
         {error, timeout} -> ok;
         {error, {python, #{type := <<"TimeoutError">>}}} -> ok
     end,

@@ -59,7 +59,7 @@ void Loop::close(const Gil&) {
     Py_DECREF(timer);
   }
   sock_waits_.reset();
-  const auto resolver = std::move(resolver_);
+  auto resolver = std::move(resolver_);
   auto fds = std::exchange(fds_, {});
   fds.clear();
   std::vector<HandleObject*> incoming;
@@ -69,6 +69,7 @@ void Loop::close(const Gil&) {
     has_incoming_.store(false);
   }
   for (HandleObject* handle : incoming) Py_DECREF(handle);
+  resolver.reset();  // its threads wake the reactor without asking anybody
   reactor_.reset();  // cuts off the watchers of transports that are still open
   transports_.clear();
   const auto held = std::exchange(held_, {});

@@ -109,10 +109,11 @@ def a_task_that_nobody_holds_in_a_loop(name):
 kept = []
 
 
-def closes_a_loop_that_waits(name):
+def closes_a_loop_that_waits(name, go):
     """Without cancelling what waits there; somebody still has the loop."""
     loop = a_loop_that_waits(name)
-    loop.run_until_complete(asyncio.sleep(0))
+    while not os.path.exists(go):
+        loop.run_until_complete(asyncio.sleep(0.01))
     loop.close()
     kept.append(loop)
 

@@ -155,16 +155,19 @@ def test_open_source_resolves_names_and_awaits():
     assert sum(asyncio.run(main()), []) == [0, 1]
 
 
-def test_batches_grow_while_items_come_quickly_and_not_beyond_what_was_asked():
+def test_batches_grow_while_items_come_quickly_and_not_beyond_what_was_asked(monkeypatch):
+    monkeypatch.setattr(_streams, "PROMPT", 60)
     sizes = [len(batch) for batch in asyncio.run(batches(Source(iter(range(1000))), 100))]
     assert sizes[:4] == [1, 2, 4, 8] and max(sizes) == 100
 
 
-def test_a_slow_item_ends_its_batch_and_batches_start_again_with_one():
+def test_a_slow_item_ends_its_batch_and_batches_start_again_with_one(monkeypatch):
+    monkeypatch.setattr(_streams, "PROMPT", 0.2)
+
     def bursts():
         for i in range(40):
             if i == 20:
-                time.sleep(0.003)  # sleep-ok: an item that is slow on purpose
+                time.sleep(0.3)  # sleep-ok: an item that is slow on purpose
             yield i
 
     found = asyncio.run(batches(Source(bursts()), 1000))
@@ -173,8 +176,9 @@ def test_a_slow_item_ends_its_batch_and_batches_start_again_with_one():
 
 
 @pytest.mark.filterwarnings("ignore:the blocking form")
-def test_a_producer_that_talks_to_erlang_gives_one_item_at_a_time(node):
+def test_a_producer_that_talks_to_erlang_gives_one_item_at_a_time(node, monkeypatch):
     """Its reader may be the one that it waits for: an item in hand would then be held back for ever."""
+    monkeypatch.setattr(_streams, "PROMPT", 60)
     node.serve(next_one=lambda n: n)
 
     def producer():

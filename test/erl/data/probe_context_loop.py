@@ -254,6 +254,14 @@ async def timers(number, step):
 # Sleeping --------------------------------------------------------------------------------------------------------------
 
 
+async def echo_to_the_end(reader, writer):
+    """asyncio before 3.12 prints of a connection's task that it was cancelled."""
+    try:
+        await echo(reader, writer)
+    except asyncio.CancelledError:
+        writer.close()
+
+
 async def leave_behind(what):
     """Something that is there while nobody does anything."""
     loop = asyncio.get_running_loop()
@@ -264,9 +272,9 @@ async def leave_behind(what):
         for i in range(1, 21):
             loop.call_later(i * 0.05, print, "a cancelled timer ran").cancel()
     elif what == "server":
-        kept.append(await asyncio.start_server(echo, "127.0.0.1", 0))
+        kept.append(await asyncio.start_server(echo_to_the_end, "127.0.0.1", 0))
     elif what == "connection":
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        server = await asyncio.start_server(echo_to_the_end, "127.0.0.1", 0)
         kept.append([server, await asyncio.open_connection(*server.sockets[0].getsockname())])
     elif what == "reader":
         pair = socket.socketpair()

@@ -11,8 +11,8 @@ namespace {
 /// Work goes on for so long before the reactor is asked again. A look costs about half a microsecond.
 constexpr std::uint64_t kLookEveryNs = 10'000;
 
-/// Of so many waits one begins with a look, and all of them after so many looks that found something: one that does not costs three times what
-/// one that does saves.
+/// Of so many waits one begins with a look, and all of them after so many looks in a row that found something: one that finds nothing is a system
+/// call for nothing, which costs more than the others save.
 constexpr unsigned kTryOneOf = 16;
 constexpr unsigned kSurelyFinds = 4;
 

@@ -109,7 +109,7 @@ class MainLoop final : public MainWait {
   UniqueFd signal_read_;
   UniqueFd signal_write_;
   bool out_armed_ = false;
-  bool awake_ = false;
+  bool awake_ = false;  ///< since rest() began: what its look was told counts as well as what its sleep was
 };
 
 }  // namespace pyw::loop

@@ -255,7 +255,7 @@ async def timers(number, step):
 
 
 async def echo_to_the_end(reader, writer):
-    """asyncio before 3.12 prints of a connection's task that it was cancelled."""
+    """Early versions of asyncio report the cancelled task of a connection as an error, and here nothing may be printed."""
     try:
         await echo(reader, writer)
     except asyncio.CancelledError:

@@ -71,7 +71,7 @@ async def until_exists(path):
 
 async def busy_after_2900_ms(path):
     await asyncio.sleep(2.9)
-    time.sleep(0.4)
+    time.sleep(0.4)  # sleep-ok: a step during which the grace goes over is the subject
     try:
         await asyncio.Event().wait()
     finally:

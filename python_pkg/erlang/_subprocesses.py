@@ -13,6 +13,7 @@ import sys
 import threading
 from asyncio import base_subprocess
 from asyncio.log import logger
+from asyncio.subprocess import SubprocessStreamProtocol
 from typing import TYPE_CHECKING, Any, Optional
 
 from . import _erlang_loop
@@ -32,6 +33,7 @@ _NEEDED = {
 }
 # A Popen that we do not know starts its children itself.
 _CAN_SPAWN = _NEEDED <= set(_NAMES) and _erlang_loop.can_spawn()
+_PIPE_DATA_RECEIVED: Any = SubprocessStreamProtocol.pipe_data_received
 _EXIT_STATUS_UNKNOWN = 255  # what asyncio reports when somebody else has reaped a child
 
 
@@ -138,6 +140,7 @@ def _environment(env: Any) -> "Optional[list[bytes]]":
 class _Transport(base_subprocess.BaseSubprocessTransport):
     _proc: Any
     _loop: Any
+    _begun = False  # the protocol has been told of what came while the pipes were being connected
 
     def _start(self, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, **kwargs: Any) -> None:
         self._proc = ChildProcess(
@@ -158,6 +161,25 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
         self._loop._remove_reader(self._proc.pidfd)
         self._proc.close_pidfd()
         self._loop.call_soon(self._process_exited, code)
+
+    def begin(self) -> None:
+        """From now on data goes to the protocol when it comes, without a turn of the loop in between. It overtakes nothing: a turn runs what was
+        queued before it, and then tells of what has come."""
+        self._begun = True
+
+    def _pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self._begun:
+            self._protocol.pipe_data_received(fd, data)
+        else:
+            self._call(self._protocol.pipe_data_received, fd, data)
+
+    def reader_behind(self, fd: int) -> Any:
+        """The StreamReader that the protocol hands the data of this pipe to at once; None if there is none."""
+        protocol = self._protocol
+        received = getattr(protocol.pipe_data_received, "__func__", None)
+        if received is not _PIPE_DATA_RECEIVED or type(protocol) is not SubprocessStreamProtocol or not self._begun:
+            return None
+        return protocol.stdout if fd == 1 else protocol.stderr
 
     def send_signal(self, signal: int) -> None:
         """Never hits another process: Popen knows whether the number is still that of the child."""
@@ -205,4 +227,5 @@ class Subprocesses:
             transport.close()
             await transport._wait()
             raise
+        transport.begin()
         return transport

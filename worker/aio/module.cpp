@@ -94,11 +94,12 @@ bool State::make(const Gil& gil, PyObject* module) {
          name(s_buffer_updated, "buffer_updated") && name(s_pause_writing, "pause_writing") && name(s_resume_writing, "resume_writing") &&
          name(s_datagram_received, "datagram_received") && name(s_error_received, "error_received") && name(s_close, "close") &&
          name(s_attach, "_attach") && name(s_detach, "_detach") && name(s_fileno, "fileno") &&
-         name(s_future_blocking, "_asyncio_future_blocking") && name(s_self, "__self__") && names(kw_loop, s_loop) && names(kw_context, s_context) &&
+         name(s_future_blocking, "_asyncio_future_blocking") && name(s_self, "__self__") && name(s_buffer, "_buffer") && names(kw_loop, s_loop) && names(kw_context, s_context) &&
          take(future, "asyncio", "Future") && take(task, "asyncio", "Task") && take(base_loop, "asyncio", "BaseEventLoop") &&
          take(selector_loop, "asyncio.selector_events", "BaseSelectorEventLoop") && take(socket, "socket", "socket") &&
          take(gaierror, "socket", "gaierror") && members(address_families, "AddressFamily") && members(socket_kinds, "SocketKind") &&
          take(transport_socket, "asyncio.trsock", "TransportSocket") && take(buffered_protocol, "asyncio", "BufferedProtocol") &&
+         take(reader_behind, "erlang._stream_readers", "reader_behind") && take(was_fed, "erlang._stream_readers", "was_fed") &&
          static_cast<bool>(helpers = Ref::steal(PyImport_ImportModule("erlang._loop_support"))) &&
          static_cast<bool>(empty = Ref::steal(PyBytes_FromStringAndSize(nullptr, 0))) && make_loop_type(gil, *this, module) &&
          make_handle_types(gil, *this, module) && make_stream_type(gil, *this, module) && make_listener_type(gil, *this, module) && make_datagram_type(gil, *this, module) &&
@@ -107,7 +108,7 @@ bool State::make(const Gil& gil, PyObject* module) {
 }
 
 int State::traverse(visitproc visit, void* arg) const {
-  for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &sock_call, &future, &task, &base_loop, &selector_loop, &socket, &transport_socket, &buffered_protocol, &helpers,
+  for (const Ref* each : {&handle, &timer_handle, &loop, &stream, &datagram, &sock_call, &future, &task, &base_loop, &selector_loop, &socket, &transport_socket, &buffered_protocol, &helpers, &reader_behind, &was_fed,
                           &gaierror, &address_families, &socket_kinds})
     if (const int stop = each->traverse(visit, arg)) return stop;
   return tls.traverse(visit, arg);

@@ -4,9 +4,15 @@
 
 #include <cerrno>
 
+#include "aio/reader_buffer.hpp"
 #include "aio/receive_bytes.hpp"
 
 namespace pyw::aio {
+namespace {
+
+constexpr const char* kDataReceivedFailed = "protocol.data_received() failed";
+
+}  // namespace
 
 /// One read. A fair share for each connection: what is left is read in the next turn.
 Ref ReadPipe::received(const Gil& gil, ssize_t& n) {
@@ -15,13 +21,33 @@ Ref ReadPipe::received(const Gil& gil, ssize_t& n) {
 
 bool ReadPipe::ready(const Gil& gil, int) {
   if (!is_reading()) return true;
+  if (last_read_ >= ReaderBuffer::kMuch) {
+    ReaderBuffer buffer(gil, state(), protocol(), kLarger);
+    if (buffer) return read_into_reader(gil, buffer);
+    if (PyErr_Occurred()) return false;
+  }
   ssize_t n = -1;
   errno = 0;
   const Ref data = received(gil, n);
   if (n >= static_cast<ssize_t>(kPipeSize)) was_full();
-  if (data) [[likely]] return call(gil, state().s_data_received, data.get()) || survives(gil, "protocol.data_received() failed");
-  if (n == 0) return end_of_data(gil);
+  if (data) [[likely]] return call(gil, state().s_data_received, data.get()) || survives(gil, kDataReceivedFailed);
+  return read_nothing(gil, n);
+}
+
+bool ReadPipe::read_into_reader(const Gil& gil, ReaderBuffer& buffer) {
+  ssize_t n = -1;
+  errno = 0;
+  const bool done = buffer.receive(gil, n, [this](char* to, std::size_t room) { return ::read(fd(), to, room); });
+  if (n <= 0) return read_nothing(gil, n);
+  last_read_ = static_cast<std::size_t>(n);
+  if (last_read_ >= kPipeSize) was_full();
+  return done || survives(gil, kDataReceivedFailed);
+}
+
+/// The end, nothing yet, or a failure: what errno says, or the exception that is pending.
+bool ReadPipe::read_nothing(const Gil& gil, ssize_t n) {
   if (!PyErr_Occurred()) {
+    if (n == 0) return end_of_data(gil);
     if (would_block(errno)) return true;
     PyErr_SetFromErrno(PyExc_OSError);
   }

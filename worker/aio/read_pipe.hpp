@@ -4,6 +4,8 @@
 
 namespace pyw::aio {
 
+class ReaderBuffer;
+
 /// The transport of an end of a pipe from which is read: what connect_read_pipe gives, and the output of child processes.
 /// Threads: the loop's. GIL: held.
 class ReadPipe final : public PipeEnd {
@@ -28,6 +30,8 @@ class ReadPipe final : public PipeEnd {
  private:
   static bool read_without_watching(const Gil& gil, PyObject* owner);
   Ref received(const Gil& gil, ssize_t& n);
+  bool read_into_reader(const Gil& gil, ReaderBuffer& buffer);
+  bool read_nothing(const Gil& gil, ssize_t n);
   bool end_of_data(const Gil& gil);
 
   bool paused_ = false;

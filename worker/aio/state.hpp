@@ -18,7 +18,7 @@ struct State {
   Ref handle, timer_handle, loop, stream, datagram, sock_call;
 
   /// Of asyncio, and our own Python half.
-  Ref future, task, base_loop, selector_loop, transport_socket, buffered_protocol, socket, helpers;
+  Ref future, task, base_loop, selector_loop, transport_socket, buffered_protocol, socket, helpers, reader_behind, was_fed;
 
   /// Of the socket module. The members of its enums AddressFamily and SocketKind are dicts by number.
   Ref gaierror, address_families, socket_kinds;
@@ -26,7 +26,7 @@ struct State {
   /// Interned names.
   Ref s_loop, s_context, s_done, s_set_result, s_set_exception, s_connection_made, s_connection_lost, s_data_received, s_eof_received, s_get_buffer,
       s_buffer_updated, s_pause_writing, s_resume_writing, s_datagram_received, s_error_received, s_close, s_attach, s_detach, s_fileno,
-      s_future_blocking, s_self;
+      s_future_blocking, s_self, s_buffer;
   /// Tuples of keyword names for vectorcalls.
   Ref kw_loop, kw_context;
   Ref empty;  ///< b""

@@ -2,6 +2,7 @@
 #include "aio/raised.hpp"
 
 #include "aio/context_scope.hpp"
+#include "aio/reader_buffer.hpp"
 #include "aio/receive_bytes.hpp"
 #include "aio/settle.hpp"
 
@@ -14,6 +15,8 @@ namespace {
 
 /// From the fifth write to a connection that is lost on, each is logged.
 constexpr int kLoggedLostWrites = 5;
+
+constexpr const char* kDataReceivedFailed = "Fatal error: protocol.data_received() call failed.";
 
 StreamTransport& of(PyObject* object) { return *reinterpret_cast<StreamObject*>(object)->stream; }
 
@@ -125,13 +128,32 @@ Ref StreamTransport::received(const Gil& gil, ssize_t& n) {
 bool StreamTransport::read(const Gil& gil) {
   if (lost_count_ > 0 || closing_ || paused_ || !protocol_) return true;
   if (buffered_) return read_into_buffers(gil);
+  if (last_read_ >= ReaderBuffer::kMuch) {
+    ReaderBuffer buffer(gil, loop_->state(), protocol_.get(), Loop::kScratch);
+    if (buffer) return read_into_reader(gil, buffer);
+    if (PyErr_Occurred()) return false;
+  }
   ssize_t n = -1;
   errno = 0;
   const Ref data = received(gil, n);
   if (data) [[likely]]
-    return call(gil, loop_->state().s_data_received, data.get()) || fatal_pending(gil, "Fatal error: protocol.data_received() call failed.");
-  if (n == 0) return end_of_stream(gil);
+    return call(gil, loop_->state().s_data_received, data.get()) || fatal_pending(gil, kDataReceivedFailed);
+  return read_nothing(gil, n);
+}
+
+bool StreamTransport::read_into_reader(const Gil& gil, ReaderBuffer& buffer) {
+  ssize_t n = -1;
+  errno = 0;
+  const bool done = buffer.receive(gil, n, [this](char* to, std::size_t room) { return ::recv(fd(), to, room, 0); });
+  if (n <= 0) return read_nothing(gil, n);
+  last_read_ = static_cast<std::size_t>(n);
+  return done || fatal_pending(gil, kDataReceivedFailed);
+}
+
+/// The end, nothing yet, or a failure: what errno says, or the exception that is pending.
+bool StreamTransport::read_nothing(const Gil& gil, ssize_t n) {
   if (!PyErr_Occurred()) {
+    if (n == 0) return end_of_stream(gil);
     if (would_block(errno)) return true;
     PyErr_SetFromErrno(PyExc_OSError);
   }

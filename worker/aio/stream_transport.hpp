@@ -10,6 +10,7 @@
 
 namespace pyw::aio {
 
+class ReaderBuffer;
 struct StreamObject;
 
 /// The transport of a connected stream socket, between its descriptor and a Protocol or BufferedProtocol.
@@ -81,6 +82,8 @@ class StreamTransport {
 
   bool read(const Gil& gil);
   Ref received(const Gil& gil, ssize_t& n);
+  bool read_into_reader(const Gil& gil, ReaderBuffer& buffer);
+  bool read_nothing(const Gil& gil, ssize_t n);
   bool read_into_buffers(const Gil& gil);
   bool read_into_buffer(const Gil& gil, std::size_t& total, bool& filled);
   bool end_of_stream(const Gil& gil);

@@ -12,7 +12,7 @@ namespace {
 
 HandleObject* as_handle(PyObject* self) { return reinterpret_cast<HandleObject*>(self); }
 
-/// One that somebody keeps after its run is an object like others.
+/// One that somebody keeps for longer than the loop does is an object like others.
 void track(HandleObject* handle) {
   PyObject* object = reinterpret_cast<PyObject*>(handle);
   if (!PyObject_GC_IsTracked(object)) PyObject_GC_Track(object);
@@ -229,6 +229,11 @@ void HandleObject::clear() {
   Py_CLEAR(context);
   for (PyObject*& argument : args) Py_CLEAR(argument);
   Py_CLEAR(loop);
+}
+
+void drop_handle(HandleObject* handle) {
+  if (Py_REFCNT(handle) > 1) track(handle);
+  Py_DECREF(handle);
 }
 
 int visit_held(HandleObject* handle, visitproc visit, void* arg) {

@@ -14,8 +14,7 @@ struct LoopObject;
 /// are made knows where each place is.
 ///
 /// Not tracked by the garbage collector while it waits for its turn: then the loop holds it, so it cannot be garbage, and most handles never
-/// live any other way. One that is dropped, cancelled or has run holds nothing any more. Invariant: callback is null if and only if
-/// it was cancelled or has run.
+/// live any other way. One that was cancelled or has run holds nothing any more. Invariant: callback is null if and only if it was cancelled or has run.
 struct HandleObject {
   PyObject_HEAD
   LoopObject* loop;  ///< owned, as everything below
@@ -49,6 +48,9 @@ bool make_handle_types(const Gil& gil, State& state, PyObject* module);
 /// A handle for `callback(*args)` in `context` (null: a copy of the current one). New reference; null: an exception is pending.
 HandleObject* new_handle(const Gil& gil, State& state, LoopObject* loop, bool timer, PyObject* callback, PyObject* const* args, std::size_t nargs,
                          PyObject* context);
+
+/// Gives back the loop's reference to one that will not run. If somebody else has it, too, it is an object like others from now on.
+void drop_handle(HandleObject* handle);
 
 /// For tp_traverse of who holds a handle that is not tracked: what only the handle has counts as the holder's. Not for one that somebody else
 /// holds as well; that is then kept alive, which is safe.

@@ -52,12 +52,16 @@ bool Loop::open(const Gil&, uv_loop_t* lent) {
 void Loop::close(const Gil&) {
   closed_ = true;
   // What is dropped here may run Python code, which may come back to us: each container is consistent before anything is dropped.
-  while (!ready_.empty()) Py_DECREF(ready_.pop().object);
+  while (!ready_.empty()) {
+    const Entry entry = ready_.pop();
+    entry.chore ? Py_DECREF(entry.object) : drop_handle(reinterpret_cast<HandleObject*>(entry.object));
+  }
   while (!timers_.empty()) {
     HandleObject* timer = timers_.take_any();
     timer->scheduled = false;
-    Py_DECREF(timer);
+    drop_handle(timer);
   }
+  for (const Entry& entry : std::exchange(last_, {})) Py_DECREF(entry.object);
   sock_waits_.reset();
   auto resolver = std::move(resolver_);
   auto fds = std::exchange(fds_, {});
@@ -68,7 +72,7 @@ void Loop::close(const Gil&) {
     incoming.swap(incoming_);
     has_incoming_.store(false);
   }
-  for (HandleObject* handle : incoming) Py_DECREF(handle);
+  for (HandleObject* handle : incoming) drop_handle(handle);
   resolver.reset();  // its threads wake the reactor without asking anybody
   reactor_.reset();  // cuts off the watchers of transports that are still open
   transports_.clear();
@@ -160,7 +164,7 @@ void Loop::wait(const Gil& gil) {
 
 void Loop::look(const Gil& gil, bool may_wait) {
   // What has been noted and not told, because a callback ended the run, is not noted again where libuv has stopped watching.
-  if (ready_.empty() && may_wait && !stopping_ && !has_incoming_.load(std::memory_order_acquire) && !reactor_->has_events()) {
+  if (!has_ready() && may_wait && !stopping_ && !has_incoming_.load(std::memory_order_acquire) && !reactor_->has_events()) {
     wait(gil);
     has_waited_ = true;
     return;
@@ -188,6 +192,27 @@ bool Loop::run_ready(const Gil& gil, std::size_t count) {
   return true;
 }
 
+bool Loop::run_callbacks(const Gil& gil) {
+  take_incoming();
+  const std::size_t before = ready_.size();
+  take_due();
+  const std::size_t due = ready_.size() - before;
+  if (!run_ready(gil, before)) return false;
+  if (reactor_ && reactor_->has_events() && !reactor_->dispatch()) return false;
+  // What these callbacks queued has its turn next; with none before, what the watchers queued need not wait for it.
+  return run_ready(gil, before == 0 ? ready_.size() : due);
+}
+
+bool Loop::run_last(const Gil& gil) {
+  if (lent_ && reactor_ && reactor_->is_foreign()) return true;
+  bool goes_on = true;
+  for (const Entry& entry : std::exchange(last_, {})) {
+    goes_on = goes_on && entry.chore(gil, entry.object);
+    Py_DECREF(entry.object);
+  }
+  return goes_on;
+}
+
 bool Loop::step(const Gil& gil) {
   struct Turn {
     int& depth;
@@ -196,19 +221,17 @@ bool Loop::step(const Gil& gil) {
   } const turn(in_turns_);
   ++turns_;
   ended_by_task_ = false;
-  take_incoming();
-  const std::size_t before = ready_.size();
-  take_due();
-  const std::size_t due = ready_.size() - before;
-  if (!run_ready(gil, before)) return false;
-  if (reactor_ && reactor_->has_events() && !reactor_->dispatch()) return false;
-  // What these callbacks queued has its turn next; with none before, what the watchers queued need not wait for it.
-  if (!run_ready(gil, before == 0 ? ready_.size() : due)) return false;
-  return !sock_waits_ || !ready_.empty() || sock_waits_->wake_closed(gil);
+  bool goes_on = run_callbacks(gil);
+  if (!last_.empty()) {
+    Ref pending = Ref::steal(goes_on ? nullptr : compat::take_raised());
+    goes_on = run_last(gil) && goes_on;
+    if (pending) compat::restore_raised(pending.release());
+  }
+  return goes_on && (!sock_waits_ || !ready_.empty() || sock_waits_->wake_closed(gil));
 }
 
 bool Loop::due() const {
-  return !ready_.empty() || has_incoming_.load(std::memory_order_acquire) || (reactor_ && reactor_->has_events()) ||
+  return has_ready() || has_incoming_.load(std::memory_order_acquire) || (reactor_ && reactor_->has_events()) ||
          (!timers_.empty() && timers_.next_due() <= monotonic_ns());
 }
 
@@ -250,6 +273,16 @@ bool Loop::soon(const Gil&, Chore chore, PyObject* owner) {
   }
   Py_INCREF(owner);
   ready_.push({chore, owner});
+  return true;
+}
+
+bool Loop::at_end_of_turn(const Gil&, Chore chore, PyObject* owner) {
+  if (closed_) {
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return false;
+  }
+  Py_INCREF(owner);
+  last_.push_back({chore, owner});
   return true;
 }
 
@@ -310,6 +343,8 @@ int Loop::traverse(visitproc visit, void* arg) const {
     const int stop = entry.chore ? visit(entry.object, arg) : visit_held(reinterpret_cast<HandleObject*>(entry.object), visit, arg);
     if (stop) return stop;
   }
+  for (const Entry& entry : last_)
+    if (const int stop = visit(entry.object, arg)) return stop;
   if (const int stop = timers_.each([&](HandleObject* timer) { return visit_held(timer, visit, arg); })) return stop;
   if (sock_waits_)
     if (const int stop = sock_waits_->traverse(visit, arg)) return stop;

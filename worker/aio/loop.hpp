@@ -63,6 +63,9 @@ class Loop {
   }
   /// Shares `owner`. False: the loop is closed, RuntimeError is pending.
   bool soon(const Gil&, Chore chore, PyObject* owner);
+  /// The same, after the callbacks of the turn at hand, also when one of them ends the run; for what has been put off until then. Outside of a turn
+  /// nothing should be: nobody knows when the next one comes.
+  bool at_end_of_turn(const Gil&, Chore chore, PyObject* owner);
   /// Any thread. Takes the reference.
   void push_threadsafe(HandleObject* handle);
   /// Any thread: the resolver has answers.
@@ -88,7 +91,7 @@ class Loop {
   /// For the worker's main thread, on a loop whose uv loop it runs: a turn without looking at the reactor.
   bool step(const Gil& gil);
   /// Whether there is something to run at once.
-  bool has_ready() const { return !ready_.empty(); }
+  bool has_ready() const { return !ready_.empty() || !last_.empty(); }
   /// Whether step() has something to do now.
   bool due() const;
   /// When step() will next have something to do if nothing happens; Reactor::kNever.
@@ -167,6 +170,9 @@ class Loop {
   }
   void fetch_incoming();
   void take_due();
+  /// The parts of a turn: what is ready, and what was put off until its end. False: an exception is pending that ends the run.
+  bool run_callbacks(const Gil& gil);
+  bool run_last(const Gil& gil);
   /// The first so many in the queue. False: an exception is pending that ends the run.
   bool run_ready(const Gil& gil, std::size_t count);
 
@@ -174,6 +180,7 @@ class Loop {
   LoopObject* object_;
   std::unique_ptr<Reactor> reactor_;
   Ring<Entry> ready_;
+  std::vector<Entry> last_;  ///< chores for the end of the turn
   TimerHeap<HandleObject*> timers_;
   std::unordered_map<int, std::unique_ptr<class FdWatch>> fds_;
   std::unique_ptr<SockWaits> sock_waits_;

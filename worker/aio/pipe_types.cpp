@@ -130,7 +130,7 @@ PyMethodDef write_methods[] = {
     {"write_eof", Either::call<&PipeEnd::close>, METH_NOARGS, "write_eof($self, /)\n--\n\nThe same as close(): a pipe has one direction."},
     {"can_write_eof", can_write_eof, METH_NOARGS, "can_write_eof($self, /)\n--\n\nTrue."},
     {"close", Either::call<&PipeEnd::close>, METH_NOARGS, "close($self, /)\n--\n\nCloses when all has been sent."},
-    {"abort", Either::abort, METH_NOARGS, "abort($self, /)\n--\n\nCloses now; what has not been sent is dropped."},
+    {"abort", Writer::call<&WritePipe::abort>, METH_NOARGS, "abort($self, /)\n--\n\nCloses now; what has not been sent is dropped."},
     {"is_closing", Either::ask<&PipeEnd::is_closing>, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closed or about to be."},
     {"set_protocol", Either::set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nGives it another protocol."},
     {"get_protocol", Either::ask<&PipeEnd::protocol>, METH_NOARGS, "get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."},

@@ -238,7 +238,7 @@ bool StreamTransport::write(const Gil& gil, PyObject* data) {
   }
   if (!may_write(gil, "write", data)) return !PyErr_Occurred();
   std::size_t sent = 0;
-  if (queue_.empty() && wrote_in_turn_ != loop_->turns()) {
+  if (queue_.empty() && (wrote_in_turn_ != loop_->turns() || !loop_->in_turn())) {
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) != 0) return false;
     const auto size = static_cast<std::size_t>(view.len);
@@ -261,7 +261,7 @@ bool StreamTransport::write(const Gil& gil, PyObject* data) {
   if (!queue_.push(gil, data, sent)) return false;
   if (queue_.size() == before) return true;
   if (!wants_to_write_ && !flush_queued_) {
-    if (!loop_->soon(gil, flush_collected, self())) return false;
+    if (!loop_->at_end_of_turn(gil, flush_collected, self())) return false;
     flush_queued_ = true;
   }
   return watch(gil) && (queue_.size() <= marks_.high || tell(gil, true));
@@ -277,11 +277,11 @@ bool StreamTransport::write_lines(const Gil& gil, PyObject* lines) {
   return flush(gil) && (queue_.size() <= marks_.high || tell(gil, true));
 }
 
-/// What was written after the first write of the last turn.
+/// What was written after the first write of the turn.
 bool StreamTransport::flush_collected(const Gil& gil, PyObject* owner) {
   StreamTransport& self = of(owner);
   self.flush_queued_ = false;
-  return self.queue_.empty() || self.wants_to_write_ || self.lost_count_ > 0 || self.flush(gil);
+  return !self.has_collected() || self.flush(gil);
 }
 
 bool StreamTransport::write_ready(const Gil& gil) { return lost_count_ > 0 || flush(gil); }
@@ -383,6 +383,10 @@ bool StreamTransport::force_close(const Gil& gil, PyObject* exception) {
   wants_to_write_ = false;
   closing_ = true;
   return lose(gil, exception);
+}
+
+bool StreamTransport::abort(const Gil& gil) {
+  return (!has_collected() || flush(gil)) && force_close(gil, Py_None);
 }
 
 /// Has connection_lost called, once.

@@ -60,6 +60,8 @@ class StreamTransport {
   bool fatal(const Gil& gil, PyObject* exception, const char* message);
   /// Closes without flushing; the protocol gets `exception` (or None).
   bool force_close(const Gil& gil, PyObject* exception);
+  /// What is only collected goes out before.
+  bool abort(const Gil& gil);
 
   PyObject* protocol() const { return protocol_.get(); }
   StreamSocket& socket() { return socket_; }
@@ -88,6 +90,8 @@ class StreamTransport {
   bool read_into_buffer(const Gil& gil, std::size_t& total, bool& filled);
   bool end_of_stream(const Gil& gil);
   bool write_ready(const Gil& gil);
+  /// Something waits, and not for the socket.
+  bool has_collected() const { return !queue_.empty() && !wants_to_write_ && lost_count_ == 0; }
   bool flush(const Gil& gil);
   bool all_has_left(const Gil& gil);
   bool may_write(const Gil& gil, const char* method, PyObject* data);

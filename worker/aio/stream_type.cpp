@@ -88,7 +88,7 @@ PyMethodDef methods[] = {
      "write_eof($self, /)\n--\n\nCloses our side of the stream when all has been sent."},
     {"can_write_eof", can_write_eof, METH_NOARGS, "can_write_eof($self, /)\n--\n\nTrue."},
     {"close", Our::call<&StreamTransport::close>, METH_NOARGS, "close($self, /)\n--\n\nCloses when all has been sent."},
-    {"abort", Our::abort, METH_NOARGS, "abort($self, /)\n--\n\nCloses now; what has not been sent is dropped."},
+    {"abort", Our::call<&StreamTransport::abort>, METH_NOARGS, "abort($self, /)\n--\n\nCloses now; what has not been sent is dropped."},
     {"is_closing", Our::ask<&StreamTransport::is_closing>, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closed or about to be."},
     {"is_reading", Our::ask<&StreamTransport::is_reading>, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether data is received."},
     {"pause_reading", Our::call<&StreamTransport::pause_reading>, METH_NOARGS,

@@ -120,10 +120,6 @@ struct Methods {
     return as_python((Of(self).*M)());
   }
 
-  static PyObject* abort(PyObject* self, PyObject*) {
-    const GilHeld gil;
-    return none_if(Of(self).force_close(gil, Py_None));
-  }
   /// Where that cannot fail.
   static PyObject* set_protocol(PyObject* self, PyObject* protocol) {
     const GilHeld gil;

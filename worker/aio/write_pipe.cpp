@@ -77,7 +77,7 @@ bool WritePipe::write_now(const Gil& gil, PyObject* data, std::size_t& sent) {
 bool WritePipe::write(const Gil& gil, PyObject* data) {
   if (!may_write(gil, data)) return !PyErr_Occurred();
   std::size_t sent = 0;
-  const bool now = queue_.empty() && (wrote_in_turn_ != loop().turns() || !collects());
+  const bool now = queue_.empty() && (wrote_in_turn_ != loop().turns() || !loop().in_turn());
   if (now && !write_now(gil, data, sent)) return !PyErr_Occurred();
   return (now && !blocked_) || (queue_.push(gil, data, sent) && has_queued(gil));
 }
@@ -101,20 +101,20 @@ bool WritePipe::write_lines(const Gil& gil, PyObject* lines) {
 /// Something may have been queued that is to leave when it can.
 bool WritePipe::has_queued(const Gil& gil) {
   if (queue_.empty() || lost()) return true;
-  if (!blocked_ && !collects()) {
+  if (!blocked_ && !loop().in_turn()) {
     if (!flush(gil)) return false;
   } else if (!blocked_ && !flush_queued_) {
-    if (!loop().soon(gil, flush_collected, self())) return false;
+    if (!loop().at_end_of_turn(gil, flush_collected, self())) return false;
     flush_queued_ = true;
   }
   return watch(gil) && (queue_.size() <= marks_.high || tell(gil, true));
 }
 
-/// What was written after the first write of the last turn.
+/// What was written after the first write of the turn.
 bool WritePipe::flush_collected(const Gil& gil, PyObject* owner) {
   auto& pipe = static_cast<WritePipe&>(pipe_end_in(owner));
   pipe.flush_queued_ = false;
-  return pipe.queue_.empty() || pipe.blocked_ || pipe.lost() || pipe.flush(gil);
+  return !pipe.has_collected() || pipe.flush(gil);
 }
 
 /// Writes what the pipe takes. False: an exception that ends the run.
@@ -166,6 +166,8 @@ bool WritePipe::force_close(const Gil& gil, PyObject* exception) {
   queue_.clear();  // which may run code of those who own what was queued
   return ok;
 }
+
+bool WritePipe::abort(const Gil& gil) { return (!has_collected() || flush(gil)) && force_close(gil, Py_None); }
 
 int WritePipe::traverse(visitproc visit, void* arg) const {
   if (const int stop = PipeEnd::traverse(visit, arg)) return stop;

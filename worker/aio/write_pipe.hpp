@@ -22,6 +22,8 @@ class WritePipe final : public PipeEnd {
   /// When all has been sent.
   bool close(const Gil& gil) override;
   bool force_close(const Gil& gil, PyObject* exception) override;
+  /// What is only collected goes out before.
+  bool abort(const Gil& gil);
   bool set_marks(const Gil& gil, WaterMarks marks);
   const WaterMarks& marks() const { return marks_; }
   std::size_t queued() const { return queue_.size(); }
@@ -42,9 +44,9 @@ class WritePipe final : public PipeEnd {
   static bool flush_collected(const Gil& gil, PyObject* owner);
   bool may_write(const Gil& gil, PyObject* data);
   bool write_now(const Gil& gil, PyObject* data, std::size_t& sent);
-  /// Not outside of a run: nobody knows when the next turn comes.
-  bool collects() const { return loop().thread() != 0; }
   bool has_queued(const Gil& gil);
+  /// Something waits, and not for the pipe.
+  bool has_collected() const { return !queue_.empty() && !blocked_ && !lost(); }
   void block();
   bool flush(const Gil& gil);
   bool tell(const Gil& gil, bool pause);

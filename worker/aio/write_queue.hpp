@@ -11,8 +11,8 @@
 
 namespace pyw::aio {
 
-/// What has been given to a transport and has not left yet. bytes and memoryviews are not copied: they are kept as they are until they have been
-/// written. A bytearray is copied, for its owner may well go on using it.
+/// What has been given to a transport and has not left yet. bytes, and memoryviews of them, are kept as they are until they have been written. All else
+/// is copied, for its owner may well go on using it.
 /// GIL: needed by everything here. Threads: not synchronised.
 class WriteQueue {
  public:
@@ -28,15 +28,14 @@ class WriteQueue {
   /// `data` without its first `skip` bytes. False: an exception is pending (no buffer, not contiguous).
   bool push(const Gil&, PyObject* data, std::size_t skip) {
     Chunk chunk{};
-    const Ref copy = PyByteArray_Check(data) ? Ref::steal(PyBytes_FromObject(data)) : Ref();
-    if (PyByteArray_Check(data) && !copy) return false;
-    if (PyObject_GetBuffer(copy ? copy.get() : data, &chunk.view, PyBUF_SIMPLE) != 0) return false;
+    if (PyObject_GetBuffer(data, &chunk.view, PyBUF_SIMPLE) != 0) return false;
     if (static_cast<std::size_t>(chunk.view.len) == skip) {
       PyBuffer_Release(&chunk.view);
       return true;
     }
     chunk.offset = skip;
-    size_ += static_cast<std::size_t>(chunk.view.len) - skip;
+    if (!stays_as_it_is(data) && !copy(chunk)) return false;
+    size_ += static_cast<std::size_t>(chunk.view.len) - chunk.offset;
     chunks_.push_back(chunk);
     return true;
   }
@@ -88,6 +87,21 @@ class WriteQueue {
     Py_buffer view;
     std::size_t offset;
   };
+
+  static bool stays_as_it_is(PyObject* data) {
+    PyObject* owner = PyMemoryView_Check(data) ? PyMemoryView_GET_BASE(data) : data;
+    return owner && PyBytes_Check(owner);
+  }
+
+  /// Of what is left of it. False: an exception is pending, and the chunk is gone.
+  static bool copy(Chunk& chunk) {
+    const Ref left = Ref::steal(
+        PyBytes_FromStringAndSize(static_cast<const char*>(chunk.view.buf) + chunk.offset, chunk.view.len - static_cast<Py_ssize_t>(chunk.offset)));
+    PyBuffer_Release(&chunk.view);
+    chunk = Chunk{};
+    return left && PyObject_GetBuffer(left.get(), &chunk.view, PyBUF_SIMPLE) == 0;
+  }
+
   std::deque<Chunk> chunks_;
   std::size_t size_ = 0;
 };

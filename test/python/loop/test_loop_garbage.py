@@ -46,6 +46,21 @@ def test_a_loop_that_did_a_lot_is_collectable_once_closed():
     assert gone(reference)
 
 
+def test_a_closed_loop_is_collectable_with_the_task_that_slept_on_it(bill):
+    """The coroutine holds the timer, whose callback holds the task, which holds the coroutine."""
+    loop = new_event_loop()
+    task = loop.create_task(asyncio.sleep(1000))  # sleep-ok: it never wakes up
+    loop.run_until_complete(turns())
+    handles = [loop.call_soon(print)]
+    for call in (loop.call_soon, loop.call_soon_threadsafe, lambda *given: loop.call_later(1000, *given)):
+        handles.append(call(handles.append, handles))
+    references = [weakref.ref(each) for each in (loop, task)]
+    loop.close()
+    del loop, task, handles, call
+    bill.allow_log("Task was destroyed but it is pending")
+    assert gone(*references)
+
+
 def test_an_unclosed_loop_is_warned_about(bill):
     loop = new_event_loop()
     loop.run_until_complete(turns())

@@ -27,6 +27,7 @@ class Loop:
     @property
     def _timers(self) -> int: ...
     def _open(self, lent: object | None, /) -> None: ...  # None, or a capsule "uv_loop_t" of a libuv loop that somebody else runs and closes
+    def _send_collected(self) -> None: ...  # what transports have put off until the end of the turn
     def _will_be_lent(self) -> None: ...  # callbacks and timers are taken before the libuv loop is there
     def _close(self) -> None: ...
     def _run(self) -> None: ...  # until stop(); raises KeyboardInterrupt and SystemExit of callbacks

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import socket
 import sys
 import threading
@@ -253,3 +254,13 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 def new_event_loop() -> ErlangEventLoop:
     """A new loop, as a factory for ``asyncio.Runner`` and for servers that ask for one."""
     return ErlangEventLoop()
+
+
+def _before_fork() -> None:
+    """What a transport has put off until the end of the turn leaves now: else both processes would send it."""
+    loop = events._get_running_loop()
+    if isinstance(loop, ErlangEventLoop):
+        loop._send_collected()
+
+
+os.register_at_fork(before=_before_fork)

@@ -44,10 +44,11 @@ def callback_failed(
     loop.call_exception_handler(context)
 
 
-def callback_was_slow(handle: asyncio.Handle, seconds: float) -> None:
+def callback_was_slow(what: object, seconds: float) -> None:
+    """Of a handle; or of a transport, whose protocol it was most likely."""
     from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
 
-    logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+    logger.warning("Executing %s took %.3f seconds", _format_handle(what) if isinstance(what, asyncio.Handle) else repr(what), seconds)
 
 
 def report(loop: asyncio.AbstractEventLoop, message: str, exception: Optional[BaseException], more: Optional[dict[str, Any]]) -> None:

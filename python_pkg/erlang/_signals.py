@@ -28,20 +28,25 @@ class SignalHandlers:
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)  # type: ignore[attr-defined]
         self._check_closed()  # type: ignore[attr-defined]
-        context = contextvars.copy_context()
-
-        def deliver(number: int, frame: object) -> None:
-            if not self.is_closed():  # type: ignore[attr-defined]
-                self.call_soon_threadsafe(callback, *args, context=context)  # type: ignore[attr-defined]
-
         try:
-            signal.signal(sig, deliver)
+            signal.signal(sig, self._signal_came)
         except ValueError as not_main:
             raise RuntimeError(str(not_main)) from None
         except OSError as refused:
             raise RuntimeError(f"sig {sig} cannot be caught") from refused
         signal.siginterrupt(sig, False)  # system calls of C code go on
-        self._signal_handlers[sig] = deliver
+        self._signal_handlers[sig] = callback, args, contextvars.copy_context()
+
+    def _signal_came(self, number: int, frame: object) -> None:
+        if not self.is_closed():  # type: ignore[attr-defined]
+            self.call_soon_threadsafe(self._handle_signal, number)  # type: ignore[attr-defined]
+
+    def _handle_signal(self, number: int) -> None:
+        """Queues what is registered by now, which may be nothing."""
+        registered = self._signal_handlers.get(number)
+        if registered is not None:
+            callback, args, context = registered
+            self.call_soon(callback, *args, context=context)  # type: ignore[attr-defined]
 
     def remove_signal_handler(self, sig: int) -> bool:
         """As in asyncio: whether there was one."""

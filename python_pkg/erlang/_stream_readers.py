@@ -10,13 +10,19 @@ from asyncio import StreamReader, StreamReaderProtocol
 from asyncio.base_subprocess import ReadSubprocessPipeProto
 from typing import Any, Optional
 
-__all__ = ["reader_behind", "was_fed"]
+__all__ = ["asyncios_own", "reader_behind", "was_fed"]
+
+
+def asyncios_own(module: str, method: Any) -> Any:
+    """The method; None if somebody has put another in its place before us."""
+    return method if getattr(method, "__globals__", None) is vars(sys.modules[module]) else None
+
 
 # feed_data() is the same in all of these; later ones have not been compared.
 _KNOWN = sys.version_info < (3, 14)
-_DATA_RECEIVED: Any = StreamReaderProtocol.data_received
-_PIPE_DATA_RECEIVED: Any = ReadSubprocessPipeProto.data_received
-_FEED_DATA: Any = StreamReader.feed_data
+_DATA_RECEIVED = asyncios_own("asyncio.streams", StreamReaderProtocol.data_received)
+_PIPE_DATA_RECEIVED = asyncios_own("asyncio.base_subprocess", ReadSubprocessPipeProto.data_received)
+_FEED_DATA = asyncios_own("asyncio.streams", StreamReader.feed_data)
 
 
 def reader_behind(protocol: Any) -> Optional[StreamReader]:
@@ -25,6 +31,8 @@ def reader_behind(protocol: Any) -> Optional[StreamReader]:
     What is then in the buffer must be told with :func:`was_fed`.
     """
     received = getattr(getattr(protocol, "data_received", None), "__func__", None) if _KNOWN else None
+    if received is None:
+        return None
     if received is _DATA_RECEIVED and type(protocol) is StreamReaderProtocol:
         reader = protocol._stream_reader  # type: ignore[attr-defined]
     elif received is _PIPE_DATA_RECEIVED and type(protocol) is ReadSubprocessPipeProto:
@@ -32,7 +40,7 @@ def reader_behind(protocol: Any) -> Optional[StreamReader]:
         reader = find(protocol.fd) if find is not None else None
     else:
         return None
-    if type(reader) is not StreamReader or getattr(reader.feed_data, "__func__", None) is not _FEED_DATA:
+    if type(reader) is not StreamReader or getattr(reader.feed_data, "__func__", reader) is not _FEED_DATA:
         return None
     return None if reader._eof else reader  # type: ignore[attr-defined]
 

@@ -17,6 +17,7 @@ from asyncio.subprocess import SubprocessStreamProtocol
 from typing import TYPE_CHECKING, Any, Optional
 
 from . import _erlang_loop
+from ._stream_readers import asyncios_own
 
 __all__ = ["ChildProcess", "Subprocesses"]
 
@@ -33,7 +34,7 @@ _NEEDED = {
 }
 # A Popen that we do not know starts its children itself.
 _CAN_SPAWN = _NEEDED <= set(_NAMES) and _erlang_loop.can_spawn()
-_PIPE_DATA_RECEIVED: Any = SubprocessStreamProtocol.pipe_data_received
+_PIPE_DATA_RECEIVED = asyncios_own("asyncio.subprocess", SubprocessStreamProtocol.pipe_data_received)
 _EXIT_STATUS_UNKNOWN = 255  # what asyncio reports when somebody else has reaped a child
 
 
@@ -176,7 +177,7 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
     def reader_behind(self, fd: int) -> Any:
         """The StreamReader that the protocol hands the data of this pipe to at once; None if there is none."""
         protocol = self._protocol
-        received = getattr(protocol.pipe_data_received, "__func__", None)
+        received = getattr(protocol.pipe_data_received, "__func__", protocol)
         if received is not _PIPE_DATA_RECEIVED or type(protocol) is not SubprocessStreamProtocol or not self._begun:
             return None
         return protocol.stdout if fd == 1 else protocol.stderr

@@ -5,6 +5,7 @@
 
 #include "aio/context_scope.hpp"
 #include "aio/receive_room.hpp"
+#include "aio/slow_watch.hpp"
 
 namespace pyw::aio {
 
@@ -26,7 +27,7 @@ Datagram::~Datagram() {
 }
 
 bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
-  if (!check_loop()) return false;
+  if (!check_loop(gil)) return false;
   const Ref number = Ref::steal(PyObject_CallMethod(sock(), "fileno", nullptr));
   if (!number) return false;
   fd_ = static_cast<int>(PyLong_AsLong(number.get()));
@@ -56,9 +57,7 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
   loop().claim(fd_, self());
   claimed_ = true;
   loop().hold(gil, self());
-  loop().soon(gil, made, self());
-  loop().soon(gil, begin, self());
-  return true;
+  return loop().soon(gil, made, self()) && loop().soon(gil, begin, self());
 }
 
 bool Datagram::made(const Gil& gil, PyObject* object) { return datagram_in(object).tell(gil, datagram_in(object).state_.s_connection_made, object, nullptr); }
@@ -110,15 +109,15 @@ void Datagram::finalize(const Gil& gil) {
   if (pending) compat::restore_raised(pending.release());
 }
 
-bool Datagram::check_loop() const {
-  if (loop_ && loop().is_open() && !loop().closed()) [[likely]] return true;
+bool Datagram::check_loop(const Gil& gil) const {
+  if (loop_ && loop().is_open() && !loop().closed()) [[likely]] return loop().check_thread(gil);
   PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
   return false;
 }
 
 bool Datagram::close(const Gil& gil) {
   if (closing_) return true;
-  if (!check_loop()) return false;
+  if (!check_loop(gil)) return false;
   closing_ = true;
   unread_.clear();
   unclaim();
@@ -130,7 +129,7 @@ bool Datagram::abort(const Gil& gil) { return force_close(gil, nullptr); }
 
 bool Datagram::force_close(const Gil& gil, PyObject* exception) {
   if (lost_ > 0) return true;
-  if (!check_loop()) return false;
+  if (!check_loop(gil)) return false;
   drop_queue();
   unclaim();
   closing_ = true;
@@ -142,8 +141,7 @@ bool Datagram::force_close(const Gil& gil, PyObject* exception) {
 bool Datagram::lose(const Gil& gil) {
   ++lost_;
   if (!watch(gil, 0, Watcher::kReadable | Watcher::kWritable)) return false;
-  loop().soon(gil, lost, self());
-  return true;
+  return loop().soon(gil, lost, self());
 }
 
 bool Datagram::lost(const Gil& gil, PyObject* object) {
@@ -175,6 +173,8 @@ bool Datagram::told(void* owner, int events) {
   const GilHeld gil;
   auto* transport = static_cast<Datagram*>(owner);
   const Ref alive = Ref::share(gil, transport->self());
+  if (!transport->loop_) return true;
+  const SlowWatch watch(transport->loop(), alive.get());
   if ((events & Watcher::kReadable) && !transport->read(gil)) return false;
   return !(events & Watcher::kWritable) || transport->flush(gil);
 }
@@ -202,8 +202,7 @@ bool Datagram::survives(const Gil& gil, const char* message) {
   if (ends_the_run()) return false;
   const Ref exception = Ref::steal(compat::take_raised());
   const Ref more = Ref::steal(Py_BuildValue("{sOsO}", "transport", self(), "protocol", protocol() ? protocol() : Py_None));
-  if (loop_) loop().report(gil, message, exception.get(), more.get());
-  return true;
+  return !loop_ || loop().report(gil, message, exception.get(), more.get());
 }
 
 bool Datagram::maybe_pause(const Gil& gil) {
@@ -228,15 +227,19 @@ bool Datagram::fatal(const Gil& gil, const char* message) {
   if (ends_the_run()) return false;
   const Ref exception = Ref::steal(compat::take_raised());
   if (!loop_) return true;
+  Ref pending;
   if (PyErr_GivenExceptionMatches(exception.get(), PyExc_OSError)) {
     if (loop().debug() &&
         !Ref::steal(PyObject_CallMethod(state_.helpers.get(), "transport_failed", "OsO", self(), message, exception.get())))
       PyErr_WriteUnraisable(self());
   } else {
     const Ref more = Ref::steal(Py_BuildValue("{sOsO}", "transport", self(), "protocol", protocol() ? protocol() : Py_None));
-    loop().report(gil, message, exception.get(), more.get());
+    if (!loop().report(gil, message, exception.get(), more.get())) pending = Ref::steal(compat::take_raised());
   }
-  return force_close(gil, exception.get());
+  const bool closed = force_close(gil, exception.get());
+  if (!pending) return closed;
+  compat::restore_raised(pending.release());
+  return false;
 }
 
 // Receiving -------------------------------------------------------------------------------------------------------------
@@ -249,9 +252,9 @@ bool Datagram::pause_reading(const Gil& gil) {
 
 bool Datagram::resume_reading(const Gil& gil) {
   if (closing_ || !paused_) return true;
-  if (!check_loop()) return false;
+  if (!check_loop(gil)) return false;
   paused_ = false;
-  if (!unread_.empty()) loop().soon(gil, catch_up, self());
+  if (!unread_.empty() && !loop().soon(gil, catch_up, self())) return false;
   return !begun_ || watch(gil, Watcher::kReadable, 0);
 }
 
@@ -336,7 +339,7 @@ bool Datagram::sendto(const Gil& gil, PyObject* data, PyObject* name) {
       case Sent::blocked:
         break;
     }
-    if (!check_loop() || !watch(gil, Watcher::kWritable, 0)) return false;
+    if (!check_loop(gil) || !watch(gil, Watcher::kWritable, 0)) return false;
   }
   Waiting waiting{PyBytes_CheckExact(data) ? Ref::share(gil, data) : Ref::steal(PyBytes_FromObject(data)), Ref::share(gil, name), {}};
   if (!waiting.data) return false;

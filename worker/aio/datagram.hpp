@@ -71,7 +71,7 @@ class Datagram {
 
   PyObject* self() const { return self_; }
   Loop& loop() const { return loop_of(loop_.get()); }
-  bool check_loop() const;
+  bool check_loop(const Gil& gil) const;
   bool watch(const Gil& gil, int add, int drop);
   bool read(const Gil& gil);
   bool deliver(const Gil& gil, Arrived* arrived, std::size_t count);

@@ -17,13 +17,14 @@ void FdWatch::drop(HandleObject* handle) {
   Py_DECREF(handle);
 }
 
-bool FdWatch::add(const Gil&, int event, HandleObject* handle) {
+bool FdWatch::add(const Gil& gil, int event, HandleObject* handle, PyObject* of_what) {
   handle->repeats = true;
   if (auto watched = watcher_.watch(fd_, watcher_.events() | event); !watched) {
     PyErr_SetFromErrno(PyExc_OSError);
     drop(handle);
     return false;
   }
+  const Ref before = std::exchange(given_, PyLong_Check(of_what) ? Ref() : Ref::share(gil, of_what));
   drop(std::exchange(of(event), handle));
   return true;
 }
@@ -50,6 +51,7 @@ bool FdWatch::told(void* owner, int events) {
 }
 
 int FdWatch::traverse(visitproc visit, void* arg) const {
+  if (const int stop = given_.traverse(visit, arg)) return stop;
   for (HandleObject* handle : {reader_, writer_}) {
     if (!handle) continue;
     if (const int stop = visit_held(handle, visit, arg)) return stop;

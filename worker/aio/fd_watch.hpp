@@ -14,7 +14,10 @@ class FdWatch {
   FdWatch& operator=(const FdWatch&) = delete;
 
   /// Takes the handle; the one that was there is cancelled. False: OSError is pending.
-  bool add(const Gil& gil, int event, HandleObject* handle);
+  /// `of` is what the descriptor was given as.
+  bool add(const Gil& gil, int event, HandleObject* handle, PyObject* of);
+  /// Whether it was given as this object, and not as a number.
+  bool is_of(PyObject* object) const { return given_.get() == object; }
   /// Cancels it. False: there was none.
   bool remove(const Gil& gil, int event);
   bool idle() const { return !reader_ && !writer_; }
@@ -29,6 +32,7 @@ class FdWatch {
   const int fd_;
   HandleObject* reader_ = nullptr;
   HandleObject* writer_ = nullptr;
+  Ref given_;
   Watcher watcher_;
 };
 

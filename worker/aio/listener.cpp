@@ -1,5 +1,6 @@
 #include "aio/listener.hpp"
 #include "aio/raised.hpp"
+#include "aio/slow_watch.hpp"
 
 #include <sys/socket.h>
 
@@ -62,6 +63,7 @@ bool Listener::told(void* owner, int) {
   const GilHeld gil;
   auto* self = static_cast<Listener*>(owner);
   const Ref alive = Ref::share(gil, self->object_);
+  const SlowWatch watch(self->loop_, alive.get());
   return self->accept(gil);
 }
 
@@ -83,11 +85,13 @@ bool Listener::accept(const Gil& gil) {
 }
 
 bool Listener::serve(const Gil& gil, UniqueFd connection, const SockAddress& peer) {
-  if (PyContext_Enter(context_.get()) != 0) return false;
+  // Each connection has a copy, as each would have a task of its own with asyncio: what the factory sets there is not the next one's.
+  const Ref context = Ref::steal(PyContext_Copy(context_.get()));
+  if (!context || PyContext_Enter(context.get()) != 0) return false;
   Ref protocol = Ref::steal(PyObject_CallNoArgs(factory_.get()));
   const bool made = protocol && make_stream(gil, loop_.state(), {Ref::share(gil, loop_object_.get()), std::move(protocol), Ref(), Ref(),
                                                                  Ref::share(gil, server_.get()), StreamSocket(std::move(connection), peer)});
-  PyContext_Exit(context_.get());
+  PyContext_Exit(context.get());
   return made || report_pending(gil, "Error on transport creation for incoming connection", nullptr, nullptr);
 }
 
@@ -95,10 +99,11 @@ bool Listener::hand_over(const Gil& gil, UniqueFd connection, const SockAddress&
   StreamSocket socket(std::move(connection), peer);
   const Ref python = socket.python(gil, loop_.state());
   const Ref name = !python ? Ref() : peer.size > 0 ? to_python(gil, peer) : Ref::share(gil, Py_None);
+  const Ref context = Ref::steal(name ? PyContext_Copy(context_.get()) : nullptr);
   bool done = false;
-  if (name && PyContext_Enter(context_.get()) == 0) {
+  if (context && PyContext_Enter(context.get()) == 0) {
     done = static_cast<bool>(Ref::steal(PyObject_CallFunctionObjArgs(hand_over_.get(), python.get(), name.get(), nullptr)));
-    PyContext_Exit(context_.get());
+    PyContext_Exit(context.get());
   }
   return done || report_pending(gil, "Error on transport creation for incoming connection", nullptr, nullptr);
 }
@@ -117,8 +122,7 @@ bool Listener::report_pending(const Gil& gil, const char* message, const char* w
   if (ends_the_run()) return false;
   const Ref exception = Ref::steal(compat::take_raised());
   const Ref more = Ref::steal(what ? Py_BuildValue("{s:N}", what, PyObject_CallOneArg(loop_.state().transport_socket.get(), about)) : nullptr);
-  loop_.report(gil, message, exception.get(), more.get());
-  return true;
+  return loop_.report(gil, message, exception.get(), more.get());
 }
 
 int Listener::traverse(visitproc visit, void* arg) const {

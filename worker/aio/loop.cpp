@@ -1,7 +1,9 @@
 #include "aio/loop.hpp"
 
 #include "aio/fd_watch.hpp"
+#include "aio/raised.hpp"
 #include "aio/resolver.hpp"
+#include "aio/slow_watch.hpp"
 #include "aio/sock_waits.hpp"
 #include "base/clock.hpp"
 
@@ -181,11 +183,16 @@ void Loop::look(const Gil& gil, bool may_wait) {
   }
 }
 
+bool Loop::run_chore(const Gil& gil, const Entry& entry) {
+  const SlowWatch watch(*this, entry.object);
+  return entry.chore(gil, entry.object);
+}
+
 bool Loop::run_ready(const Gil& gil, std::size_t count) {
   for (std::size_t n = count; n > 0 && !ready_.empty(); --n) {
     if (lent_ && reactor_ && reactor_->is_foreign()) return true;  // one of them forked; what comes after it is the parent's to do
     const Entry entry = ready_.pop();
-    const bool goes_on = entry.chore ? entry.chore(gil, entry.object) : run_handle(gil, reinterpret_cast<HandleObject*>(entry.object));
+    const bool goes_on = entry.chore ? run_chore(gil, entry) : run_handle(gil, reinterpret_cast<HandleObject*>(entry.object));
     Py_DECREF(entry.object);
     if (!goes_on) return false;
   }
@@ -200,17 +207,22 @@ bool Loop::run_callbacks(const Gil& gil) {
   if (!run_ready(gil, before)) return false;
   if (reactor_ && reactor_->has_events() && !reactor_->dispatch()) return false;
   // What these callbacks queued has its turn next; with none before, what the watchers queued need not wait for it.
-  return run_ready(gil, before == 0 ? ready_.size() : due);
+  return run_ready(gil, before == 0 && !stopping_ ? ready_.size() : due);
 }
 
 bool Loop::run_last(const Gil& gil) {
-  if (lent_ && reactor_ && reactor_->is_foreign()) return true;
-  bool goes_on = true;
+  if (lent_ && reactor_ && reactor_->is_foreign()) return true;  // one of the callbacks forked; what comes after it is the parent's to do
+  Ref pending;
   for (const Entry& entry : std::exchange(last_, {})) {
-    goes_on = goes_on && entry.chore(gil, entry.object);
+    if (!run_chore(gil, entry)) {
+      Ref raised = Ref::steal(compat::take_raised());
+      if (!pending) pending = std::move(raised);
+    }
     Py_DECREF(entry.object);
   }
-  return goes_on;
+  if (!pending) return true;
+  compat::restore_raised(pending.release());
+  return false;
 }
 
 bool Loop::step(const Gil& gil) {
@@ -258,29 +270,37 @@ bool Loop::run(const Gil& gil) {
   return ok;
 }
 
-void Loop::report(const Gil&, const char* message, PyObject* exception, PyObject* more) {
+bool Loop::report(const Gil&, const char* message, PyObject* exception, PyObject* more) {
   Ref saved = Ref::steal(compat::take_raised());
   const Ref known = Ref::steal(
       PyObject_CallMethod(state_.helpers.get(), "report", "OsOO", object(), message, exception ? exception : Py_None, more ? more : Py_None));
+  if (!known && ends_the_run()) return false;
   if (!known) PyErr_WriteUnraisable(object());
   if (saved) compat::restore_raised(saved.release());
+  return true;
+}
+
+bool Loop::check_thread(const Gil&) const {
+  if (!debug_ || thread_ == 0 || thread_ == PyThread_get_thread_ident()) [[likely]] return true;
+  PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop other than the current one");
+  return false;
+}
+
+bool Loop::check_not_closed() const {
+  if (!closed_) [[likely]] return true;
+  PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+  return false;
 }
 
 bool Loop::soon(const Gil&, Chore chore, PyObject* owner) {
-  if (closed_) {
-    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-    return false;
-  }
+  if (!check_not_closed()) return false;
   Py_INCREF(owner);
   ready_.push({chore, owner});
   return true;
 }
 
 bool Loop::at_end_of_turn(const Gil&, Chore chore, PyObject* owner) {
-  if (closed_) {
-    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-    return false;
-  }
+  if (!check_not_closed()) return false;
   Py_INCREF(owner);
   last_.push_back({chore, owner});
   return true;

@@ -50,6 +50,8 @@ class Loop {
   bool closed() const { return closed_; }
   /// Something is dispatched or run at this moment, further up on the stack.
   bool in_turn() const { return in_turns_ > 0; }
+  /// Does what was put off until the end of the turn. False: an exception is pending that ends the run.
+  bool run_last(const Gil& gil);
 
   State& state() { return state_; }
   /// The Python object, borrowed.
@@ -98,6 +100,8 @@ class Loop {
   std::uint64_t next_moment() const { return timers_.empty() ? Reactor::kNever : timers_.next_due(); }
 
   bool debug() const { return debug_; }
+  /// For what only the thread that runs the loop may do, before it is done. False: this is another one, and debug mode tells: RuntimeError is pending.
+  bool check_thread(const Gil& gil) const;
   void set_debug(bool on) { debug_ = on; }
   double slow_callback_duration() const { return slow_; }
   void set_slow_callback_duration(double seconds) { slow_ = seconds; }
@@ -121,8 +125,8 @@ class Loop {
   bool check_no_transport(const Gil& gil, int fd) const;
 
   /// loop.call_exception_handler({"message": message, "exception": exception, **more}); `more` is a dict or null. Takes nothing; what goes
-  /// wrong in it is printed. The pending exception is not touched.
-  void report(const Gil& gil, const char* message, PyObject* exception, PyObject* more);
+  /// wrong in it is printed. The pending exception is not touched, unless the handler raises one that ends the run: false, and that one is pending.
+  bool report(const Gil& gil, const char* message, PyObject* exception, PyObject* more);
 
   /// Descriptors by number that Python code watches (add_reader, add_writer, sock_*).
   std::unordered_map<int, std::unique_ptr<class FdWatch>>& fds() { return fds_; }
@@ -170,11 +174,12 @@ class Loop {
   }
   void fetch_incoming();
   void take_due();
-  /// The parts of a turn: what is ready, and what was put off until its end. False: an exception is pending that ends the run.
+  /// The part of a turn before that. False: an exception is pending that ends the run.
   bool run_callbacks(const Gil& gil);
-  bool run_last(const Gil& gil);
   /// The first so many in the queue. False: an exception is pending that ends the run.
   bool run_ready(const Gil& gil, std::size_t count);
+  bool run_chore(const Gil& gil, const Entry& entry);
+  bool check_not_closed() const;
 
   State& state_;
   LoopObject* object_;

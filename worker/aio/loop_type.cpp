@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "aio/by_name.hpp"
 #include "aio/fd_watch.hpp"
 #include "aio/module.hpp"
 #include "aio/resolver.hpp"
@@ -71,7 +72,8 @@ HandleObject* handle_for(const Gil& gil, PyObject* self, bool timer, PyObject* c
 
 PyObject* call_soon(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const GilHeld gil;
-  HandleObject* handle = handle_for(gil, self, false, args, nargs, kwnames, "call_soon");
+  ByName given;
+  HandleObject* handle = !given.take(args, nargs, kwnames, {"callback"}) ? nullptr : handle_for(gil, self, false, args, nargs, kwnames, "call_soon");
   if (!handle) return nullptr;
   Py_INCREF(handle);
   loop_of(self).push(handle);
@@ -80,7 +82,8 @@ PyObject* call_soon(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyO
 
 PyObject* call_soon_threadsafe(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const GilHeld gil;
-  HandleObject* handle = handle_for(gil, self, false, args, nargs, kwnames, "call_soon_threadsafe", false);
+  ByName given;
+  HandleObject* handle = !given.take(args, nargs, kwnames, {"callback"}) ? nullptr : handle_for(gil, self, false, args, nargs, kwnames, "call_soon_threadsafe", false);
   if (!handle) return nullptr;
   Py_INCREF(handle);
   loop_of(self).push_threadsafe(handle);
@@ -115,13 +118,15 @@ bool seconds(PyObject* const* args, Py_ssize_t nargs, const char* method, const 
 
 PyObject* call_later(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   double delay;
-  if (!seconds(args, nargs, "call_later", "delay", delay)) return nullptr;
+  ByName given;
+  if (!given.take(args, nargs, kwnames, {"delay", "callback"}) || !seconds(args, nargs, "call_later", "delay", delay)) return nullptr;
   return schedule(self, Loop::now() + delay, args + 1, nargs - 1, kwnames, "call_later");
 }
 
 PyObject* call_at(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   double when;
-  if (!seconds(args, nargs, "call_at", "when", when)) return nullptr;
+  ByName given;
+  if (!given.take(args, nargs, kwnames, {"when", "callback"}) || !seconds(args, nargs, "call_at", "when", when)) return nullptr;
   return schedule(self, when, args + 1, nargs - 1, kwnames, "call_at");
 }
 
@@ -155,7 +160,7 @@ PyObject* create_task(PyObject* self, PyObject* const* args, Py_ssize_t nargs, P
   return PyObject_Vectorcall(method.get(), all.data(), static_cast<std::size_t>(nargs) + 1, kwnames);
 }
 
-PyObject* set_task_factory(PyObject* self, PyObject* factory) {
+PyObject* set_factory(PyObject* self, PyObject* factory) {
   const GilHeld gil;
   if (factory != Py_None && !PyCallable_Check(factory)) {
     PyErr_SetString(PyExc_TypeError, "task factory must be a callable or None");
@@ -163,6 +168,11 @@ PyObject* set_task_factory(PyObject* self, PyObject* factory) {
   }
   loop_of(self).set_task_factory(Ref::share(gil, factory));
   Py_RETURN_NONE;
+}
+
+PyObject* set_task_factory(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  PyObject* factory = ByName::only("factory", args, nargs, kwnames);
+  return factory ? set_factory(self, factory) : nullptr;
 }
 
 PyObject* get_task_factory(PyObject* self, PyObject*) {
@@ -200,6 +210,11 @@ PyObject* run_loop(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* send_collected(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  return none_if(loop_of(self).run_last(gil));
+}
+
 PyObject* run_once(PyObject* self, PyObject*) {
   const GilHeld gil;
   if (!check_driven(loop_of(self)) || PyErr_CheckSignals() != 0 || !loop_of(self).turn(gil, true)) return nullptr;
@@ -212,7 +227,10 @@ PyObject* run_once(PyObject* self, PyObject*) {
 int descriptor(PyObject* of) {
   const int fd = PyObject_AsFileDescriptor(of);
   if (fd >= 0 || !PyErr_Occurred()) return fd;
-  if (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_AttributeError)) {
+  if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", PyLong_Check(of) ? of : Ref::steal(PyLong_FromLong(-1)).get());
+  } else if (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_AttributeError)) {
     PyErr_Clear();
     PyErr_Format(PyExc_ValueError, "Invalid file object: %R", of);
   }
@@ -221,9 +239,11 @@ int descriptor(PyObject* of) {
 
 /// Guarded: add_reader and add_writer; else _add_reader and _add_writer, which asyncio's own transports use for the descriptors that they own.
 template <int Event, bool Guarded>
-PyObject* add_callback(PyObject* self, PyObject* const* args, Py_ssize_t nargs) {
+PyObject* add_callback(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const GilHeld gil;
   const char* method = Event == Watcher::kReadable ? "add_reader" : "add_writer";
+  ByName given;
+  if (!given.take(args, nargs, kwnames, {"fd", "callback"})) return nullptr;
   if (nargs < 2) {
     PyErr_Format(PyExc_TypeError, "%s() needs a descriptor and a callback", method);
     return nullptr;
@@ -232,11 +252,11 @@ PyObject* add_callback(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
   if (!check_driven(loop)) return nullptr;
   const int fd = descriptor(args[0]);
   if (fd < 0 || (Guarded && !loop.check_no_transport(gil, fd))) return nullptr;
-  HandleObject* handle = handle_for(gil, self, false, args + 1, nargs - 1, nullptr, method);
+  HandleObject* handle = handle_for(gil, self, false, args + 1, nargs - 1, kwnames, method);
   if (!handle) return nullptr;
   auto& watch = loop.fds()[fd];
   if (!watch) watch = std::make_unique<FdWatch>(loop, fd);
-  if (!watch->add(gil, Event, handle)) {
+  if (!watch->add(gil, Event, handle, args[0])) {
     if (watch->idle()) loop.fds().erase(fd);
     return nullptr;
   }
@@ -244,12 +264,26 @@ PyObject* add_callback(PyObject* self, PyObject* const* args, Py_ssize_t nargs) 
   return reinterpret_cast<PyObject*>(handle);
 }
 
+/// The number under which something is watched that may have been closed since, and then has none itself. -1: ValueError is pending.
+int watched_descriptor(Loop& loop, PyObject* of) {
+  const int fd = descriptor(of);
+  if (fd >= 0 || !PyErr_ExceptionMatches(PyExc_ValueError)) return fd;
+  for (const auto& [number, watch] : loop.fds())
+    if (watch->is_of(of)) {
+      PyErr_Clear();
+      return number;
+    }
+  return -1;
+}
+
 template <int Event, bool Guarded>
-PyObject* remove_callback(PyObject* self, PyObject* of) {
+PyObject* remove_callback(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   const GilHeld gil;
   Loop& loop = loop_of(self);
+  PyObject* of = ByName::only("fd", args, nargs, kwnames);
+  if (!of) return nullptr;
   if (loop.closed()) Py_RETURN_FALSE;
-  const int fd = descriptor(of);
+  const int fd = watched_descriptor(loop, of);
   if (fd < 0 || (Guarded && !loop.check_no_transport(gil, fd))) return nullptr;
   const auto found = loop.fds().find(fd);
   if (found == loop.fds().end()) Py_RETURN_FALSE;
@@ -323,7 +357,7 @@ int set_thread(PyObject* self, PyObject* value, void*) {
 }
 
 int set_task_factory_attribute(PyObject* self, PyObject* value, void*) {
-  return Ref::steal(set_task_factory(self, value ? value : Py_None)) ? 0 : -1;
+  return Ref::steal(set_factory(self, value ? value : Py_None)) ? 0 : -1;
 }
 
 // The object ------------------------------------------------------------------------------------------------------------
@@ -371,21 +405,21 @@ PyMethodDef methods[] = {
     {"stop", stop, METH_NOARGS, "stop($self, /)\n--\n\nThe run ends with the turn at hand, or the next one."},
     {"create_future", create_future, METH_NOARGS, "create_future($self, /)\n--\n\nAn asyncio.Future of this loop."},
     {"create_task", function(create_task), kFastKeywords, "create_task($self, coro, /, **kwargs)\n--\n\nRuns a coroutine as a task."},
-    {"set_task_factory", set_task_factory, METH_O, "set_task_factory($self, factory, /)\n--\n\nNone: asyncio.Task."},
+    {"set_task_factory", function(set_task_factory), kFastKeywords, "set_task_factory($self, factory)\n--\n\nNone: asyncio.Task."},
     {"get_task_factory", get_task_factory, METH_NOARGS, "get_task_factory($self, /)\n--\n\nNone: asyncio.Task."},
     {"is_closed", is_closed, METH_NOARGS, "is_closed($self, /)\n--\n\nWhether close() was called."},
     {"is_running", is_running, METH_NOARGS, "is_running($self, /)\n--\n\nWhether a thread runs it."},
     {"get_debug", get_debug, METH_NOARGS, "get_debug($self, /)\n--\n\nWhether debug mode is on."},
-    {"add_reader", function(add_callback<Watcher::kReadable, true>), kFast,
+    {"add_reader", function(add_callback<Watcher::kReadable, true>), kFastKeywords,
      "add_reader($self, fd, callback, /, *args)\n--\n\nCalls it while fd can be read."},
-    {"_add_reader", function(add_callback<Watcher::kReadable, false>), kFast, nullptr},
-    {"add_writer", function(add_callback<Watcher::kWritable, true>), kFast,
+    {"_add_reader", function(add_callback<Watcher::kReadable, false>), kFastKeywords, nullptr},
+    {"add_writer", function(add_callback<Watcher::kWritable, true>), kFastKeywords,
      "add_writer($self, fd, callback, /, *args)\n--\n\nCalls it while fd can be written."},
-    {"_add_writer", function(add_callback<Watcher::kWritable, false>), kFast, nullptr},
-    {"remove_reader", remove_callback<Watcher::kReadable, true>, METH_O, "remove_reader($self, fd, /)\n--\n\nTrue if there was one."},
-    {"_remove_reader", remove_callback<Watcher::kReadable, false>, METH_O, nullptr},
-    {"remove_writer", remove_callback<Watcher::kWritable, true>, METH_O, "remove_writer($self, fd, /)\n--\n\nTrue if there was one."},
-    {"_remove_writer", remove_callback<Watcher::kWritable, false>, METH_O, nullptr},
+    {"_add_writer", function(add_callback<Watcher::kWritable, false>), kFastKeywords, nullptr},
+    {"remove_reader", function(remove_callback<Watcher::kReadable, true>), kFastKeywords, "remove_reader($self, fd)\n--\n\nTrue if there was one."},
+    {"_remove_reader", function(remove_callback<Watcher::kReadable, false>), kFastKeywords, nullptr},
+    {"remove_writer", function(remove_callback<Watcher::kWritable, true>), kFastKeywords, "remove_writer($self, fd)\n--\n\nTrue if there was one."},
+    {"_remove_writer", function(remove_callback<Watcher::kWritable, false>), kFastKeywords, nullptr},
     {"_ensure_fd_no_transport", ensure_no_transport, METH_O, nullptr},
     {"sock_recv", function(sock_recv), kFastKeywords, "sock_recv($self, sock, n)\n--\n\nAwait it: up to n bytes; none at the end of the stream."},
     {"sock_recv_into", function(sock_recv_into), kFastKeywords, "sock_recv_into($self, sock, buf)\n--\n\nAwait it: how many bytes were put there."},
@@ -403,6 +437,7 @@ PyMethodDef methods[] = {
     {"_will_be_lent", will_be_lent, METH_NOARGS, nullptr},
     {"_close", close_loop, METH_NOARGS, nullptr},
     {"_run", run_loop, METH_NOARGS, nullptr},
+    {"_send_collected", send_collected, METH_NOARGS, nullptr},
     {"_run_once", run_once, METH_NOARGS, "_run_once($self, /)\n--\n\nOne turn; waits for something to do."},
     {nullptr, nullptr, 0, nullptr}};
 

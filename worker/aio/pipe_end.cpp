@@ -7,6 +7,7 @@
 #include "aio/context_scope.hpp"
 #include "aio/raised.hpp"
 #include "aio/settle.hpp"
+#include "aio/slow_watch.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -43,25 +44,28 @@ Ref PipeEnd::call(const Gil& gil, const Ref& method, PyObject* argument) {
   return Ref::steal(PyObject_VectorcallMethod(method.get(), args, argument ? 2 : 1, nullptr));
 }
 
-void PipeEnd::report(const Gil& gil, const char* message, PyObject* exception) {
+bool PipeEnd::report(const Gil& gil, const char* message, PyObject* exception) {
   const Ref more = Ref::steal(Py_BuildValue("{s:O,s:O}", "transport", self_, "protocol", protocol_ ? protocol_.get() : Py_None));
   if (!more) PyErr_WriteUnraisable(self_);
-  loop_->report(gil, message, exception, more.get());
+  return loop_->report(gil, message, exception, more.get());
 }
 
 bool PipeEnd::survives(const Gil& gil, const char* message) {
   if (ends_the_run()) return false;
   const Ref exception = Ref::steal(compat::take_raised());
-  report(gil, message, exception.get());
-  return true;
+  return report(gil, message, exception.get());
 }
 
 bool PipeEnd::fatal(const Gil& gil, PyObject* exception, const char* message) {
-  if (is_news(gil, exception))
-    report(gil, message, exception);
-  else if (loop_->debug() && !Ref::steal(PyObject_CallMethod(state().helpers.get(), "transport_failed", "OsO", self_, message, exception)))
+  Ref pending;
+  if (is_news(gil, exception)) {
+    if (!report(gil, message, exception)) pending = Ref::steal(compat::take_raised());
+  } else if (loop_->debug() && !Ref::steal(PyObject_CallMethod(state().helpers.get(), "transport_failed", "OsO", self_, message, exception)))
     PyErr_WriteUnraisable(self_);
-  return force_close(gil, exception);
+  const bool closed = force_close(gil, exception);
+  if (!pending) return closed;
+  compat::restore_raised(pending.release());
+  return false;
 }
 
 bool PipeEnd::fatal_pending(const Gil& gil, const char* message) {
@@ -94,6 +98,7 @@ bool PipeEnd::told(void* owner, int events) {
   const GilHeld gil;
   auto* self = static_cast<PipeEnd*>(owner);
   const Ref alive = Ref::share(gil, self->self_);
+  const SlowWatch watch(*self->loop_, alive.get());
   return self->lost() || self->ready(gil, events);
 }
 

@@ -104,7 +104,8 @@ class PipeEnd {
   static bool connected(const Gil& gil, PyObject* owner);
   static bool end(const Gil& gil, PyObject* owner);
   void close_pipe(const Gil& gil);
-  void report(const Gil& gil, const char* message, PyObject* exception);
+  /// False: the loop's exception handler has raised what ends the run.
+  bool report(const Gil& gil, const char* message, PyObject* exception);
 
   PyObject* const self_;  ///< the object that this is in
   Loop* const loop_;

@@ -63,7 +63,9 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   if (!PyArg_ParseTuple(args, "OOOOO", &loop, &pipe, &protocol, &waiter, &extra)) return nullptr;
   State* state = state_behind(type);
   if (!state || !is_open_loop(*state, loop)) return nullptr;
-  const int fd = PyObject_AsFileDescriptor(pipe);
+  // An int is none, though it has a number: nobody could close it.
+  const Ref fileno = Ref::steal(PyObject_GetAttr(pipe, state->s_fileno.get()));
+  const int fd = fileno ? PyObject_AsFileDescriptor(pipe) : -1;
   const mode_t kind = fd < 0 ? 0 : kind_of(fd);
   if (kind == 0) return nullptr;
   if (kind != S_IFIFO && kind != S_IFSOCK && kind != S_IFCHR) {
@@ -125,8 +127,8 @@ PyType_Slot read_slots[] = {{Py_tp_new, slot(make<ReadPipe>)},
 PyObject* can_write_eof(PyObject*, PyObject*) { Py_RETURN_TRUE; }
 
 PyMethodDef write_methods[] = {
-    {"write", Writer::call_with<&WritePipe::write>, METH_O, "write($self, data, /)\n--\n\nSends bytes; never blocks."},
-    {"writelines", Writer::call_with<&WritePipe::write_lines>, METH_O, "writelines($self, list_of_data, /)\n--\n\nSends several pieces."},
+    {"write", function(Writer::call_named<&WritePipe::write, "data">), METH_FASTCALL | METH_KEYWORDS, "write($self, data)\n--\n\nSends bytes; never blocks."},
+    {"writelines", function(Writer::call_named<&WritePipe::write_lines, "list_of_data">), METH_FASTCALL | METH_KEYWORDS, "writelines($self, list_of_data)\n--\n\nSends several pieces."},
     {"write_eof", Either::call<&PipeEnd::close>, METH_NOARGS, "write_eof($self, /)\n--\n\nThe same as close(): a pipe has one direction."},
     {"can_write_eof", can_write_eof, METH_NOARGS, "can_write_eof($self, /)\n--\n\nTrue."},
     {"close", Either::call<&PipeEnd::close>, METH_NOARGS, "close($self, /)\n--\n\nCloses when all has been sent."},

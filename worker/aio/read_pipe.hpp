@@ -13,7 +13,7 @@ class ReadPipe final : public PipeEnd {
   using PipeEnd::PipeEnd;
 
   // False: an exception is pending, for the caller.
-  bool close(const Gil& gil) override { return force_close(gil, Py_None); }
+  bool close(const Gil& gil) override { return loop().check_thread(gil) && force_close(gil, Py_None); }
   bool pause(const Gil& gil);
   bool resume(const Gil& gil);
   bool is_paused() const { return paused_; }

@@ -18,12 +18,17 @@ void StreamSocket::look(bool has_peer) {
   if (own_.size > 0 && (family == AF_INET || family == AF_INET6)) ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+/// A socket.socket of our kind. Empty: an exception is pending.
+Ref StreamSocket::make(State& state, PyObject* keywords) const {
+  const int family = own_.size > 0 ? own_.any.sa_family : AF_UNIX;
+  const Ref arguments = Ref::steal(Py_BuildValue("(iii)", family, SOCK_STREAM, family == AF_UNIX ? 0 : IPPROTO_TCP));
+  return Ref::steal(arguments ? PyObject_Call(state.socket.get(), arguments.get(), keywords) : nullptr);
+}
+
 Ref StreamSocket::python(const Gil& gil, State& state) {
   if (!python_ && accepted_) {
-    const int family = own_.size > 0 ? own_.any.sa_family : AF_UNIX;
-    const Ref arguments = Ref::steal(Py_BuildValue("(iii)", family, SOCK_STREAM, family == AF_UNIX ? 0 : IPPROTO_TCP));
     const Ref number = Ref::steal(Py_BuildValue("{s:i}", "fileno", accepted_.get()));
-    Ref made = Ref::steal(arguments && number ? PyObject_Call(state.socket.get(), arguments.get(), number.get()) : nullptr);
+    Ref made = number ? make(state, number.get()) : Ref();
     if (!made) return {};
     (void)accepted_.release();  // the object's from now on
     python_ = std::move(made);
@@ -42,8 +47,12 @@ bool StreamSocket::describe(const Gil& gil, State& state, PyObject* name, PyObje
   } else if (is("peername")) {
     value = peer_.size > 0 ? to_python(gil, peer_) : Ref::share(gil, Py_None);
   } else if (is("socket")) {
-    const Ref socket = python(gil, state);
-    if (!socket) return !PyErr_Occurred();
+    Ref socket = python(gil, state);
+    if (!socket && !PyErr_Occurred()) {  // whoever asks so late gets one that is closed as ours is
+      socket = make(state, nullptr);
+      if (socket && !Ref::steal(PyObject_CallMethodNoArgs(socket.get(), state.s_close.get()))) return false;
+    }
+    if (!socket) return false;
     value = Ref::steal(PyObject_CallOneArg(state.transport_socket.get(), socket.get()));
   } else {
     return true;

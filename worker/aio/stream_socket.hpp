@@ -31,6 +31,7 @@ class StreamSocket {
 
  private:
   void look(bool has_peer);
+  Ref make(State& state, PyObject* keywords) const;
 
   Ref python_;
   UniqueFd accepted_;

@@ -5,6 +5,7 @@
 #include "aio/reader_buffer.hpp"
 #include "aio/receive_bytes.hpp"
 #include "aio/settle.hpp"
+#include "aio/slow_watch.hpp"
 
 #include <sys/socket.h>
 
@@ -53,16 +54,20 @@ Ref StreamTransport::call(const Gil& gil, const Ref& method, PyObject* argument)
   return Ref::steal(PyObject_VectorcallMethod(method.get(), args, argument ? 2 : 1, nullptr));
 }
 
-void StreamTransport::report(const Gil& gil, const char* message, PyObject* exception) {
+bool StreamTransport::report(const Gil& gil, const char* message, PyObject* exception) {
   const Ref more = Ref::steal(Py_BuildValue("{s:O,s:O}", "transport", self(), "protocol", protocol_ ? protocol_.get() : Py_None));
   if (!more) PyErr_WriteUnraisable(self());
-  loop_->report(gil, message, exception, more.get());
+  return loop_->report(gil, message, exception, more.get());
 }
 
 bool StreamTransport::fatal(const Gil& gil, PyObject* exception, const char* message) {
   // A connection that breaks is nothing to report: the protocol is told.
-  if (!PyObject_IsInstance(exception, PyExc_OSError)) report(gil, message, exception);
-  return force_close(gil, exception);
+  Ref pending;
+  if (!PyObject_IsInstance(exception, PyExc_OSError) && !report(gil, message, exception)) pending = Ref::steal(compat::take_raised());
+  const bool closed = force_close(gil, exception);
+  if (!pending) return closed;
+  compat::restore_raised(pending.release());
+  return false;
 }
 
 bool StreamTransport::fatal_pending(const Gil& gil, const char* message) {
@@ -96,11 +101,12 @@ bool StreamTransport::connected(const Gil& gil, PyObject* owner) {
   Ref pending;
   if (!self.call(gil, state.s_connection_made, owner)) {
     const bool ends = ends_the_run();
-    Ref exception = Ref::steal(compat::take_raised());
+    const Ref exception = Ref::steal(compat::take_raised());
+    // The rest is done all the same: another run goes on with it.
     if (ends)
-      pending = std::move(exception);  // the rest is done all the same: another run goes on with it
-    else
-      self.report(gil, "Fatal error: protocol.connection_made() call failed.", exception.get());
+      pending = Ref::share(gil, exception.get());
+    else if (!self.report(gil, "Fatal error: protocol.connection_made() call failed.", exception.get()))
+      pending = Ref::steal(compat::take_raised());
   }
   // Only now: what comes before connection_made was called must wait.
   self.started_ = true;
@@ -116,6 +122,7 @@ bool StreamTransport::told(void* owner, int events) {
   const GilHeld gil;
   auto* self = static_cast<StreamTransport*>(owner);
   const Ref alive = Ref::share(gil, self->self());
+  const SlowWatch watch(*self->loop_, alive.get());
   if ((events & Watcher::kReadable) && !self->read(gil)) return false;
   return !(events & Watcher::kWritable) || !self->wants_to_write_ || self->write_ready(gil);
 }
@@ -213,7 +220,8 @@ bool StreamTransport::end_of_stream(const Gil& gil) {
 // Writing -------------------------------------------------------------------------------------------------------------
 
 /// False: an exception is pending, or, with none, the data is to be dropped.
-bool StreamTransport::may_write(const Gil&, const char* method, PyObject* data) {
+bool StreamTransport::may_write(const Gil& gil, const char* method, PyObject* data) {
+  if (!loop_->check_thread(gil)) return false;
   if (eof_) {
     PyErr_Format(PyExc_RuntimeError, "Cannot call %s() after write_eof()", method);
     return false;
@@ -271,8 +279,7 @@ bool StreamTransport::write_lines(const Gil& gil, PyObject* lines) {
   if (!may_write(gil, "writelines", lines)) return !PyErr_Occurred();
   const Ref all = Ref::steal(PySequence_Fast(lines, "writelines() needs an iterable of bytes-like objects"));
   if (!all) return false;
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(all.get()); ++i)
-    if (!queue_.push(gil, PySequence_Fast_GET_ITEM(all.get(), i), 0)) return false;
+  if (!queue_.push_all(gil, all.get())) return false;
   if (queue_.size() == 0 || wants_to_write_) return queue_.size() <= marks_.high || tell(gil, true);
   return flush(gil) && (queue_.size() <= marks_.high || tell(gil, true));
 }
@@ -327,11 +334,12 @@ bool StreamTransport::tell(const Gil& gil, bool pause) {
   if (protocol_paused_ == pause || !protocol_) return true;
   protocol_paused_ = pause;
   State& state = loop_->state();
-  if (call(gil, pause ? state.s_pause_writing : state.s_resume_writing)) return true;
+  // To pause it is told by who writes, in whose context that is.
+  const Ref protocol = Ref::share(gil, protocol_.get());
+  if (pause ? Ref::steal(PyObject_CallMethodNoArgs(protocol.get(), state.s_pause_writing.get())) : call(gil, state.s_resume_writing)) return true;
   if (ends_the_run()) return false;
   const Ref exception = Ref::steal(compat::take_raised());
-  report(gil, pause ? "protocol.pause_writing() failed" : "protocol.resume_writing() failed", exception.get());
-  return true;
+  return report(gil, pause ? "protocol.pause_writing() failed" : "protocol.resume_writing() failed", exception.get());
 }
 
 bool StreamTransport::set_marks(const Gil& gil, WaterMarks marks) {
@@ -373,6 +381,7 @@ bool StreamTransport::set_protocol(const Gil& gil, PyObject* protocol) {
 
 bool StreamTransport::close(const Gil& gil) {
   if (closing_) return true;
+  if (!loop_->check_thread(gil)) return false;
   closing_ = true;
   return queue_.empty() ? lose(gil, Py_None) : watch(gil);
 }
@@ -386,7 +395,7 @@ bool StreamTransport::force_close(const Gil& gil, PyObject* exception) {
 }
 
 bool StreamTransport::abort(const Gil& gil) {
-  return (!has_collected() || flush(gil)) && force_close(gil, Py_None);
+  return loop_->check_thread(gil) && (!has_collected() || flush(gil)) && force_close(gil, Py_None);
 }
 
 /// Has connection_lost called, once.
@@ -409,7 +418,7 @@ bool StreamTransport::end(const Gil& gil, PyObject* exception) {
     goes_on = !ends_the_run();
     if (goes_on) {
       const Ref raised = Ref::steal(compat::take_raised());
-      report(gil, "Fatal error: protocol.connection_lost() call failed.", raised.get());
+      goes_on = report(gil, "Fatal error: protocol.connection_lost() call failed.", raised.get());
     }
   }
   // With a KeyboardInterrupt pending the rest is done all the same.

@@ -101,7 +101,8 @@ class StreamTransport {
   bool tell(const Gil& gil, bool pause);
   Ref call(const Gil& gil, const Ref& method, PyObject* argument = nullptr);
   bool fatal_pending(const Gil& gil, const char* message);
-  void report(const Gil& gil, const char* message, PyObject* exception);
+  /// False: the loop's exception handler has raised what ends the run.
+  bool report(const Gil& gil, const char* message, PyObject* exception);
   void lend(const Gil& gil);
   void settle_empty_waiter(const Gil& gil, PyObject* exception);
   PyObject* self() const { return reinterpret_cast<PyObject*>(object_); }

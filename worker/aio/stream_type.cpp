@@ -82,8 +82,8 @@ PyGetSetDef attributes[] = {{"_extra", get_extra, nullptr, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMethodDef methods[] = {
-    {"write", Our::call_with<&StreamTransport::write>, METH_O, "write($self, data, /)\n--\n\nSends bytes; never blocks."},
-    {"writelines", Our::call_with<&StreamTransport::write_lines>, METH_O, "writelines($self, list_of_data, /)\n--\n\nSends several pieces."},
+    {"write", function(Our::call_named<&StreamTransport::write, "data">), METH_FASTCALL | METH_KEYWORDS, "write($self, data)\n--\n\nSends bytes; never blocks."},
+    {"writelines", function(Our::call_named<&StreamTransport::write_lines, "list_of_data">), METH_FASTCALL | METH_KEYWORDS, "writelines($self, list_of_data)\n--\n\nSends several pieces."},
     {"write_eof", Our::call<&StreamTransport::write_eof>, METH_NOARGS,
      "write_eof($self, /)\n--\n\nCloses our side of the stream when all has been sent."},
     {"can_write_eof", can_write_eof, METH_NOARGS, "can_write_eof($self, /)\n--\n\nTrue."},
@@ -94,7 +94,7 @@ PyMethodDef methods[] = {
     {"pause_reading", Our::call<&StreamTransport::pause_reading>, METH_NOARGS,
      "pause_reading($self, /)\n--\n\nNo data is received until resume_reading()."},
     {"resume_reading", Our::call<&StreamTransport::resume_reading>, METH_NOARGS, "resume_reading($self, /)\n--\n\nData is received again."},
-    {"set_protocol", Our::call_with<&StreamTransport::set_protocol>, METH_O, "set_protocol($self, protocol, /)\n--\n\nGives it another protocol."},
+    {"set_protocol", function(Our::call_named<&StreamTransport::set_protocol, "protocol">), METH_FASTCALL | METH_KEYWORDS, "set_protocol($self, protocol)\n--\n\nGives it another protocol."},
     {"get_protocol", Our::ask<&StreamTransport::protocol>, METH_NOARGS,
      "get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."},
     {"get_extra_info", function(get_extra_info), METH_FASTCALL | METH_KEYWORDS,

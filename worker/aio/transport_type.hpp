@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <span>
 
+#include "aio/by_name.hpp"
 #include "aio/slots.hpp"
 #include "aio/state.hpp"
 #include "aio/water_marks.hpp"
@@ -109,6 +110,12 @@ struct Methods {
   static PyObject* call_with(PyObject* self, PyObject* argument) {
     const GilHeld gil;
     return none_if((Of(self).*M)(gil, argument));
+  }
+  /// The same, where the argument may be given by its name. METH_FASTCALL | METH_KEYWORDS.
+  template <auto M, Name kName>
+  static PyObject* call_named(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+    PyObject* argument = ByName::only(kName.text, args, nargs, kwnames);
+    return argument ? call_with<M>(self, argument) : nullptr;
   }
   /// What M() answers: as a method, and as an attribute.
   template <auto M>

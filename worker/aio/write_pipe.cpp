@@ -43,8 +43,8 @@ bool WritePipe::is_news(const Gil&, PyObject* exception) const {
 }
 
 /// False: an exception is pending, or, with none, the data is to be dropped.
-bool WritePipe::may_write(const Gil&, PyObject* data) {
-  if (!is_data(data)) return false;
+bool WritePipe::may_write(const Gil& gil, PyObject* data) {
+  if (!is_data(data) || !loop().check_thread(gil)) return false;
   if (!lost() && !closing_) return true;
   if (PyObject_Length(data) <= 0) return false;
   if (lost_count_ >= kLoggedLostWrites && !Ref::steal(PyObject_CallMethod(state().helpers.get(), "writing_was_too_late", nullptr))) return false;
@@ -87,15 +87,11 @@ bool WritePipe::write_lines(const Gil& gil, PyObject* lines) {
   if (!all) return false;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(all.get()); ++i)
     if (!is_data(PySequence_Fast_GET_ITEM(all.get(), i))) return false;
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(all.get()); ++i) {
-    PyObject* line = PySequence_Fast_GET_ITEM(all.get(), i);
-    if (!may_write(gil, line)) {
-      if (PyErr_Occurred()) return false;
-      continue;
-    }
-    if (!queue_.push(gil, line, 0)) return false;
-  }
-  return has_queued(gil);
+  if (!loop().check_thread(gil)) return false;
+  if (!lost() && !closing_) return queue_.push_all(gil, all.get()) && has_queued(gil);
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(all.get()); ++i)
+    if (!may_write(gil, PySequence_Fast_GET_ITEM(all.get(), i)) && PyErr_Occurred()) return false;
+  return true;
 }
 
 /// Something may have been queued that is to leave when it can.
@@ -144,7 +140,9 @@ bool WritePipe::flush(const Gil& gil) {
 bool WritePipe::tell(const Gil& gil, bool pause) {
   if (protocol_paused_ == pause || !protocol()) return true;
   protocol_paused_ = pause;
-  return call(gil, pause ? state().s_pause_writing : state().s_resume_writing) ||
+  // To pause it is told by who writes, in whose context that is.
+  const Ref told = Ref::share(gil, protocol());
+  return (pause ? Ref::steal(PyObject_CallMethodNoArgs(told.get(), state().s_pause_writing.get())) : call(gil, state().s_resume_writing)) ||
          survives(gil, pause ? "protocol.pause_writing() failed" : "protocol.resume_writing() failed");
 }
 
@@ -155,6 +153,7 @@ bool WritePipe::set_marks(const Gil& gil, WaterMarks marks) {
 
 bool WritePipe::close(const Gil& gil) {
   if (closing_) return true;
+  if (!loop().check_thread(gil)) return false;
   closing_ = true;
   return queue_.empty() ? lose(gil, Py_None) : watch(gil);
 }
@@ -167,7 +166,9 @@ bool WritePipe::force_close(const Gil& gil, PyObject* exception) {
   return ok;
 }
 
-bool WritePipe::abort(const Gil& gil) { return (!has_collected() || flush(gil)) && force_close(gil, Py_None); }
+bool WritePipe::abort(const Gil& gil) {
+  return loop().check_thread(gil) && (!has_collected() || flush(gil)) && force_close(gil, Py_None);
+}
 
 int WritePipe::traverse(visitproc visit, void* arg) const {
   if (const int stop = PipeEnd::traverse(visit, arg)) return stop;

@@ -40,6 +40,16 @@ class WriteQueue {
     return true;
   }
 
+  /// All of a list or tuple, or nothing: then an exception is pending.
+  bool push_all(const Gil& gil, PyObject* lines) {
+    WriteQueue more;
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(lines); ++i)
+      if (!more.push(gil, PySequence_Fast_GET_ITEM(lines, i), 0)) return false;
+    size_ += std::exchange(more.size_, 0);
+    for (const Chunk& chunk : std::exchange(more.chunks_, {})) chunks_.push_back(chunk);
+    return true;
+  }
+
   /// What is next, as many pieces as fit; how many there are.
   static constexpr std::size_t kPieces = 64;
   int pieces(std::array<iovec, kPieces>& to) const {

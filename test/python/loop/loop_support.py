@@ -220,9 +220,9 @@ def listener(backlog=10):
     return sock
 
 
-def socketpair():
-    """Two connected, non-blocking sockets."""
-    pair = socket.socketpair()
+def socketpair(kind=socket.SOCK_STREAM):
+    """Two connected, non-blocking unix sockets."""
+    pair = socket.socketpair(type=kind)
     for sock in pair:
         sock.setblocking(False)
     return pair

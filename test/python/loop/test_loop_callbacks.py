@@ -319,3 +319,31 @@ def test_a_weak_reference_to_a_handle_ends_with_it(loop):
         del handle
         run_all(loop)  # what was cancelled is dropped in its turn
         assert weak() is None
+
+
+def test_arguments_by_name(loop):
+    seen = []
+
+    def sees():
+        seen.append(1)
+
+    context = contextvars.copy_context()
+    loop.call_soon(callback=sees)
+    loop.call_soon(context=context, callback=sees)
+    loop.call_soon_threadsafe(callback=sees, context=context)
+    loop.call_later(delay=0, callback=sees)
+    loop.call_later(0, callback=sees, context=context)
+    loop.call_at(callback=sees, when=loop.time())
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()
+    assert len(seen) == 6
+    loop.set_task_factory(factory=None)
+    for bad in (
+        lambda: loop.call_soon(function=sees),
+        lambda: loop.call_soon(sees, callback=sees),
+        lambda: loop.call_later(callback=sees),
+        lambda: loop.call_later(1, 2, delay=3),
+        lambda: loop.set_task_factory(),
+    ):
+        with pytest.raises(TypeError):
+            bad()

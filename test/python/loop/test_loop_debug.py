@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from loop_support import FACTORY_NAME, HandlerCalls, IS_OURS, turns
+from loop_support import FACTORY_NAME, HandlerCalls, IS_OURS, socketpair, turns
 
 
 @pytest.fixture
@@ -189,3 +190,61 @@ def test_an_exception_handler_sees_the_traceback_of_the_source_only_in_debug(loo
     loop.call_soon(fails)
     loop.run_until_complete(turns())
     assert "source_traceback" not in calls[0]
+
+
+def takes_long(*_):
+    end = time.monotonic() + 0.02
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.mark.parametrize("method", ["connection_made", "data_received", "connection_lost"])
+@pytest.mark.parametrize("kind", ["stream", "pipe", "datagrams"])
+def test_a_slow_method_of_a_protocol_is_logged(debug_loop, run, bill, kind, method):
+    bill.expect_log(r"(?s)Executing .* took \d+\.\d+ seconds")
+    debug_loop.slow_callback_duration = 0.01
+
+    class Slow(asyncio.Protocol, asyncio.DatagramProtocol):
+        pass
+
+    setattr(Slow, "datagram_received" if kind == "datagrams" and method == "data_received" else method, takes_long)
+
+    async def main():
+        here, there = socketpair(socket.SOCK_DGRAM if kind == "datagrams" else socket.SOCK_STREAM)
+        there.send(b"x")
+        if kind == "stream":
+            transport, _ = await debug_loop.create_unix_connection(Slow, sock=here)
+        elif kind == "pipe":
+            transport, _ = await debug_loop.connect_read_pipe(Slow, here)
+        else:
+            transport, _ = await debug_loop.create_datagram_endpoint(Slow, sock=here)
+        await turns()
+        transport.close()
+        await turns()
+        there.close()
+
+    run(main())
+
+
+@pytest.mark.stock_fails("it has half closed by then")
+@pytest.mark.parametrize("kind", ["stream", "read pipe", "write pipe", "datagrams"])
+def test_a_transport_that_another_thread_closes_is_an_error(debug_loop, run, kind):
+    async def main():
+        here, there = socketpair(socket.SOCK_DGRAM if kind == "datagrams" else socket.SOCK_STREAM)
+        if kind == "stream":
+            transport, _ = await debug_loop.create_unix_connection(asyncio.Protocol, sock=here)
+        elif kind == "read pipe":
+            transport, _ = await debug_loop.connect_read_pipe(asyncio.Protocol, here)
+        elif kind == "write pipe":
+            transport, _ = await debug_loop.connect_write_pipe(asyncio.Protocol, here)
+        else:
+            transport, _ = await debug_loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=here)
+        with pytest.raises(RuntimeError, match="Non-thread-safe"):
+            await asyncio.to_thread(transport.close)
+        transport.close()
+        await turns()
+        here.close()
+        there.close()
+
+    run(main())
+    debug_loop.run_until_complete(debug_loop.shutdown_default_executor())

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 
 import pytest
 from loop_support import HandlerCalls, Recorder, socketpair, soon, turns
@@ -343,3 +344,69 @@ def test_an_interrupt_in_connection_made_leaves_the_connection_to_the_next_run(l
         await soon(protocol.lost)
 
     loop.run_until_complete(rest())
+
+
+class Breaks(asyncio.Protocol, asyncio.DatagramProtocol):
+    """Raises in the method of that name, once."""
+
+    def __init__(self, method):
+        self.method = method
+        setattr(self, method, self.fails)
+
+    def fails(self, *args):
+        delattr(self, self.method)
+        raise ZeroDivisionError
+
+
+def stream(loop, here, breaks):
+    return loop.create_connection(lambda: breaks, sock=here)
+
+
+def read_pipe(loop, here, breaks):
+    return loop.connect_read_pipe(lambda: breaks, here)
+
+
+def datagrams(loop, here, breaks):
+    return loop.create_datagram_endpoint(lambda: breaks, sock=here)
+
+
+@pytest.mark.parametrize(
+    "connect, method",
+    [
+        (stream, "connection_made"),
+        (stream, "data_received"),
+        (stream, "eof_received"),
+        (stream, "connection_lost"),
+        (read_pipe, "data_received"),
+        (read_pipe, "connection_lost"),
+        (datagrams, "datagram_received"),
+        (datagrams, "connection_lost"),
+    ],
+)
+def test_an_exception_handler_can_end_the_program(loop, connect, method):
+    """As a service does for which everything unexpected is fatal."""
+
+    def handler(loop, context):
+        assert isinstance(context["exception"], ZeroDivisionError)
+        raise SystemExit("unexpected")
+
+    here, there = socketpair(socket.SOCK_DGRAM) if connect is datagrams else socketpair()
+    breaks = Breaks(method)
+    loop.set_exception_handler(handler)
+    connecting = loop.create_task(connect(loop, here, breaks))
+    there.send(b"x")
+    if connect is not datagrams:
+        there.shutdown(socket.SHUT_WR)
+    if method == "connection_lost":
+        connecting.add_done_callback(lambda connected: connected.result()[0].close())
+    with pytest.raises(SystemExit, match="unexpected"):
+        loop.run_forever()
+    loop.set_exception_handler(None)
+
+    async def rest():
+        transport, _ = await soon(connecting)
+        transport.abort() if hasattr(transport, "abort") else transport.close()
+        await turns()
+
+    loop.run_until_complete(rest())
+    there.close()

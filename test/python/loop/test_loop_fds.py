@@ -372,3 +372,49 @@ def test_what_was_ready_when_a_callback_ended_the_run_is_told_in_the_next(loop):
     assert told == [1]
     for sock in (one, two, broken):
         sock.close()
+
+
+@pytest.mark.stock_fails("it asks epoll to go on watching for the other of the two")
+def test_a_socket_can_be_closed_before_it_is_no_longer_watched(loop, pair):
+    """As clean-up code does in whatever order."""
+    loop.add_reader(pair[0], print)
+    loop.add_writer(pair[0], print)
+    pair[0].close()
+    assert loop.remove_reader(pair[0]) is True
+    assert loop.remove_writer(pair[0]) is True
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(pair[0])
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.add_reader(pair[0], print)
+
+
+def test_what_a_reader_queues_before_it_stops_the_loop_is_for_the_next_run(loop, pair):
+    seen = []
+
+    def reads():
+        loop.remove_reader(pair[0])
+        loop.call_soon(seen.append, "queued")
+        loop.stop()
+
+    loop.add_reader(pair[0], reads)
+    pair[1].send(b"x")
+    loop.run_forever()
+    assert seen == []
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == ["queued"]
+
+
+def test_arguments_by_name(loop, pair):
+    pair[1].send(b"x")
+    loop.add_reader(fd=pair[0], callback=loop.stop)
+    loop.add_writer(callback=pair[0].fileno, fd=pair[0])
+    loop.run_forever()
+    assert loop.remove_reader(fd=pair[0]) is True and loop.remove_writer(fd=pair[0]) is True
+    for bad in ({}, {"fd": pair[0]}, {"callback": print}, {"fd": pair[0], "callback": print, "other": 1}):
+        with pytest.raises(TypeError):
+            loop.add_reader(**bad)
+    with pytest.raises(TypeError):
+        loop.add_reader(pair[0], print, fd=pair[0])
+    with pytest.raises(TypeError):
+        loop.remove_reader(file=pair[0])

@@ -1,6 +1,7 @@
 """create_server and what it returns."""
 
 import asyncio
+import contextvars
 import errno
 import gc
 import socket
@@ -477,5 +478,36 @@ def test_the_repr_of_a_server(run):
         server = await asyncio.get_running_loop().create_server(Recorder, "127.0.0.1", 0)
         assert "Server" in repr(server) and "sockets=" in repr(server)
         await ended(server)
+
+    run(main())
+
+
+def test_what_a_factory_sets_in_its_context_is_not_the_next_connections(run):
+    name = contextvars.ContextVar("name", default="nobody's")
+    seen = []
+
+    def factory():
+        seen.append(name.get())
+        name.set(f"that of connection {len(seen)}")
+        return Sees()
+
+    class Sees(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            seen.append(name.get())
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        name.set("the server's")
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        name.set("somebody else's")
+        for _ in range(2):
+            client = await client_of(server)
+            client.transport.close()
+            await soon(client.lost)
+        await until(lambda: len(seen) == 4)
+        await ended(server)
+        assert seen[0] == seen[2] == "the server's"
+        await turns()
 
     run(main())

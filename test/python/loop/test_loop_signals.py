@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from loop_support import IS_OURS, HandlerCalls, soon, turns
+from loop_support import IS_OURS, HandlerCalls, soon, turns, until
 
 NUMBER = signal.SIGUSR1
 
@@ -405,5 +405,24 @@ def test_real_time_signals(loop, run):
         me(signal.SIGRTMIN + 1)
         await soon(got)
         loop.remove_signal_handler(signal.SIGRTMIN + 1)
+
+    run(main())
+
+
+def test_a_handler_that_was_removed_is_not_called_for_a_signal_before_that(loop, run):
+    async def main():
+        seen = []
+        loop.add_signal_handler(NUMBER, seen.append, "first")
+        me()
+        loop.remove_signal_handler(NUMBER)
+        await turns()
+        assert seen == []
+        loop.add_signal_handler(NUMBER, seen.append, "first")
+        me()
+        loop.add_signal_handler(NUMBER, seen.append, "second")
+        await until(lambda: seen)
+        await turns()
+        assert seen == ["second"]
+        loop.remove_signal_handler(NUMBER)
 
     run(main())

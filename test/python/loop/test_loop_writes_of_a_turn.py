@@ -138,3 +138,84 @@ def test_writes_outside_of_a_run_do_not_wait_for_one(kind):
     loop.run_until_complete(turns())
     loop.close()
     ends.theirs.close()
+
+
+@both
+def test_one_that_ends_the_run_leaves_the_others_writes_alone(kind):
+    class Stops(asyncio.Protocol):
+        def resume_writing(self):
+            raise KeyboardInterrupt
+
+    async def connect(ends, make):
+        if kind == "pipe":
+            return (await loop.connect_write_pipe(make, ends.ours))[0]
+        return (await loop.create_unix_connection(make, sock=ends.ours))[0]
+
+    loop = new_event_loop()
+    stopping, other = Ends(kind), Ends(kind)
+    one = loop.run_until_complete(connect(stopping, Stops))
+    two = loop.run_until_complete(connect(other, asyncio.Protocol))
+    one.set_write_buffer_limits(high=0)
+
+    def write():
+        for transport in (one, two):
+            transport.write(b"first ")
+            transport.write(b"second ")
+
+    loop.call_soon(write)
+    loop.call_soon(loop.stop)
+    try:
+        loop.run_forever()  # asyncio sends the second at once, so it has nothing to resume
+    except KeyboardInterrupt:
+        pass
+    two.write(b"third")
+    for transport in (one, two):
+        transport.close()
+    loop.run_until_complete(turns())
+    loop.close()
+    assert stopping.arrived() == b"first second "
+    assert other.arrived() == b"first second third"
+
+
+@both
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_does_not_send_it_twice(loop, run, kind):
+    async def main():
+        ends = Ends(kind)
+        transport = await ends.connect(loop)
+        transport.write(b"one ")
+        transport.write(b"two ")
+        child = os.fork()
+        if child == 0:
+            raise Child
+        assert await asyncio.to_thread(os.waitpid, child, 0) == (child, 0)
+        assert ends.arrived() == b"one two "
+        transport.close()
+        await turns()
+
+    class Child(BaseException):
+        pass
+
+    try:
+        loop.run_until_complete(main())  # in the child, too, the run goes on to its end
+    except Child:
+        os._exit(0)
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+@both
+@pytest.mark.stock_fails("a socket's takes what is not contiguous, and fails later")
+@pytest.mark.parametrize("bad", ["text", None, memoryview(b"abcdef")[::2]], ids=["text", "None", "not contiguous"])
+def test_lines_of_which_one_is_bad_are_not_sent_at_all(loop, run, kind, bad):
+    async def main():
+        ends = Ends(kind)
+        transport = await ends.connect(loop)
+        with pytest.raises((TypeError, BufferError)):
+            transport.writelines([b"good", bad])
+        assert transport.get_write_buffer_size() == 0
+        transport.write(b"next")
+        transport.close()
+        await turns()
+        assert ends.arrived() == b"next"
+
+    run(main())

@@ -461,7 +461,9 @@ bool Tls::control_app_writing(const Gil& gil) {
 bool Tls::control_reading(const Gil& gil) {
   std::size_t size;
   if (!pending(incoming_, size)) return false;
-  const bool stop = size >= read_marks_.high && !reading_stopped_;
+  // Part of a record is no reason to stop: the application cannot read it, and nothing would resume before the rest is here.
+  if (!plain_left_ && !records_.has_whole(size)) size = 0;
+  const bool stop = size > 0 && size >= read_marks_.high && !reading_stopped_;
   if (!stop && !(size <= read_marks_.low && reading_stopped_)) return true;
   reading_stopped_ = stop;
   if (!transport_) return true;

@@ -1,0 +1,33 @@
+"""TLS of the native loop, protocol against protocol: ends that meet an application which has paused, or is not what it should be."""
+
+import asyncio
+import ssl
+
+import pytest
+from test_native_tls import App, BufferedApp, Pair, contexts, in_loop, loop, pair  # noqa: F401
+
+
+# Pauses ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("high", [0, 1, 1000])
+def test_a_mark_within_a_record_does_not_stop_it(pair, high):
+    pair.server.transport.set_read_buffer_limits(high=high)
+    pair.client.transport.write(b"x" * 5_000)
+    record = b"".join(pair.here.written)
+    pair.here.written = [record[:3_000]]
+    pair.here.carry_to(pair.there)
+    assert pair.there.reading and pair.server.data == b""
+    pair.here.written = [record[3_000:]]
+    pair.here.carry_to(pair.there)
+    assert pair.there.reading and pair.server.data == b"x" * 5_000
+
+
+def test_a_mark_within_a_record_counts_when_the_record_is_here(pair):
+    pair.server.transport.set_read_buffer_limits(high=1_000)
+    pair.server.transport.pause_reading()
+    pair.client.transport.write(b"x" * 5_000)
+    pair.carry()
+    assert not pair.there.reading and pair.server.data == b""
+    in_loop(pair, pair.server.transport.resume_reading)
+    assert pair.there.reading and pair.server.data == b"x" * 5_000

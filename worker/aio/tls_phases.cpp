@@ -208,7 +208,7 @@ bool Tls::do_shutdown(const Gil& gil) {
   if (!eof_ && !call_method(sslobj_.get(), state_.s_unwrap)) {
     if (PyErr_ExceptionMatches(state_.again_errors.get())) {
       PyErr_Clear();  // the peer has not said goodbye yet
-      return process_outgoing(gil);
+      return process_outgoing(gil) && control_reading(gil);
     }
     return PyErr_ExceptionMatches(state_.ssl_error.get()) && shutdown_complete(gil, Ref::steal(compat::take_raised()));
   }

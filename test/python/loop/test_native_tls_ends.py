@@ -31,3 +31,27 @@ def test_a_mark_within_a_record_counts_when_the_record_is_here(pair):
     assert not pair.there.reading and pair.server.data == b""
     in_loop(pair, pair.server.transport.resume_reading)
     assert pair.there.reading and pair.server.data == b"x" * 5_000
+
+
+def test_who_closes_hears_the_goodbye_though_it_had_stopped_the_transport(pair):
+    pair.server.transport.pause_reading()
+    pair.client.transport.write(b"x" * 300_000)
+    pair.carry()
+    assert not pair.there.reading
+    pair.server.transport.close()
+    assert pair.there.reading
+    pair.carry()
+    pair.turn()
+    assert pair.server.calls == pair.client.calls == ["made", "eof", "lost"] and pair.server.data == b""
+
+
+def test_who_closes_does_not_stop_the_transport_again(pair):
+    pair.server.transport.set_read_buffer_limits(high=1_000)
+    pair.server.transport.pause_reading()
+    pair.server.transport.close()
+    pair.client.transport.write(b"x" * 30_000)
+    pair.here.carry_to(pair.there)
+    assert pair.there.reading
+    pair.carry()
+    pair.turn()
+    assert pair.server.calls == ["made", "eof", "lost"] and pair.server.lost_with is None

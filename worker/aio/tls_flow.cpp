@@ -156,12 +156,23 @@ bool Tls::read_and_answer(const Gil& gil) {
   return do_write(gil) && control_reading(gil);
 }
 
-bool Tls::decrypt_into(const Gil&, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry) {
+/// An object of ssl's own with what is there, `room` bytes at most.
+Ref Tls::decrypt(const Gil&, std::size_t room) {
+  const Ref size = Ref::steal(PyLong_FromSize_t(room));
+  Ref plain = size ? call(decrypt_, size.get()) : Ref();
+  if (!plain || !derived_) return plain;
+  plain = Ref::steal(PyBytes_FromObject(plain.get()));
+  if (!plain || size_of(plain) <= room) return plain;
+  PyErr_SetString(PyExc_ValueError, "read() of an SSLObject returned more than it was asked for");
+  return {};
+}
+
+bool Tls::decrypt_into(const Gil& gil, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry) {
   got = 0;
   ended = dry = false;
   const Ref size = Ref::steal(PyLong_FromSize_t(room));
   if (!size) return false;
-  const Ref count = call(decrypt_, size.get(), target);
+  const Ref count = derived_ ? decrypt(gil, room) : call(decrypt_, size.get(), target);
   if (!count) {
     if (!PyErr_ExceptionMatches(state_.again_errors.get())) return false;
     PyErr_Clear();  // needs more bytes from the peer
@@ -169,11 +180,18 @@ bool Tls::decrypt_into(const Gil&, PyObject* target, std::size_t room, std::size
     plain_left_ = false;
     return true;
   }
-  got = PyLong_AsSize_t(count.get());
-  if (got == static_cast<std::size_t>(-1) && PyErr_Occurred()) return false;
+  if (derived_) {
+    const View place(target, PyBUF_WRITABLE);
+    if (!place) return false;
+    got = size_of(count);
+    std::memcpy(place.data(), PyBytes_AS_STRING(count.get()), got);
+  } else {
+    got = PyLong_AsSize_t(count.get());
+    if (got == static_cast<std::size_t>(-1) && PyErr_Occurred()) return false;
+  }
   ended = got == 0;
   // What did not fill the room was all of that record.
-  plain_left_ = got == room;
+  plain_left_ = got == room || (derived_ && !ended);
   return true;
 }
 
@@ -186,9 +204,7 @@ bool Tls::decrypt_all(const Gil& gil, Ref& plain, bool& ended) {
   std::size_t room = left + (plain_left_ || left == 0 ? kRecord : 0);
   if (room <= kRecordAndMore) {
     // Most likely one record: ssl makes the object, and it is the application's.
-    const Ref size = Ref::steal(PyLong_FromSize_t(room));
-    if (!size) return false;
-    plain = call(decrypt_, size.get());
+    plain = decrypt(gil, room);
     if (!plain) {
       if (!PyErr_ExceptionMatches(state_.again_errors.get())) return false;
       PyErr_Clear();  // a record without data for us, or part of one
@@ -196,7 +212,7 @@ bool Tls::decrypt_all(const Gil& gil, Ref& plain, bool& ended) {
       return true;
     }
     used = size_of(plain);
-    plain_left_ = used == room;
+    plain_left_ = used == room || (derived_ && used > 0);
     if (used == 0) {
       ended = true;
       plain = Ref();
@@ -364,7 +380,9 @@ bool Tls::encrypt_piece(const Gil& gil, std::size_t& taken, bool& stuck) {
   } else {
     const View view(data.get(), PyBUF_SIMPLE);
     if (!is_still(view, held_.front().size)) return false;
-    const Ref rest = memory(view.data() + offset, std::min(view.size() - offset, kSendAt), PyBUF_READ);
+    const std::size_t size = std::min(view.size() - offset, kSendAt);
+    char* at = view.data() + offset;
+    const Ref rest = derived_ ? Ref::steal(PyBytes_FromStringAndSize(at, static_cast<Py_ssize_t>(size))) : memory(at, size, PyBUF_READ);
     if (!rest) return false;
     count = call(encrypt_, rest.get());
   }

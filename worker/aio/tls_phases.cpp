@@ -41,7 +41,8 @@ bool Tls::open(const Gil& gil, Parts parts, PyObject* app_protocol) {
   app_ = parts.call_connection_made ? App::kInit : App::kMade;
   // An SSLObject only passes reads and writes on to the object of C within. One of a class that derives from it may do more.
   Ref engine = Ref::share(gil, sslobj_.get());
-  if (Py_TYPE(sslobj_.get()) == reinterpret_cast<PyTypeObject*>(state_.ssl_object.get())) {
+  derived_ = Py_TYPE(sslobj_.get()) != reinterpret_cast<PyTypeObject*>(state_.ssl_object.get());
+  if (!derived_) {
     if (Ref inner = Ref::steal(PyObject_GetAttrString(sslobj_.get(), "_sslobj")))
       engine = std::move(inner);
     else

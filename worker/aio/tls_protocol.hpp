@@ -130,6 +130,7 @@ class Tls {
   bool read_copied(const Gil& gil);
   bool read_buffered(const Gil& gil);
   bool decrypt_all(const Gil& gil, Ref& plain, bool& ended);
+  Ref decrypt(const Gil& gil, std::size_t room);
   bool decrypt_into(const Gil& gil, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry);
   bool takes_writes(const Gil& gil);
   bool push(const Gil& gil);
@@ -176,6 +177,7 @@ class Tls {
   bool eof_ = false;
   bool said_goodbye_ = false;
   bool shared_buffer_ = false;
+  bool derived_ = false;        ///< reads and writes are those of a class that derives from SSLObject, and may keep what they are given
 };
 
 /// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.

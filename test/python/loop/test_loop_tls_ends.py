@@ -26,3 +26,39 @@ def test_who_closes_does_not_wait_because_it_has_not_read(run):
         await ended(server)
 
     run(main())
+
+
+# ------------------------------------------------------------------------------------------- classes of the application
+
+
+def test_a_class_derived_from_sslobject_may_keep_what_it_was_given(run):
+    kept = []
+
+    class Keeping(ssl.SSLObject):
+        def write(self, data):
+            kept.append(data)
+            return super().write(data)
+
+        def read(self, len=1024, buffer=None):
+            if buffer is None:
+                return super().read(len)
+            kept.append(buffer)
+            return super().read(len, buffer)
+
+    async def main():
+        context = for_client()
+        context.sslobject_class = Keeping
+        server, client, theirs = await tls_pair(client_context=context)
+        for data in (b"a" * 600_000, b"b" * 70_000):
+            client.transport.write(data)
+            client.transport.write(data[:10])
+        del data
+        await theirs.received(670_020)
+        theirs.transport.write(b"c" * 600_000)
+        await client.received(600_000)
+        await closed(client, theirs)
+        await ended(server)
+        assert all(getattr(each, "obj", each) is not None for each in kept)  # a view of memory that has an owner
+        assert bytes(theirs.data) == b"a" * 600_010 + b"b" * 70_010 and bytes(client.data) == b"c" * 600_000
+
+    run(main())

@@ -142,7 +142,7 @@ bool Tls::do_read(const Gil& gil) {
 }
 
 bool Tls::read_and_answer(const Gil& gil) {
-  if (app_reading_paused_) return control_reading(gil);
+  if (app_reading_paused_) return do_write(gil) && control_reading(gil);  // the end of the handshake may wait to be sent
   ++reading_;
   const bool ok = app_buffered_ ? read_buffered(gil) : read_copied(gil);
   --reading_;

@@ -10,6 +10,19 @@ from loop_support import HandlerCalls, Recorder, closed, listener, reset, soon, 
 from test_loop_tls import ended, for_client, for_server, tls_pair, warnings_of_the_older_sslproto  # noqa: F401
 
 
+def shaking_hands(context=None):
+    """A listening socket, and the future of the blocking TLS socket that a thread makes of its first connection."""
+    loop, listening = asyncio.get_running_loop(), listener()
+
+    def accept():
+        with listening:
+            sock, _ = listening.accept()
+        sock.settimeout(10)  # a failure only
+        return (context or for_server()).wrap_socket(sock, server_side=True)
+
+    return listening.getsockname(), loop.run_in_executor(None, accept)
+
+
 # --------------------------------------------------------------------------------------------------------------- close
 
 
@@ -24,6 +37,59 @@ def test_who_closes_does_not_wait_because_it_has_not_read(run):
         assert await soon(client.lost) is None
         await soon(theirs.lost)
         await ended(server)
+
+    run(main())
+
+
+# ----------------------------------------------------------------------------------------------------------- handshake
+
+
+def test_who_pauses_right_after_start_tls_does_not_keep_the_peer_waiting(loop, run):
+    async def main():
+        address, accepted = shaking_hands()
+        _, client = await soon(loop.create_connection(Recorder, *address))
+        client.transport = await soon(loop.start_tls(client.transport, client, for_client(), server_hostname="localhost"))
+        client.transport.pause_reading()
+        peer = await accepted
+        client.transport.resume_reading()
+        peer.close()
+        await soon(client.lost)
+
+    run(main())
+
+
+def test_a_server_that_pauses_right_after_start_tls_does_not_keep_the_client_waiting(loop, run):
+    """In TLS 1.2 the last word is the server's."""
+
+    async def main():
+        context = for_client()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        theirs, peer = await with_raw_peer()
+        peer.settimeout(10)  # a failure only
+        shaken = loop.run_in_executor(None, lambda: context.wrap_socket(peer, server_hostname="localhost"))
+        theirs.transport = await soon(loop.start_tls(theirs.transport, theirs, for_server(), server_side=True))
+        theirs.transport.pause_reading()
+        (await shaken).close()
+        theirs.transport.resume_reading()
+        await soon(theirs.lost)
+
+    run(main())
+
+
+@pytest.mark.stock_fails("sends the end of the handshake when it reads", since=(3, 11))
+def test_who_pauses_in_connection_made_does_not_keep_the_peer_waiting(loop, run):
+    class Pausing(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.pause_reading()
+
+    async def main():
+        address, accepted = shaking_hands()
+        _, client = await soon(loop.create_connection(Pausing, *address, ssl=for_client(), server_hostname="localhost"))
+        peer = await accepted
+        client.transport.resume_reading()
+        peer.close()
+        await soon(client.lost)
 
     run(main())
 

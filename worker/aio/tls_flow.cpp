@@ -283,11 +283,12 @@ bool Tls::read_buffered(const Gil& gil) {
     }
     full = used == view.size();
   }
-  if (full && more) loop().soon(gil, read_chore, self());
+  if (full && more && !eof_) loop().soon(gil, read_chore, self());
   if (used > 0 && app_protocol_) {
     const Ref size = Ref::steal(PyLong_FromSize_t(used));
     if (!size || !tell_app(gil, state_.s_buffer_updated, size.get())) return false;
   }
+  read_on_ = full && more && eof_;
   return !ended || (tell_eof(gil) && start_shutdown(gil));
 }
 

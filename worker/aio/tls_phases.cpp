@@ -78,6 +78,8 @@ void Tls::mark_app_transport_closed() {
   if (app_transport_) reinterpret_cast<TlsTransportObject*>(app_transport_.get())->closed = true;
 }
 
+bool Tls::is_app_transport_closed() const { return !app_transport_ || reinterpret_cast<TlsTransportObject*>(app_transport_.get())->closed; }
+
 Ref Tls::start_timer(const Gil&, const Ref& seconds, const char* method) {
   const Ref callback = Ref::steal(PyObject_GetAttrString(self(), method));
   return callback ? Ref::steal(PyObject_CallMethod(loop_.get(), "call_later", "OO", seconds.get(), callback.get())) : Ref();
@@ -165,9 +167,11 @@ bool Tls::check_handshake_timeout(const Gil& gil) {
 // End -------------------------------------------------------------------------------------------------------------------
 
 bool Tls::start_shutdown(const Gil& gil) {
-  if (phase_ != Phase::kHandshake && phase_ != Phase::kWrapped) return true;
+  if (phase_ == Phase::kUnwrapped || phase_ == Phase::kShutdown) return true;
   mark_app_transport_closed();
   if (phase_ == Phase::kHandshake) return abort(gil, nullptr);
+  // The peer's end may be waiting for an application that had paused.
+  if (phase_ == Phase::kFlushing) return !eof_ || reading_ > 0 || do_flush(gil);
   if (!set_phase(Phase::kFlushing)) return false;
   shutdown_timer_ = start_timer(gil, shutdown_timeout_, "_check_shutdown_timeout");
   return shutdown_timer_ && do_flush(gil);
@@ -180,9 +184,14 @@ bool Tls::check_shutdown_timeout(const Gil& gil) {
 }
 
 bool Tls::do_flush(const Gil& gil) {
-  if (!do_read(gil)) return false;
-  // The application may have aborted while it was given the last data, or the peer's end was among it.
-  if (phase_ != Phase::kFlushing) return true;
+  do {
+    // Who has paused takes the rest when it goes on reading.
+    if (eof_ && app_reading_paused_ && !is_app_transport_closed()) return true;
+    read_on_ = false;
+    if (!do_read(gil)) return false;
+    // The application may have aborted while it was given the last data, or the peer's end was among it.
+    if (phase_ != Phase::kFlushing) return true;
+  } while (read_on_ && !is_app_transport_closed());
   return set_phase(Phase::kShutdown) && do_shutdown(gil);
 }
 
@@ -274,10 +283,9 @@ bool Tls::eof_in_phase(const Gil& gil, bool& keep_open) {
       return failure && handshake_complete(gil, std::move(failure));
     }
     case Phase::kWrapped:
-      if (!set_phase(Phase::kFlushing)) return false;
-      // The application takes the rest when it goes on reading.
-      if (app_reading_paused_) return keep_open = true;
-      return do_flush(gil);
+      if (!set_phase(Phase::kFlushing) || !do_flush(gil)) return false;
+      keep_open = phase_ == Phase::kFlushing;
+      return true;
     case Phase::kFlushing: return do_write(gil) && set_phase(Phase::kShutdown) && do_shutdown(gil);
     case Phase::kShutdown: return do_shutdown(gil);
     case Phase::kUnwrapped: return true;

@@ -15,7 +15,8 @@ struct TlsObject;
 /// cryptography is that of an ssl.SSLObject of the application's SSLContext. The application has a TlsTransport (tls_transport.hpp).
 ///
 /// What differs from asyncio: what the application writes while it is given data, or within one turn of the loop, leaves in one write to the
-/// transport, at the end of that turn at the latest; and what it writes in small pieces at once shares a record.
+/// transport, at the end of that turn at the latest; and what it writes in small pieces at once shares a record. The end of a stream is told to
+/// who has taken all of it, or closes.
 /// Invariant: the application hears connection_made and connection_lost at most once each, the latter only after the former.
 /// Threads: the loop's. GIL: held. Every function that returns bool: false means that an exception is pending.
 class Tls {
@@ -120,6 +121,7 @@ class Tls {
   bool fatal(const Gil& gil, PyObject* exception, const char* message);
   bool fatal_if_exception(const Gil& gil);
   void mark_app_transport_closed();
+  bool is_app_transport_closed() const;
 
   // tls_flow.cpp
   bool pending(const Ref& bio, std::size_t& size);
@@ -175,6 +177,7 @@ class Tls {
   bool app_writing_paused_ = false;
   bool reading_stopped_ = false;
   bool eof_ = false;
+  bool read_on_ = false;        ///< the application's buffer was full, and there is more; only at the end of the stream
   bool said_goodbye_ = false;
   bool shared_buffer_ = false;
   bool derived_ = false;        ///< reads and writes are those of a class that derives from SSLObject, and may keep what they are given

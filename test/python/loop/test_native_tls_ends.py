@@ -57,6 +57,99 @@ def test_who_closes_does_not_stop_the_transport_again(pair):
     assert pair.server.calls == ["made", "eof", "lost"] and pair.server.lost_with is None
 
 
+# An end without goodbye ------------------------------------------------------------------------------------------------
+
+
+def test_who_closes_does_not_wait_for_an_end_that_waits_for_it(pair):
+    pair.server.transport.pause_reading()
+    pair.client.transport.write(b"never read")
+    pair.carry()
+    assert pair.server_tls.eof_received() is True
+    pair.server.transport.close()
+    pair.turn()
+    assert pair.server.calls == ["made", "eof", "lost"] and pair.server.lost_with is None and pair.server.data == b""
+
+
+def test_an_end_that_waits_is_not_told_to_who_pauses_at_once_again(pair):
+    pair.server.transport.pause_reading()
+    pair.client.transport.write(b"all of it")
+    pair.carry()
+    assert pair.server_tls.eof_received() is True
+
+    def resume_and_pause():
+        pair.server.transport.resume_reading()
+        pair.server.transport.pause_reading()
+
+    in_loop(pair, resume_and_pause)
+    assert pair.server.calls == ["made"] and pair.server.data == b""
+    pair.server.transport.resume_reading()
+    pair.turn(6)
+    assert pair.server.data == b"all of it" and pair.server.calls == ["made", "eof", "lost"]
+
+
+def with_small_buffer(loop, contexts, updated):
+    """A pair whose server takes 1000 bytes at a time of 20 000, and has none of them yet but the first buffer. `updated(server)` is called after
+    each."""
+
+    class Small(BufferedApp):
+        def buffer_updated(self, size):
+            super().buffer_updated(size)
+            updated(self)
+
+    pair = Pair(loop, contexts, server=Small()).shake_hands()
+    pair.client.transport.write(b"x" * 20_000)
+    pair.here.carry_to(pair.there)
+    assert len(pair.server.data) == 1_000
+    return pair
+
+
+def test_a_small_buffer_gets_everything_before_the_end(loop, contexts):
+    pair = with_small_buffer(loop, contexts, lambda server: None)
+    assert not pair.server_tls.eof_received()
+    pair.turn(6)
+    assert pair.server.data == b"x" * 20_000 and pair.server.calls == ["made", "eof", "lost"] and pair.server.lost_with is None
+
+
+def test_an_end_waits_for_who_pauses_in_the_middle_of_the_rest(loop, contexts):
+    def pause_once(server):
+        if len(server.data) == 5_000:
+            server.transport.pause_reading()
+
+    pair = with_small_buffer(loop, contexts, pause_once)
+    assert pair.server_tls.eof_received() is True
+    pair.turn(6)
+    assert len(pair.server.data) == 5_000 and pair.server.calls == ["made"]
+    pair.server.transport.resume_reading()
+    pair.turn(6)
+    assert pair.server.data == b"x" * 20_000 and pair.server.calls == ["made", "eof", "lost"]
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_who_ends_it_in_the_middle_of_the_rest_gets_no_more(loop, contexts, end, pauses):
+    def end_it(server):
+        if len(server.data) == 5_000:
+            if pauses:
+                server.transport.pause_reading()
+            getattr(server.transport, end)()
+
+    pair = with_small_buffer(loop, contexts, end_it)
+    pair.server_tls.eof_received()
+    pair.turn(6)
+    assert len(pair.server.data) == 5_000 and pair.server.calls == ["made"] + ["eof"] * (end == "close") + ["lost"]
+
+
+def test_who_fails_in_the_middle_of_the_rest_gets_no_more(loop, contexts):
+    def fail(server):
+        if len(server.data) == 5_000:
+            raise LookupError
+
+    pair = with_small_buffer(loop, contexts, fail)
+    pair.server_tls.eof_received()
+    pair.turn(6)
+    assert len(pair.server.data) == 5_000 and isinstance(pair.server.lost_with, LookupError) and len(loop.problems) == 1
+
+
 # What the application brings -------------------------------------------------------------------------------------------
 
 

@@ -161,7 +161,8 @@ bool Tls::check_handshake_timeout(const Gil& gil) {
   const Ref text = Ref::steal(
       PyUnicode_FromFormat("SSL handshake is taking longer than %S seconds: aborting the connection", handshake_timeout_.get()));
   const Ref failure = text ? Ref::steal(PyObject_CallFunctionObjArgs(PyExc_ConnectionAbortedError, text.get(), nullptr)) : Ref();
-  return failure && fatal(gil, failure.get(), "Fatal error on transport");
+  // A transport that is over already does not tell us that it is lost.
+  return failure && fatal(gil, failure.get(), "Fatal error on transport") && wake_waiter(gil, failure.get());
 }
 
 // End -------------------------------------------------------------------------------------------------------------------

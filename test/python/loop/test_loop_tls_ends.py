@@ -94,6 +94,35 @@ def test_who_pauses_in_connection_made_does_not_keep_the_peer_waiting(loop, run)
     run(main())
 
 
+@pytest.mark.stock_fails("never tells who waits")
+def test_start_tls_on_a_connection_that_is_lost_already(loop, run):
+    async def main():
+        protocol, peer = await with_raw_peer()
+        peer.close()
+        await soon(protocol.lost)
+        with pytest.raises(ConnectionError):
+            await soon(loop.start_tls(protocol.transport, protocol, for_client(), server_hostname="localhost"))
+
+    run(main())
+
+
+@pytest.mark.stock_fails("returns None for a transport")
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_start_tls_on_a_connection_that_is_closed(loop, run, when):
+    async def main():
+        protocol, peer = await with_raw_peer()
+        if when == "before":
+            protocol.transport.abort()
+        starting = loop.create_task(loop.start_tls(protocol.transport, protocol, for_client(), server_hostname="localhost"))
+        await turns(5)
+        protocol.transport.abort()
+        with pytest.raises(ConnectionError):
+            await soon(starting)
+        peer.close()
+
+    run(main())
+
+
 # ------------------------------------------------------------------------------------------- classes of the application
 
 

@@ -150,6 +150,19 @@ def test_who_fails_in_the_middle_of_the_rest_gets_no_more(loop, contexts):
     assert len(pair.server.data) == 5_000 and isinstance(pair.server.lost_with, LookupError) and len(loop.problems) == 1
 
 
+# Others that are over --------------------------------------------------------------------------------------------------
+
+
+def test_a_handshake_that_takes_too_long_is_told_though_the_transport_says_nothing(loop, contexts):
+    pair = Pair(loop, contexts, ssl_handshake_timeout=0.02)
+    pair.here._force_close = lambda exc: None
+    pair.client_tls.connection_made(pair.here)
+    with pytest.raises(ConnectionAbortedError, match="SSL handshake is taking longer"):
+        loop.run_until_complete(asyncio.wait_for(pair.waiter, 5))
+    pair.client_tls.connection_lost(None)
+    pair.server_tls._app_transport.close()
+
+
 # What the application brings -------------------------------------------------------------------------------------------
 
 

@@ -283,7 +283,7 @@ bool Tls::read_buffered(const Gil& gil) {
     }
     full = used == view.size();
   }
-  if (full && more && !eof_) loop().soon(gil, read_chore, self());
+  if (full && more && !eof_ && !loop().soon(gil, read_chore, self())) return false;
   if (used > 0 && app_protocol_) {
     const Ref size = Ref::steal(PyLong_FromSize_t(used));
     if (!size || !tell_app(gil, state_.s_buffer_updated, size.get())) return false;
@@ -432,9 +432,8 @@ bool Tls::flush_later(const Gil& gil) {
   std::size_t unsent;
   if (!pending(outgoing_, unsent)) return false;
   if (unsent >= kFlushAt || loop().thread() == 0) return process_outgoing(gil);
-  flush_queued_ = true;
-  loop().soon(gil, flush_chore, self());
-  return true;
+  flush_queued_ = loop().soon(gil, flush_chore, self());
+  return flush_queued_;
 }
 
 bool Tls::process_outgoing(const Gil& gil) {
@@ -500,10 +499,10 @@ bool Tls::set_read_marks(const Gil& gil, WaterMarks marks) {
   return control_reading(gil);
 }
 
-void Tls::resume_reading(const Gil& gil) {
-  if (!app_reading_paused_) return;
+bool Tls::resume_reading(const Gil& gil) {
+  if (!app_reading_paused_) return true;
   app_reading_paused_ = false;
-  loop().soon(gil, resume_chore, self());
+  return loop().soon(gil, resume_chore, self());
 }
 
 // In line with the loop's callbacks -------------------------------------------------------------------------------------

@@ -133,9 +133,7 @@ bool Tls::handshake_complete(const Gil& gil, Ref failure) {
     return wake_waiter(gil, nullptr) && do_read(gil);
   }
   // start_tls() has no other way to tell its caller of the new transport: it must have been able to do so before the first data comes.
-  if (!wake_waiter(gil, nullptr)) return false;
-  loop().soon(gil, read_chore, self());
-  return true;
+  return wake_waiter(gil, nullptr) && loop().soon(gil, read_chore, self());
 }
 
 bool Tls::handshake_failed(const Gil& gil, Ref failure) {
@@ -230,8 +228,7 @@ bool Tls::shutdown_complete(const Gil& gil, Ref failure) {
   cancel(shutdown_timer_);
   said_goodbye_ = true;
   if (failure) return fatal(gil, failure.get(), "Fatal error on transport");
-  if (transport_) loop().soon(gil, close_chore, self());
-  return true;
+  return !transport_ || loop().soon(gil, close_chore, self());
 }
 
 bool Tls::abort(const Gil& gil, PyObject* exception) {

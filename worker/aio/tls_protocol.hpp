@@ -56,7 +56,7 @@ class Tls {
   bool start_shutdown(const Gil& gil);
   bool abort(const Gil& gil, PyObject* exception);
   void pause_reading() { app_reading_paused_ = true; }
-  void resume_reading(const Gil& gil);
+  bool resume_reading(const Gil& gil);
   bool app_reading_paused() const { return app_reading_paused_; }
   bool app_writing_paused() const { return app_writing_paused_; }
   bool set_app_protocol(const Gil& gil, PyObject* protocol);

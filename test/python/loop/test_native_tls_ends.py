@@ -163,6 +163,17 @@ def test_a_handshake_that_takes_too_long_is_told_though_the_transport_says_nothi
     pair.server_tls._app_transport.close()
 
 
+def test_a_loop_that_is_closed_reads_no_more(pair):
+    pair.server.transport.pause_reading()
+    pair.here.closing = pair.there.closing = True  # they could not tell of it any more
+    type(pair.loop).close(pair.loop)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        pair.server.transport.resume_reading()
+    for tls in (pair.client_tls, pair.server_tls):
+        tls._app_transport.abort()
+    pair.loop.pairs.clear()
+
+
 # What the application brings -------------------------------------------------------------------------------------------
 
 

@@ -364,9 +364,25 @@ bool Tls::encrypt_held(const Gil& gil) {
     }
     if ((unsent += taken) < kSendAt || held_.empty()) continue;
     unsent = 0;
-    if (!below_paused_ && !process_outgoing(gil)) return false;
+    bool gone;
+    if (below_paused_) continue;
+    if (!process_outgoing(gil) || !is_below_closing(gil, gone)) return false;
+    if (gone) drop_held();  // nobody would get the rest
   }
   return true;
+}
+
+bool Tls::is_below_closing(const Gil& gil, bool& closing) {
+  const Ref transport = Ref::share(gil, transport_.get());
+  const Ref answer = transport ? call_method(transport.get(), state_.s_is_closing) : Ref();
+  const int truth = answer ? PyObject_IsTrue(answer.get()) : -1;
+  closing = truth > 0;
+  return truth >= 0 || !transport;
+}
+
+void Tls::drop_held() {
+  const auto dropped = std::exchange(held_, {});
+  held_size_ = 0;
 }
 
 /// As much as is sent at once. Stuck: ssl needs bytes of the peer first (a renegotiation).

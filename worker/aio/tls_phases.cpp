@@ -292,8 +292,7 @@ bool Tls::eof_in_phase(const Gil& gil, bool& keep_open) {
 }
 
 bool Tls::connection_lost(const Gil& gil, PyObject* exception) {
-  held_.clear();
-  held_size_ = 0;
+  drop_held();
   if (!Ref::steal(PyObject_CallNoArgs(take_out_.get()))) return false;
   ++lost_writes_;
   mark_app_transport_closed();
@@ -353,8 +352,7 @@ void Tls::clear() {
   // Its loop and ssl's objects stay: methods may still be called, and what could be a cycle goes through what is dropped here.
   phase_ = Phase::kUnwrapped;
   app_ = App::kLost;
-  auto held = std::exchange(held_, {});
-  held_size_ = 0;
+  drop_held();
   for (Ref* each : {&app_protocol_, &app_transport_, &transport_, &waiter_, &context_, &handshake_timer_, &shutdown_timer_, &buffer_}) each->reset();
 }
 

@@ -139,6 +139,8 @@ class Tls {
   bool do_write(const Gil& gil);
   bool encrypt_held(const Gil& gil);
   bool encrypt_piece(const Gil& gil, std::size_t& taken, bool& stuck);
+  bool is_below_closing(const Gil& gil, bool& closing);
+  void drop_held();
   bool merge_small(const Gil& gil);
   bool keep_copies(const Gil& gil);
   bool flush_later(const Gil& gil);

@@ -41,6 +41,22 @@ def test_who_closes_does_not_wait_because_it_has_not_read(run):
     run(main())
 
 
+def test_a_large_write_to_a_peer_that_is_gone_is_one_write(loop, run, caplog):
+    HandlerCalls(loop)
+
+    async def main():
+        address, accepted = shaking_hands()
+        _, client = await soon(loop.create_connection(Recorder, *address, ssl=for_client(), server_hostname="localhost"))
+        reset(socket.socket(fileno=(await accepted).detach()))
+        client.transport.write(b"x" * 8_000_000)  # it has not heard of the end yet
+        assert client.transport.get_write_buffer_size() == 0
+        await soon(client.lost)
+
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        run(main())
+    assert caplog.messages == []
+
+
 # ----------------------------------------------------------------------------------------------------------- handshake
 
 

@@ -76,6 +76,10 @@ bool Tls::pending(const Ref& bio, std::size_t& size) {
 
 Ref Tls::tell_app(const Gil& gil, const Ref& method, PyObject* argument) {
   const Ref app = Ref::share(gil, app_protocol_.get());
+  return tell(gil, app, method, argument);
+}
+
+Ref Tls::tell(const Gil& gil, const Ref& app, const Ref& method, PyObject* argument) {
   const ContextScope inside(gil, context_.get(), in_app_);
   return call_method(app.get(), method, argument);
 }
@@ -266,8 +270,9 @@ bool Tls::read_buffered(const Gil& gil) {
   const Ref hint = Ref::steal(PyLong_FromSize_t(left));
   if (!hint) return false;
   bool full = false;
+  const Ref app = Ref::share(gil, app_protocol_.get());  // who lends its buffer is told of it, whoever is the protocol then
   {
-    const Ref buffer = tell_app(gil, state_.s_get_buffer, hint.get());
+    const Ref buffer = tell(gil, app, state_.s_get_buffer, hint.get());
     if (!buffer) return false;
     const View view(buffer.get(), PyBUF_WRITABLE);
     if (!view) return false;
@@ -286,7 +291,7 @@ bool Tls::read_buffered(const Gil& gil) {
   if (full && more && !eof_ && !loop().soon(gil, read_chore, self())) return false;
   if (used > 0 && app_protocol_) {
     const Ref size = Ref::steal(PyLong_FromSize_t(used));
-    if (!size || !tell_app(gil, state_.s_buffer_updated, size.get())) return false;
+    if (!size || !tell(gil, app, state_.s_buffer_updated, size.get())) return false;
   }
   read_on_ = full && more && eof_;
   return !ended || (tell_eof(gil) && start_shutdown(gil));

@@ -102,6 +102,7 @@ class Tls {
   Loop& loop() const { return reinterpret_cast<LoopObject*>(loop_.get())->loop; }
   PyObject* self() const { return reinterpret_cast<PyObject*>(object_); }
   Ref tell_app(const Gil& gil, const Ref& method, PyObject* argument = nullptr);
+  Ref tell(const Gil& gil, const Ref& app, const Ref& method, PyObject* argument);
 
   // tls_phases.cpp
   bool set_phase(Phase next);

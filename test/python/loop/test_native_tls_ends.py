@@ -6,7 +6,6 @@ import ssl
 import pytest
 from test_native_tls import App, BufferedApp, Pair, contexts, in_loop, loop, pair  # noqa: F401
 
-
 # Pauses ----------------------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +174,23 @@ def test_a_loop_that_is_closed_reads_no_more(pair):
 
 
 # What the application brings -------------------------------------------------------------------------------------------
+
+
+def test_who_lends_its_buffer_is_told_what_is_in_it(loop, contexts):
+    class Leaving(BufferedApp):
+        def get_buffer(self, hint):
+            self.transport.set_protocol(second)
+            return self.view
+
+    second = BufferedApp()
+    pair = Pair(loop, contexts, server=Leaving()).shake_hands()
+    for data in (b"for the first", b"for the second"):
+        pair.client.transport.write(data)
+        pair.carry()
+    assert (pair.server.data, second.data) == (b"for the first", b"for the second")
+    pair.server.transport.abort()
+    pair.client.transport.abort()
+    pair.turn()
 
 
 def reading_with(contexts, read):

@@ -62,11 +62,11 @@ class TlsMethods:
         server_hostname: Optional[str] = None,
         ssl_handshake_timeout: Optional[float] = None,
         ssl_shutdown_timeout: Optional[float] = None,
-    ) -> Optional[asyncio.Transport]:
+    ) -> asyncio.Transport:
         """Begins TLS on a connection. Returns the transport that ``protocol`` is to use from now on.
 
-        Raises what the handshake raised, and TypeError for a context or a transport that cannot be used. When it is cancelled the
-        connection is closed.
+        Raises what the handshake raised, ConnectionResetError for a connection that is closed or lost, and TypeError for a context or a
+        transport that cannot be used. When it is cancelled the connection is closed.
         """
         if ssl is None:
             raise RuntimeError("Python ssl module is not available")
@@ -74,6 +74,8 @@ class TlsMethods:
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        if transport.is_closing():  # then nobody would tell that it is lost
+            raise ConnectionResetError("start_tls() on a connection that is closed")
         waiter = self.create_future()
         tls = TlsProtocol(
             self,
@@ -100,7 +102,10 @@ class TlsMethods:
             # The exception knows this frame, and the future the exception.
             waiter = None
             raise
-        return tls._app_transport
+        secure: Optional[asyncio.Transport] = tls._app_transport
+        if secure is None:
+            raise ConnectionResetError("the connection was closed while TLS began")
+        return secure
 
     if sys.version_info < (3, 11):
         # The keyword that these methods have since 3.11.

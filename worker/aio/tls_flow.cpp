@@ -76,6 +76,10 @@ bool Tls::pending(const Ref& bio, std::size_t& size) {
 
 Ref Tls::tell_app(const Gil& gil, const Ref& method, PyObject* argument) {
   const Ref app = Ref::share(gil, app_protocol_.get());
+  return tell(gil, app, method, argument);
+}
+
+Ref Tls::tell(const Gil& gil, const Ref& app, const Ref& method, PyObject* argument) {
   const ContextScope inside(gil, context_.get(), in_app_);
   return call_method(app.get(), method, argument);
 }
@@ -142,7 +146,7 @@ bool Tls::do_read(const Gil& gil) {
 }
 
 bool Tls::read_and_answer(const Gil& gil) {
-  if (app_reading_paused_) return control_reading(gil);
+  if (app_reading_paused_) return do_write(gil) && control_reading(gil);  // the end of the handshake may wait to be sent
   ++reading_;
   const bool ok = app_buffered_ ? read_buffered(gil) : read_copied(gil);
   --reading_;
@@ -156,12 +160,23 @@ bool Tls::read_and_answer(const Gil& gil) {
   return do_write(gil) && control_reading(gil);
 }
 
-bool Tls::decrypt_into(const Gil&, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry) {
+/// An object of ssl's own with what is there, `room` bytes at most.
+Ref Tls::decrypt(const Gil&, std::size_t room) {
+  const Ref size = Ref::steal(PyLong_FromSize_t(room));
+  Ref plain = size ? call(decrypt_, size.get()) : Ref();
+  if (!plain || !derived_) return plain;
+  plain = Ref::steal(PyBytes_FromObject(plain.get()));
+  if (!plain || size_of(plain) <= room) return plain;
+  PyErr_SetString(PyExc_ValueError, "read() of an SSLObject returned more than it was asked for");
+  return {};
+}
+
+bool Tls::decrypt_into(const Gil& gil, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry) {
   got = 0;
   ended = dry = false;
   const Ref size = Ref::steal(PyLong_FromSize_t(room));
   if (!size) return false;
-  const Ref count = call(decrypt_, size.get(), target);
+  const Ref count = derived_ ? decrypt(gil, room) : call(decrypt_, size.get(), target);
   if (!count) {
     if (!PyErr_ExceptionMatches(state_.again_errors.get())) return false;
     PyErr_Clear();  // needs more bytes from the peer
@@ -169,11 +184,18 @@ bool Tls::decrypt_into(const Gil&, PyObject* target, std::size_t room, std::size
     plain_left_ = false;
     return true;
   }
-  got = PyLong_AsSize_t(count.get());
-  if (got == static_cast<std::size_t>(-1) && PyErr_Occurred()) return false;
+  if (derived_) {
+    const View place(target, PyBUF_WRITABLE);
+    if (!place) return false;
+    got = size_of(count);
+    std::memcpy(place.data(), PyBytes_AS_STRING(count.get()), got);
+  } else {
+    got = PyLong_AsSize_t(count.get());
+    if (got == static_cast<std::size_t>(-1) && PyErr_Occurred()) return false;
+  }
   ended = got == 0;
   // What did not fill the room was all of that record.
-  plain_left_ = got == room;
+  plain_left_ = got == room || (derived_ && !ended);
   return true;
 }
 
@@ -186,9 +208,7 @@ bool Tls::decrypt_all(const Gil& gil, Ref& plain, bool& ended) {
   std::size_t room = left + (plain_left_ || left == 0 ? kRecord : 0);
   if (room <= kRecordAndMore) {
     // Most likely one record: ssl makes the object, and it is the application's.
-    const Ref size = Ref::steal(PyLong_FromSize_t(room));
-    if (!size) return false;
-    plain = call(decrypt_, size.get());
+    plain = decrypt(gil, room);
     if (!plain) {
       if (!PyErr_ExceptionMatches(state_.again_errors.get())) return false;
       PyErr_Clear();  // a record without data for us, or part of one
@@ -196,7 +216,7 @@ bool Tls::decrypt_all(const Gil& gil, Ref& plain, bool& ended) {
       return true;
     }
     used = size_of(plain);
-    plain_left_ = used == room;
+    plain_left_ = used == room || (derived_ && used > 0);
     if (used == 0) {
       ended = true;
       plain = Ref();
@@ -250,8 +270,9 @@ bool Tls::read_buffered(const Gil& gil) {
   const Ref hint = Ref::steal(PyLong_FromSize_t(left));
   if (!hint) return false;
   bool full = false;
+  const Ref app = Ref::share(gil, app_protocol_.get());  // who lends its buffer is told of it, whoever is the protocol then
   {
-    const Ref buffer = tell_app(gil, state_.s_get_buffer, hint.get());
+    const Ref buffer = tell(gil, app, state_.s_get_buffer, hint.get());
     if (!buffer) return false;
     const View view(buffer.get(), PyBUF_WRITABLE);
     if (!view) return false;
@@ -267,11 +288,12 @@ bool Tls::read_buffered(const Gil& gil) {
     }
     full = used == view.size();
   }
-  if (full && more) loop().soon(gil, read_chore, self());
+  if (full && more && !eof_ && !loop().soon(gil, read_chore, self())) return false;
   if (used > 0 && app_protocol_) {
     const Ref size = Ref::steal(PyLong_FromSize_t(used));
-    if (!size || !tell_app(gil, state_.s_buffer_updated, size.get())) return false;
+    if (!size || !tell(gil, app, state_.s_buffer_updated, size.get())) return false;
   }
+  read_on_ = full && more && eof_;
   return !ended || (tell_eof(gil) && start_shutdown(gil));
 }
 
@@ -347,9 +369,25 @@ bool Tls::encrypt_held(const Gil& gil) {
     }
     if ((unsent += taken) < kSendAt || held_.empty()) continue;
     unsent = 0;
-    if (!below_paused_ && !process_outgoing(gil)) return false;
+    bool gone;
+    if (below_paused_) continue;
+    if (!process_outgoing(gil) || !is_below_closing(gil, gone)) return false;
+    if (gone) drop_held();  // nobody would get the rest
   }
   return true;
+}
+
+bool Tls::is_below_closing(const Gil& gil, bool& closing) {
+  const Ref transport = Ref::share(gil, transport_.get());
+  const Ref answer = transport ? call_method(transport.get(), state_.s_is_closing) : Ref();
+  const int truth = answer ? PyObject_IsTrue(answer.get()) : -1;
+  closing = truth > 0;
+  return truth >= 0 || !transport;
+}
+
+void Tls::drop_held() {
+  const auto dropped = std::exchange(held_, {});
+  held_size_ = 0;
 }
 
 /// As much as is sent at once. Stuck: ssl needs bytes of the peer first (a renegotiation).
@@ -364,7 +402,9 @@ bool Tls::encrypt_piece(const Gil& gil, std::size_t& taken, bool& stuck) {
   } else {
     const View view(data.get(), PyBUF_SIMPLE);
     if (!is_still(view, held_.front().size)) return false;
-    const Ref rest = memory(view.data() + offset, std::min(view.size() - offset, kSendAt), PyBUF_READ);
+    const std::size_t size = std::min(view.size() - offset, kSendAt);
+    char* at = view.data() + offset;
+    const Ref rest = derived_ ? Ref::steal(PyBytes_FromStringAndSize(at, static_cast<Py_ssize_t>(size))) : memory(at, size, PyBUF_READ);
     if (!rest) return false;
     count = call(encrypt_, rest.get());
   }
@@ -413,9 +453,8 @@ bool Tls::flush_later(const Gil& gil) {
   std::size_t unsent;
   if (!pending(outgoing_, unsent)) return false;
   if (unsent >= kFlushAt || loop().thread() == 0) return process_outgoing(gil);
-  flush_queued_ = true;
-  loop().soon(gil, flush_chore, self());
-  return true;
+  flush_queued_ = loop().soon(gil, flush_chore, self());
+  return flush_queued_;
 }
 
 bool Tls::process_outgoing(const Gil& gil) {
@@ -461,7 +500,9 @@ bool Tls::control_app_writing(const Gil& gil) {
 bool Tls::control_reading(const Gil& gil) {
   std::size_t size;
   if (!pending(incoming_, size)) return false;
-  const bool stop = size >= read_marks_.high && !reading_stopped_;
+  // Part of a record is no reason to stop: the application cannot read it, and nothing would resume before the rest is here.
+  if (!plain_left_ && !records_.has_whole(size)) size = 0;
+  const bool stop = size > 0 && size >= read_marks_.high && !reading_stopped_;
   if (!stop && !(size <= read_marks_.low && reading_stopped_)) return true;
   reading_stopped_ = stop;
   if (!transport_) return true;
@@ -479,10 +520,10 @@ bool Tls::set_read_marks(const Gil& gil, WaterMarks marks) {
   return control_reading(gil);
 }
 
-void Tls::resume_reading(const Gil& gil) {
-  if (!app_reading_paused_) return;
+bool Tls::resume_reading(const Gil& gil) {
+  if (!app_reading_paused_) return true;
   app_reading_paused_ = false;
-  loop().soon(gil, resume_chore, self());
+  return loop().soon(gil, resume_chore, self());
 }
 
 // In line with the loop's callbacks -------------------------------------------------------------------------------------

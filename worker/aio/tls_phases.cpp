@@ -41,7 +41,8 @@ bool Tls::open(const Gil& gil, Parts parts, PyObject* app_protocol) {
   app_ = parts.call_connection_made ? App::kInit : App::kMade;
   // An SSLObject only passes reads and writes on to the object of C within. One of a class that derives from it may do more.
   Ref engine = Ref::share(gil, sslobj_.get());
-  if (Py_TYPE(sslobj_.get()) == reinterpret_cast<PyTypeObject*>(state_.ssl_object.get())) {
+  derived_ = Py_TYPE(sslobj_.get()) != reinterpret_cast<PyTypeObject*>(state_.ssl_object.get());
+  if (!derived_) {
     if (Ref inner = Ref::steal(PyObject_GetAttrString(sslobj_.get(), "_sslobj")))
       engine = std::move(inner);
     else
@@ -76,6 +77,8 @@ bool Tls::set_phase(Phase next) {
 void Tls::mark_app_transport_closed() {
   if (app_transport_) reinterpret_cast<TlsTransportObject*>(app_transport_.get())->closed = true;
 }
+
+bool Tls::is_app_transport_closed() const { return !app_transport_ || reinterpret_cast<TlsTransportObject*>(app_transport_.get())->closed; }
 
 Ref Tls::start_timer(const Gil&, const Ref& seconds, const char* method) {
   const Ref callback = Ref::steal(PyObject_GetAttrString(self(), method));
@@ -130,9 +133,7 @@ bool Tls::handshake_complete(const Gil& gil, Ref failure) {
     return wake_waiter(gil, nullptr) && do_read(gil);
   }
   // start_tls() has no other way to tell its caller of the new transport: it must have been able to do so before the first data comes.
-  if (!wake_waiter(gil, nullptr)) return false;
-  loop().soon(gil, read_chore, self());
-  return true;
+  return wake_waiter(gil, nullptr) && loop().soon(gil, read_chore, self());
 }
 
 bool Tls::handshake_failed(const Gil& gil, Ref failure) {
@@ -158,15 +159,18 @@ bool Tls::check_handshake_timeout(const Gil& gil) {
   const Ref text = Ref::steal(
       PyUnicode_FromFormat("SSL handshake is taking longer than %S seconds: aborting the connection", handshake_timeout_.get()));
   const Ref failure = text ? Ref::steal(PyObject_CallFunctionObjArgs(PyExc_ConnectionAbortedError, text.get(), nullptr)) : Ref();
-  return failure && fatal(gil, failure.get(), "Fatal error on transport");
+  // A transport that is over already does not tell us that it is lost.
+  return failure && fatal(gil, failure.get(), "Fatal error on transport") && wake_waiter(gil, failure.get());
 }
 
 // End -------------------------------------------------------------------------------------------------------------------
 
 bool Tls::start_shutdown(const Gil& gil) {
-  if (phase_ != Phase::kHandshake && phase_ != Phase::kWrapped) return true;
+  if (phase_ == Phase::kUnwrapped || phase_ == Phase::kShutdown) return true;
   mark_app_transport_closed();
   if (phase_ == Phase::kHandshake) return abort(gil, nullptr);
+  // The peer's end may be waiting for an application that had paused.
+  if (phase_ == Phase::kFlushing) return !eof_ || reading_ > 0 || do_flush(gil);
   if (!set_phase(Phase::kFlushing)) return false;
   shutdown_timer_ = start_timer(gil, shutdown_timeout_, "_check_shutdown_timeout");
   return shutdown_timer_ && do_flush(gil);
@@ -179,9 +183,14 @@ bool Tls::check_shutdown_timeout(const Gil& gil) {
 }
 
 bool Tls::do_flush(const Gil& gil) {
-  if (!do_read(gil)) return false;
-  // The application may have aborted while it was given the last data, or the peer's end was among it.
-  if (phase_ != Phase::kFlushing) return true;
+  do {
+    // Who has paused takes the rest when it goes on reading.
+    if (eof_ && app_reading_paused_ && !is_app_transport_closed()) return true;
+    read_on_ = false;
+    if (!do_read(gil)) return false;
+    // The application may have aborted while it was given the last data, or the peer's end was among it.
+    if (phase_ != Phase::kFlushing) return true;
+  } while (read_on_ && !is_app_transport_closed());
   return set_phase(Phase::kShutdown) && do_shutdown(gil);
 }
 
@@ -208,7 +217,7 @@ bool Tls::do_shutdown(const Gil& gil) {
   if (!eof_ && !call_method(sslobj_.get(), state_.s_unwrap)) {
     if (PyErr_ExceptionMatches(state_.again_errors.get())) {
       PyErr_Clear();  // the peer has not said goodbye yet
-      return process_outgoing(gil);
+      return process_outgoing(gil) && control_reading(gil);
     }
     return PyErr_ExceptionMatches(state_.ssl_error.get()) && shutdown_complete(gil, Ref::steal(compat::take_raised()));
   }
@@ -219,8 +228,7 @@ bool Tls::shutdown_complete(const Gil& gil, Ref failure) {
   cancel(shutdown_timer_);
   said_goodbye_ = true;
   if (failure) return fatal(gil, failure.get(), "Fatal error on transport");
-  if (transport_) loop().soon(gil, close_chore, self());
-  return true;
+  return !transport_ || loop().soon(gil, close_chore, self());
 }
 
 bool Tls::abort(const Gil& gil, PyObject* exception) {
@@ -273,10 +281,9 @@ bool Tls::eof_in_phase(const Gil& gil, bool& keep_open) {
       return failure && handshake_complete(gil, std::move(failure));
     }
     case Phase::kWrapped:
-      if (!set_phase(Phase::kFlushing)) return false;
-      // The application takes the rest when it goes on reading.
-      if (app_reading_paused_) return keep_open = true;
-      return do_flush(gil);
+      if (!set_phase(Phase::kFlushing) || !do_flush(gil)) return false;
+      keep_open = phase_ == Phase::kFlushing;
+      return true;
     case Phase::kFlushing: return do_write(gil) && set_phase(Phase::kShutdown) && do_shutdown(gil);
     case Phase::kShutdown: return do_shutdown(gil);
     case Phase::kUnwrapped: return true;
@@ -285,8 +292,7 @@ bool Tls::eof_in_phase(const Gil& gil, bool& keep_open) {
 }
 
 bool Tls::connection_lost(const Gil& gil, PyObject* exception) {
-  held_.clear();
-  held_size_ = 0;
+  drop_held();
   if (!Ref::steal(PyObject_CallNoArgs(take_out_.get()))) return false;
   ++lost_writes_;
   mark_app_transport_closed();
@@ -346,8 +352,7 @@ void Tls::clear() {
   // Its loop and ssl's objects stay: methods may still be called, and what could be a cycle goes through what is dropped here.
   phase_ = Phase::kUnwrapped;
   app_ = App::kLost;
-  auto held = std::exchange(held_, {});
-  held_size_ = 0;
+  drop_held();
   for (Ref* each : {&app_protocol_, &app_transport_, &transport_, &waiter_, &context_, &handshake_timer_, &shutdown_timer_, &buffer_}) each->reset();
 }
 

@@ -159,7 +159,7 @@ bool TlsState::make(const Gil& gil, PyObject* module) {
          name(s_set_result, "set_result") && name(s_set_exception, "set_exception") && name(s_connection_made, "connection_made") &&
          name(s_connection_lost, "connection_lost") && name(s_data_received, "data_received") && name(s_eof_received, "eof_received") &&
          name(s_get_buffer, "get_buffer") && name(s_buffer_updated, "buffer_updated") && name(s_pause_writing, "pause_writing") &&
-         name(s_resume_writing, "resume_writing") && name(s_close, "close") && name(s_buffer, "_tls_buffer") &&
+         name(s_resume_writing, "resume_writing") && name(s_close, "close") && name(s_is_closing, "is_closing") && name(s_buffer, "_tls_buffer") &&
          make_tls_protocol_type(gil, *this, module) && make_tls_transport_type(gil, *this, module);
 }
 

@@ -15,7 +15,8 @@ struct TlsObject;
 /// cryptography is that of an ssl.SSLObject of the application's SSLContext. The application has a TlsTransport (tls_transport.hpp).
 ///
 /// What differs from asyncio: what the application writes while it is given data, or within one turn of the loop, leaves in one write to the
-/// transport, at the end of that turn at the latest; and what it writes in small pieces at once shares a record.
+/// transport, at the end of that turn at the latest; and what it writes in small pieces at once shares a record. The end of a stream is told to
+/// who has taken all of it, or closes.
 /// Invariant: the application hears connection_made and connection_lost at most once each, the latter only after the former.
 /// Threads: the loop's. GIL: held. Every function that returns bool: false means that an exception is pending.
 class Tls {
@@ -55,7 +56,7 @@ class Tls {
   bool start_shutdown(const Gil& gil);
   bool abort(const Gil& gil, PyObject* exception);
   void pause_reading() { app_reading_paused_ = true; }
-  void resume_reading(const Gil& gil);
+  bool resume_reading(const Gil& gil);
   bool app_reading_paused() const { return app_reading_paused_; }
   bool app_writing_paused() const { return app_writing_paused_; }
   bool set_app_protocol(const Gil& gil, PyObject* protocol);
@@ -101,6 +102,7 @@ class Tls {
   Loop& loop() const { return reinterpret_cast<LoopObject*>(loop_.get())->loop; }
   PyObject* self() const { return reinterpret_cast<PyObject*>(object_); }
   Ref tell_app(const Gil& gil, const Ref& method, PyObject* argument = nullptr);
+  Ref tell(const Gil& gil, const Ref& app, const Ref& method, PyObject* argument);
 
   // tls_phases.cpp
   bool set_phase(Phase next);
@@ -120,6 +122,7 @@ class Tls {
   bool fatal(const Gil& gil, PyObject* exception, const char* message);
   bool fatal_if_exception(const Gil& gil);
   void mark_app_transport_closed();
+  bool is_app_transport_closed() const;
 
   // tls_flow.cpp
   bool pending(const Ref& bio, std::size_t& size);
@@ -130,12 +133,15 @@ class Tls {
   bool read_copied(const Gil& gil);
   bool read_buffered(const Gil& gil);
   bool decrypt_all(const Gil& gil, Ref& plain, bool& ended);
+  Ref decrypt(const Gil& gil, std::size_t room);
   bool decrypt_into(const Gil& gil, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry);
   bool takes_writes(const Gil& gil);
   bool push(const Gil& gil);
   bool do_write(const Gil& gil);
   bool encrypt_held(const Gil& gil);
   bool encrypt_piece(const Gil& gil, std::size_t& taken, bool& stuck);
+  bool is_below_closing(const Gil& gil, bool& closing);
+  void drop_held();
   bool merge_small(const Gil& gil);
   bool keep_copies(const Gil& gil);
   bool flush_later(const Gil& gil);
@@ -174,8 +180,10 @@ class Tls {
   bool app_writing_paused_ = false;
   bool reading_stopped_ = false;
   bool eof_ = false;
+  bool read_on_ = false;        ///< the application's buffer was full, and there is more; only at the end of the stream
   bool said_goodbye_ = false;
   bool shared_buffer_ = false;
+  bool derived_ = false;        ///< reads and writes are those of a class that derives from SSLObject, and may keep what they are given
 };
 
 /// The Python object around it, `_erlang_loop.TlsProtocol`: an asyncio.BufferedProtocol.

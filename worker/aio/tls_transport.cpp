@@ -95,8 +95,8 @@ PyObject* pause_reading(PyObject* self, PyObject*) {
 
 PyObject* resume_reading(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (const Held tls(gil, self); tls) tls->resume_reading(gil);
-  Py_RETURN_NONE;
+  const Held tls(gil, self);
+  return none_if(!tls || tls->resume_reading(gil));
 }
 
 PyObject* set_write_buffer_limits(PyObject* self, PyObject* args, PyObject* kwargs) {

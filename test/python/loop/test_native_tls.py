@@ -108,6 +108,9 @@ class Wire(asyncio.Transport):
     def resume_reading(self):
         self.reading = True
 
+    def is_closing(self):
+        return self.closing
+
     def close(self):
         self._force_close(None)
 

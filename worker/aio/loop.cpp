@@ -213,13 +213,15 @@ bool Loop::run_callbacks(const Gil& gil) {
 bool Loop::run_last(const Gil& gil) {
   if (lent_ && reactor_ && reactor_->is_foreign()) return true;  // one of the callbacks forked; what comes after it is the parent's to do
   Ref pending;
-  for (const Entry& entry : std::exchange(last_, {})) {
-    if (!run_chore(gil, entry)) {
-      Ref raised = Ref::steal(compat::take_raised());
-      if (!pending) pending = std::move(raised);
+  // What TLS had put off is a write to the connection below, which may put it off.
+  for (int layers = 4; layers > 0 && !last_.empty(); --layers)
+    for (const Entry& entry : std::exchange(last_, {})) {
+      if (!run_chore(gil, entry)) {
+        Ref raised = Ref::steal(compat::take_raised());
+        if (!pending) pending = std::move(raised);
+      }
+      Py_DECREF(entry.object);
     }
-    Py_DECREF(entry.object);
-  }
   if (!pending) return true;
   compat::restore_raised(pending.release());
   return false;

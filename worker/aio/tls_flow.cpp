@@ -452,8 +452,8 @@ bool Tls::flush_later(const Gil& gil) {
   }
   std::size_t unsent;
   if (!pending(outgoing_, unsent)) return false;
-  if (unsent >= kFlushAt || loop().thread() == 0) return process_outgoing(gil);
-  flush_queued_ = loop().soon(gil, flush_chore, self());
+  if (unsent >= kFlushAt || !loop().in_turn()) return process_outgoing(gil);
+  flush_queued_ = loop().at_end_of_turn(gil, flush_chore, self());
   return flush_queued_;
 }
 
@@ -493,8 +493,7 @@ bool Tls::control_app_writing(const Gil& gil) {
   if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit)) return false;
   const Ref failure = Ref::steal(compat::take_raised());
   const Ref more = Ref::steal(Py_BuildValue("{sOsO}", "transport", app_transport_ ? app_transport_.get() : Py_None, "protocol", self()));
-  loop().report(gil, pause ? "protocol.pause_writing() failed" : "protocol.resume_writing() failed", failure.get(), more.get());
-  return true;
+  return loop().report(gil, pause ? "protocol.pause_writing() failed" : "protocol.resume_writing() failed", failure.get(), more.get());
 }
 
 bool Tls::control_reading(const Gil& gil) {
@@ -533,8 +532,7 @@ bool Tls::settle_chore(const Gil& gil, bool ok) {
   if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit)) return false;
   const Ref failure = Ref::steal(compat::take_raised());
   const Ref more = Ref::steal(Py_BuildValue("{sOsO}", "transport", transport_ ? transport_.get() : Py_None, "protocol", self()));
-  loop().report(gil, "Exception in callback of the TLS protocol", failure.get(), more.get());
-  return true;
+  return loop().report(gil, "Exception in callback of the TLS protocol", failure.get(), more.get());
 }
 
 bool Tls::read_chore(const Gil& gil, PyObject* owner) {

@@ -173,3 +173,26 @@ def test_a_class_derived_from_sslobject_may_keep_what_it_was_given(run):
         assert bytes(theirs.data) == b"a" * 600_010 + b"b" * 70_010 and bytes(client.data) == b"c" * 600_000
 
     run(main())
+
+
+def test_what_was_written_before_the_run_ended_has_been_sent(loop, run):
+    address, accepted = [], []
+
+    async def connect():
+        address[:], accepting = shaking_hands()
+        _, client = await soon(loop.create_connection(Recorder, *address, ssl=for_client(), server_hostname="localhost"))
+        accepted.append(await accepting)
+        return client
+
+    def last():
+        for piece in (b"this ", b"is ", b"the end"):
+            client.transport.write(piece)
+        loop.stop()
+
+    client = run(connect())
+    loop.call_soon(last)
+    loop.run_forever()
+    with accepted[0] as theirs:
+        theirs.setblocking(False)
+        assert [theirs.recv(size) for size in (5, 3, 7)] == [b"this ", b"is ", b"the end"]
+    run(soon(client.lost))

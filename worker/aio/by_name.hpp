@@ -9,12 +9,12 @@
 namespace pyw::aio {
 
 /// The arguments of a METH_FASTCALL | METH_KEYWORDS function, of which the first may be given by name as well, as those of asyncio's methods may.
-/// Nearly nobody does: then this costs a look at `kwnames`. GIL: held.
+/// Nearly nobody does: then this costs a look at `kwnames`, which tasks' calls have. GIL: held.
 class ByName {
  public:
   /// Puts what is given by one of these names in its place; of kwnames the others are left. False: TypeError is pending.
   bool take(PyObject* const*& args, Py_ssize_t& nargs, PyObject*& kwnames, std::initializer_list<const char*> names) {
-    return !kwnames || rearrange(args, nargs, kwnames, names);
+    return !kwnames || !has_any(kwnames, names) || rearrange(args, nargs, kwnames, names);
   }
 
   /// The one argument of a method; null: TypeError is pending.
@@ -25,6 +25,12 @@ class ByName {
   }
 
  private:
+  static bool has_any(PyObject* kwnames, std::initializer_list<const char*> names) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); ++i)
+      for (const char* name : names)
+        if (is(PyTuple_GET_ITEM(kwnames, i), name)) return true;
+    return false;
+  }
   static bool is(PyObject* given, const char* name) { return PyUnicode_CompareWithASCIIString(given, name) == 0; }
 
   bool rearrange(PyObject* const*& args, Py_ssize_t& nargs, PyObject*& kwnames, std::initializer_list<const char*> names) {

@@ -189,20 +189,40 @@ bool report_failure(const Gil& gil, Loop& loop, HandleObject* handle, PyObject* 
   return true;
 }
 
+PyObject* tuple_of(PyObject* const* items, std::size_t count) {
+  PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(count));
+  for (std::size_t i = 0; tuple && i < count; ++i) {
+    Py_INCREF(items[i]);
+    PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), items[i]);
+  }
+  return tuple;
+}
+
 /// Kept as it is, for it may run again, or be shown.
 bool run_kept(const Gil& gil, HandleObject* handle) {
+  // The callback may cancel this very handle.
   const Ref callback = Ref::share(gil, handle->callback), context = Ref::share(gil, handle->context);
-  const Ref args = Ref::steal(handle->arguments());
-  const Ref held_loop = Ref::share(gil, reinterpret_cast<PyObject*>(handle->loop));  // the callback may cancel this very handle
+  const Ref args[3] = {Ref::share(gil, handle->args[0]), Ref::share(gil, handle->args[1]), Ref::share(gil, handle->args[2])};
+  PyObject* given[4] = {nullptr, args[0].get(), args[1].get(), args[2].get()};
+  const std::size_t nargs = handle->nargs;
+  const bool are_tuple = handle->args_are_tuple;
+  const Ref held_loop = Ref::share(gil, reinterpret_cast<PyObject*>(handle->loop));
   Loop& loop = loop_of(held_loop.get());
   const bool timed = loop.debug();
   const double began = timed ? Loop::now() : 0;
-  bool ok = args && PyContext_Enter(context.get()) == 0;
+  bool ok = PyContext_Enter(context.get()) == 0;
   if (ok) {
-    ok = static_cast<bool>(Ref::steal(PyObject_CallObject(callback.get(), args.get())));
+    ok = static_cast<bool>(Ref::steal(are_tuple ? PyObject_CallObject(callback.get(), given[1])
+                                                : PyObject_Vectorcall(callback.get(), given + 1, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr)));
     PyContext_Exit(context.get());  // keeps a pending exception
   }
-  bool goes_on = ok || report_failure(gil, loop, handle, callback.get(), args.get());
+  bool goes_on = ok;
+  if (!ok) {
+    Ref pending = Ref::steal(compat::take_raised());
+    const Ref shown = are_tuple ? Ref::share(gil, given[1]) : Ref::steal(tuple_of(given + 1, nargs));
+    compat::restore_raised(pending.release());
+    goes_on = report_failure(gil, loop, handle, callback.get(), shown.get());
+  }
   if (goes_on && timed && Loop::now() - began >= loop.slow_callback_duration() &&
       !Ref::steal(PyObject_CallMethod(loop.state().helpers.get(), "callback_was_slow", "Od", handle, Loop::now() - began)))
     PyErr_WriteUnraisable(loop.object());
@@ -216,12 +236,7 @@ PyObject* HandleObject::arguments() const {
     Py_INCREF(args[0]);
     return args[0];
   }
-  PyObject* tuple = PyTuple_New(nargs);
-  for (std::uint32_t i = 0; tuple && i < nargs; ++i) {
-    Py_INCREF(args[i]);
-    PyTuple_SET_ITEM(tuple, i, args[i]);
-  }
-  return tuple;
+  return tuple_of(args, nargs);
 }
 
 void HandleObject::clear() {
@@ -285,14 +300,10 @@ HandleObject* new_handle(const Gil&, State& state, LoopObject* loop, bool timer,
     }
     return handle;
   }
-  PyObject* tuple = PyTuple_New(static_cast<Py_ssize_t>(nargs));
+  PyObject* tuple = tuple_of(args, nargs);
   if (!tuple) {
     Py_DECREF(handle);
     return nullptr;
-  }
-  for (std::size_t i = 0; i < nargs; ++i) {
-    Py_INCREF(args[i]);
-    PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), args[i]);
   }
   handle->args[0] = tuple;
   handle->args_are_tuple = true;

@@ -140,7 +140,9 @@ void Loop::take_due() {
 }
 
 /// Where what we would wait for is there already, again and again, handing the GIL to nobody and taking it back costs more than to look first.
-bool Loop::finds_at_once() {
+// A system call makes the processor forget where calls return to (a mitigation of the kernel's), so that each return that follows is a guess gone wrong:
+// what every turn does is one function.
+[[gnu::always_inline]] inline bool Loop::finds_at_once() {
   if (found_ < kSurelyFinds && ++waits_ % kTryOneOf != 0) return false;
   if (others_exist()) return false;
   reactor_->poll();
@@ -149,7 +151,7 @@ bool Loop::finds_at_once() {
   return found;
 }
 
-void Loop::wait(const Gil& gil) {
+[[gnu::always_inline]] inline void Loop::wait(const Gil& gil) {
   const std::uint64_t moment = next_moment();
   if (moment != Reactor::kNever && moment <= monotonic_ns()) return reactor_->poll();
   if (finds_at_once()) return;
@@ -164,7 +166,7 @@ void Loop::wait(const Gil& gil) {
   asleep_.store(false);
 }
 
-void Loop::look(const Gil& gil, bool may_wait) {
+[[gnu::always_inline]] inline void Loop::look(const Gil& gil, bool may_wait) {
   // What has been noted and not told, because a callback ended the run, is not noted again where libuv has stopped watching.
   if (!has_ready() && may_wait && !stopping_ && !has_incoming_.load(std::memory_order_acquire) && !reactor_->has_events()) {
     wait(gil);
@@ -199,7 +201,7 @@ bool Loop::run_ready(const Gil& gil, std::size_t count) {
   return true;
 }
 
-bool Loop::run_callbacks(const Gil& gil) {
+[[gnu::always_inline]] inline bool Loop::run_callbacks(const Gil& gil) {
   take_incoming();
   const std::size_t before = ready_.size();
   take_due();
@@ -227,7 +229,7 @@ bool Loop::run_last(const Gil& gil) {
   return false;
 }
 
-bool Loop::step(const Gil& gil) {
+[[gnu::always_inline]] inline bool Loop::do_step(const Gil& gil) {
   struct Turn {
     int& depth;
     explicit Turn(int& turns) : depth(++turns) {}
@@ -244,12 +246,14 @@ bool Loop::step(const Gil& gil) {
   return goes_on && (!sock_waits_ || !ready_.empty() || sock_waits_->wake_closed(gil));
 }
 
+bool Loop::step(const Gil& gil) { return do_step(gil); }
+
 bool Loop::due() const {
   return has_ready() || has_incoming_.load(std::memory_order_acquire) || (reactor_ && reactor_->has_events()) ||
          (!timers_.empty() && timers_.next_due() <= monotonic_ns());
 }
 
-bool Loop::turn(const Gil& gil, bool may_wait) {
+[[gnu::always_inline]] inline bool Loop::do_turn(const Gil& gil, bool may_wait) {
   if (reactor_->is_foreign() && !reactor_->renew()) [[unlikely]] {
     PyErr_SetString(PyExc_RuntimeError, "this event loop belongs to the parent process; make a new one in a forked child");
     return false;
@@ -259,14 +263,16 @@ bool Loop::turn(const Gil& gil, bool may_wait) {
   look(gil, may_wait);
   // Signal handlers of Python: their byte has ended our wait, and nothing else would run them while callbacks are C functions.
   if (PyErr_CheckSignals() != 0) return false;
-  return step(gil);
+  return do_step(gil);
 }
+
+bool Loop::turn(const Gil& gil, bool may_wait) { return do_turn(gil, may_wait); }
 
 bool Loop::run(const Gil& gil) {
   reactor_->begin_run();
   // A signal that another thread took before our wake-up descriptor was set has written no byte that would end the first wait.
   bool ok = PyErr_CheckSignals() == 0;
-  while (ok && (ok = turn(gil, true)) && !stopping_) {
+  while (ok && (ok = do_turn(gil, true)) && !stopping_) {
   }
   if (reactor_) reactor_->end_run();
   return ok;

@@ -176,6 +176,8 @@ class Loop {
   void take_due();
   /// The part of a turn before that. False: an exception is pending that ends the run.
   bool run_callbacks(const Gil& gil);
+  bool do_step(const Gil& gil);
+  bool do_turn(const Gil& gil, bool may_wait);
   /// The first so many in the queue. False: an exception is pending that ends the run.
   bool run_ready(const Gil& gil, std::size_t count);
   bool run_chore(const Gil& gil, const Entry& entry);

@@ -10,7 +10,6 @@
 #include <cstring>
 
 #include "base/clock.hpp"
-#include "base/fork_generation.hpp"
 
 namespace pyw::aio {
 namespace {
@@ -77,8 +76,6 @@ Reactor::~Reactor() {
   ::close(uv_backend_fd(loop_));
   (void)own_.release();
 }
-
-bool Reactor::is_foreign() const { return generation_ != fork_generation(); }
 
 bool Reactor::renew() {
   if (!is_foreign()) return true;
@@ -171,11 +168,6 @@ void Reactor::wait(std::uint64_t moment) {
   be_wakeable();
   arm(moment);
   uv_run(loop_, UV_RUN_ONCE);
-}
-
-void Reactor::poll() {
-  be_wakeable();  // without any handle libuv would not look
-  uv_run(loop_, UV_RUN_NOWAIT);
 }
 
 void Reactor::add_new(Watcher& watcher) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/fork_generation.hpp"
 #include "base/unique_fd.hpp"
 #include "uv/handle.hpp"
 
@@ -37,7 +38,10 @@ class Reactor {
   /// Until something is ready, wake() was called, or `moment` has come (monotonic nanoseconds).
   void wait(std::uint64_t moment);
   /// Looks what is ready and does not wait.
-  void poll();
+  void poll() {
+    if (!wake_) be_wakeable();  // without any handle libuv would not look
+    uv_run(loop_, UV_RUN_NOWAIT);
+  }
   /// For who runs the uv loop: its next wait ends at this moment, or before.
   void arm(std::uint64_t moment);
   /// Not before.
@@ -61,7 +65,7 @@ class Reactor {
 
   uv_loop_t* uv() const { return loop_; }
   /// We are in a child of the process that this belongs to.
-  bool is_foreign() const;
+  bool is_foreign() const { return generation_ != fork_generation(); }
   /// Around a run: only the thread that was in it when the process was forked knows what state things were in.
   void begin_run() { runner_ = ::pthread_self(), runs_ = true; }
   void end_run() { runs_ = false; }

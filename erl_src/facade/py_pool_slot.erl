@@ -47,7 +47,7 @@ start_link(Pool, Number) ->
     gen_server:start_link(?MODULE, {Pool, Number}, []).
 
 %% @doc The context of this slot when it runs. `Dead': one of it that is known to have ended.
--spec context(pid(), pid() | none, pos_integer()) ->
+-spec context(pid(), pid() | none, timeout()) ->
     {ok, pid()} | {error, term()} | {gone, term()}.
 context(Keeper, Dead, Timeout) ->
     try

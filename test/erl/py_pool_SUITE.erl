@@ -10,7 +10,7 @@
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> py_port_test:cases(?MODULE) -- [stop_os_process, os_pid, in_process, keepers, run_node, idle].
+all() -> py_port_test:cases(?MODULE) -- [stop_os_process, os_pid, in_process, keepers, run_node, idle, held_start].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -31,6 +31,7 @@ end_per_testcase(_Case, Config) ->
     _ = [application:unset_env(py_port, Key) || Key <- [num_contexts, default_pool_size, context_mode, io_pool_size, io_pool_mode]],
     _ = [erase(Key) || {{py_context_router, _} = Key, _} <- get()],
     ok = py_context_router:init_pool_registry(),
+    ok = py_preload:clear_code(),
     py_port_test:end_per_testcase(Config).
 
 %% Starting ------------------------------------------------------------------------------------------------------------
@@ -77,6 +78,55 @@ contexts_of_a_pool_start_at_the_same_time(Config) ->
         "while len(os.listdir(d)) < 4: time.sleep(0.005)~n", [Dir]),
     {ok, Contexts} = start_pool(a, 4, #{init => iolist_to_binary(Code)}),
     ?assertEqual(4, length(Contexts)).
+
+contexts_of_calls_in_parallel_start_at_the_same_time(Config) ->
+    Dir = filename:join(proplists:get_value(priv_dir, Config), "parallel"),
+    ok = filelib:ensure_dir(filename:join(Dir, "x")),
+    Code = io_lib:format(
+        "import os, time~n"
+        "d = ~p~n"
+        "open(os.path.join(d, str(os.getpid())), 'w').close()~n"
+        "while len(os.listdir(d)) < 3: time.sleep(0.005)~n", [Dir]),
+    ok = py_preload:set_code(Code),
+    Results = py:parallel([{math, sqrt, [N * N]} || N <- [1, 2, 3]]),
+    ok = py_preload:clear_code(),
+    ?assertEqual({ok, [1.0, 2.0, 3.0]}, Results),
+    ?assertEqual(3, length(contexts(default))).
+
+%% Its start takes as long as the test wants.
+the_start_of_a_context_is_part_of_the_time_of_a_request(Config) ->
+    Go = held_start(Config),
+    ?assertEqual({error, timeout}, py:call(math, sqrt, [16], #{}, 100)),
+    ?assertEqual({error, timeout}, py:eval("1", 100)),
+    ?assertEqual({error, timeout}, py:parallel([{math, sqrt, [16]} || _ <- [1, 2, 3]], 100)),
+    ?assertEqual({error, {gather_failed, [{1, timeout}]}}, py:async_gather([{math, sqrt, [16]}], 100)),
+    ok = file:write_file(Go, ""),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+who_does_not_wait_for_an_answer_does_not_wait_for_the_context_either(Config) ->
+    Go = held_start(Config),
+    Self = self(),
+    ok = py:register_function(tell, fun([X]) -> Self ! {told, X}, ok end),
+    Refs = [py:spawn_call(math, sqrt, [16]), py:cast(math, sqrt, [16]), py:async_call(math, sqrt, [16])],
+    ok = application:set_env(py_port, compat, '4.1'),
+    ok = py:cast(erlang, call, [tell, 1]),
+    ok = application:unset_env(py_port, compat),
+    Request = #{ref => mine, caller => self(), module => math, func => sqrt, args => [16]},
+    ok = py_async:run_async(router, Request),
+    ?assertEqual([], contexts(default)),
+    ok = file:write_file(Go, ""),
+    ?assertEqual([{ok, 4.0}, {ok, 4.0}, {ok, 4.0}], [py:await(Ref) || Ref <- Refs]),
+    receive {async_result, mine, Mine} -> ?assertEqual({ok, 4.0}, Mine) end,
+    receive {told, 1} -> ok end,
+    ok = py:unregister_function(tell),
+    %% It is that of the caller.
+    ?assertEqual([get_context()], contexts(default)).
+
+held_start(Config) ->
+    Go = py_port_test:marker(Config, "go"),
+    Code = io_lib:format("import os, time~nwhile not os.path.exists(~p): time.sleep(0.005)", [binary_to_list(Go)]),
+    ok = py_preload:set_code(Code),
+    Go.
 
 many_who_want_the_same_slot_get_the_same_context(_Config) ->
     All = [py_port_test:async(fun() -> get_context(1) end) || _ <- lists:seq(1, 50)],
@@ -230,6 +280,34 @@ who_has_just_been_told_of_a_death_gets_the_successor(_Config) ->
         end,
         lists:seq(1, 5)
     ).
+
+%% The table still shows the dead one: its keeper and the registry have not been told yet.
+a_request_that_finds_its_context_dead_goes_to_the_successor(_Config) ->
+    ok = application:set_env(py_port, num_contexts, 1),
+    Requests = [
+        fun() -> py:call(math, sqrt, [16]) end,
+        fun() -> py:call(default, math, sqrt, [16]) end,
+        fun() -> py:eval("4.0") end,
+        fun() -> ok = py:exec("pass"), {ok, 4.0} end,
+        fun() -> py:await(py:spawn_call(math, sqrt, [16])) end,
+        fun() -> py:await(py:async_call(math, sqrt, [16])) end,
+        fun() -> {ok, [Root]} = py:parallel([{math, sqrt, [16]}]), {ok, Root} end,
+        fun() -> {ok, [Root]} = py:async_gather([{math, sqrt, [16]}]), {ok, Root} end,
+        %% It is that context that is wanted.
+        fun() -> {error, {context_died, noproc}} = py:call(get(dead), math, sqrt, [16]), {ok, 4.0} end
+    ],
+    Ctx = get_context(),
+    [Keeper] = [K || {slot, {default, 1}, K, _, _, _} <- ets:tab2list(py_pools)],
+    ok = sys:suspend(Keeper),
+    ok = sys:suspend(py_port_registry),
+    ok = py_port_test:kill({Ctx, erlang:monitor(process, Ctx)}),
+    All = [py_port_test:async(fun() -> put(dead, Ctx), Request() end) || Request <- Requests],
+    %% The end of the context, and those who ask for the next one.
+    Asked = fun() -> {message_queue_len, N} = process_info(Keeper, message_queue_len), N >= length(Requests) end,
+    true = py_port_test:wait_until(Asked, 10000),
+    ok = sys:resume(py_port_registry),
+    ok = sys:resume(Keeper),
+    ?assertEqual([{ok, 4.0} || _ <- Requests], [py_port_test:await(One) || One <- All]).
 
 a_process_that_is_bound_gets_the_successor(_Config) ->
     {ok, [First, Second]} = start_pool(a, 2),

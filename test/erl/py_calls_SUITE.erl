@@ -330,6 +330,15 @@ a_call_without_a_slot_is_overloaded(_Config) ->
     ok = py_port_test:await(Holder),
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
 
+a_timeout_that_is_too_long_is_refused_before_it_waits_for_a_slot(_Config) ->
+    ok = py_semaphore:set_max_concurrent(1),
+    {Held, _} = Holder = hold_slot(),
+    [?assertMatch({error, {bad_argument, timeout, _}}, py:call(math, sqrt, [16], #{}, Bad)) || Bad <- [1 bsl 40, -1, soon]],
+    Held ! go,
+    ok = py_port_test:await(Holder),
+    ?assertEqual(0, py_semaphore:current()),
+    ?assertEqual([], py_port_test:flush()).
+
 hold_slot() ->
     Self = self(),
     Holder = py_port_test:async(fun() ->

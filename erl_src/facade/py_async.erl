@@ -64,7 +64,8 @@ task(Call, Tag, Options) ->
 %% @doc The outcome goes to the process, and has the reference, that the request names.
 -spec run_async(py_target:target(), request()) -> ok | {error, py_errors:reason()}.
 run_async(Target, #{ref := Ref, caller := Caller} = Request) when
-    is_pid(Caller), is_map_key(module, Request), is_map_key(func, Request), is_map_key(args, Request)
+    is_pid(Caller), is_map_key(module, Request), is_map_key(func, Request), is_map_key(args, Request),
+    map_size(Request) =:= 5 orelse (map_size(Request) =:= 6 andalso is_map_key(kwargs, Request))
 ->
     #{module := M, func := F, args := Args} = Request,
     Call = {Target, M, F, Args, maps:get(kwargs, Request, #{})},
@@ -74,7 +75,7 @@ run_async(Target, #{ref := Ref, caller := Caller} = Request) when
     end),
     ok;
 run_async(_, _) ->
-    Why = <<"must be a map with ref, caller, module, func, args and kwargs">>,
+    Why = <<"must be a map with ref, caller, module, func, args and kwargs, and nothing else">>,
     {error, {bad_argument, request, Why}}.
 
 %% The reference is a monitor of the process and its way to answer, so that the end of either is

@@ -131,6 +131,14 @@ a_request_names_who_is_answered(_Config) ->
     receive {async_result, my_ref, C} -> ?assertEqual({ok, 2.0}, C) end,
     ?assertMatch({error, {bad_argument, request, _}}, py_event_loop:run_async(Loop, #{})).
 
+a_request_with_a_key_that_there_is_not_is_refused(_Config) ->
+    {ok, Loop} = py_event_loop:get_loop(),
+    Request = #{ref => r, caller => self(), module => math, func => sqrt, args => [16]},
+    [?assertMatch({error, {bad_argument, request, _}}, py_event_loop:run_async(Loop, Wrong))
+     || Wrong <- [Request#{timeout => 1}, Request#{kwargs => #{}, kwarg => #{}}, maps:remove(ref, Request), none]],
+    ok = py_event_loop:run_async(Loop, Request#{kwargs => #{}}),
+    receive {async_result, r, Result} -> ?assertEqual({ok, 4.0}, Result) end.
+
 one_loop_is_the_same_for_all_processes(_Config) ->
     {ok, Loop} = py_event_loop:get_loop(),
     ?assertEqual({ok, Loop}, py_port_test:await(py_port_test:async(fun py_event_loop:get_loop/0))).

@@ -149,6 +149,59 @@ a_failed_start_is_tried_again_when_its_cause_may_be_gone(_Config) ->
     ok = py_preload:clear_code(),
     ?assertMatch({ok, _}, find(a)).
 
+%% When a context is started it is too late: nobody who asks for one can do anything about it.
+a_pool_with_a_wrong_option_is_refused(_Config) ->
+    [
+        begin
+            ?assertMatch({error, {bad_option, Key, _}}, start_pool(a, 1, Options#{start => Start})),
+            ?assertNot(py_context_router:pool_started(a))
+        end
+     || Start <- [eager, lazy],
+        {Key, Options} <- [
+            {limits, #{limits => foo, memory_limit => 1 bsl 30}},
+            {start_timeout, #{start_timeout => -1}},
+            {bogus, #{bogus => 1}},
+            {name, #{name => x}},
+            {nodes, #{nodes => [a | b]}},
+            {nodes, #{nodes => []}},
+            {preload, #{preload => foo}},
+            {init, #{init => {foo, bar}}},
+            {mode, #{mode => fast}}
+        ]
+    ],
+    %% Asked for when it is needed.
+    {ok, []} = start_pool(a, 1, #{start => lazy, env => fun() -> error(not_yet) end}),
+    ?assertMatch({error, {bad_option, env, _}}, find(a)).
+
+%% What has been registered for all contexts reaches it first.
+a_context_is_not_chosen_before_it_is_ready(Config) ->
+    Go = py_port_test:marker(Config, "go"),
+    Self = self(),
+    ok = py:register_function(started, fun([]) -> Self ! started, ok end),
+    %% It comes when the start of the context has begun, so the context hears of it afterwards.
+    Dir = filename:join(proplists:get_value(priv_dir, Config), "late"),
+    ok = filelib:ensure_dir(filename:join(Dir, "x")),
+    ok = file:write_file(filename:join(Dir, "slow_late_module.py"), io_lib:format(
+        "import os, time, erlang~nerlang.call('started')~nwhile not os.path.exists(~p): time.sleep(0.005)~n", [binary_to_list(Go)])),
+    Begun = py_port_test:marker(Config, "begun"),
+    Continue = py_port_test:marker(Config, "continue"),
+    Code = io_lib:format("import os, time~nopen(~p, 'w').close()~nwhile not os.path.exists(~p): time.sleep(0.005)", [
+        binary_to_list(Begun), binary_to_list(Continue)]),
+    Start = py_port_test:async(fun() -> start_pool(a, 1, #{strategy => least_loaded, init => iolist_to_binary(Code)}) end),
+    ok = py_port_test:await_file(Begun),
+    ok = py_import:add_path(Dir),
+    ok = py_import:ensure_imported(slow_late_module),
+    ok = file:write_file(Continue, ""),
+    receive started -> ok end,
+    ?assertMatch([_], py_pool:running()),
+    ?assertEqual([{1, starting}], py_pool:loads(py_pool:lookup(a))),
+    ok = file:write_file(Go, ""),
+    {ok, [Ctx]} = py_port_test:await(Start),
+    ?assertEqual({ok, Ctx}, find(a)),
+    ok = py_import:clear_imports(),
+    ok = py_import:clear_paths(),
+    ok = py:unregister_function(started).
+
 %% After a start that failed the next attempt is some time away, and until then nobody waits.
 a_failed_start_is_not_tried_again_at_once(Config) ->
     Counter = py_port_test:marker(Config, "starts"),
@@ -298,15 +351,19 @@ a_request_that_finds_its_context_dead_goes_to_the_successor(_Config) ->
     ],
     Ctx = get_context(),
     [Keeper] = [K || {slot, {default, 1}, K, _, _, _} <- ets:tab2list(py_pools)],
-    ok = sys:suspend(Keeper),
-    ok = sys:suspend(py_port_registry),
-    ok = py_port_test:kill({Ctx, erlang:monitor(process, Ctx)}),
-    All = [py_port_test:async(fun() -> put(dead, Ctx), Request() end) || Request <- Requests],
-    %% The end of the context, and those who ask for the next one.
-    Asked = fun() -> {message_queue_len, N} = process_info(Keeper, message_queue_len), N >= length(Requests) end,
-    true = py_port_test:wait_until(Asked, 10000),
-    ok = sys:resume(py_port_registry),
-    ok = sys:resume(Keeper),
+    Suspended = [py_port_registry, Keeper],
+    ok = lists:foreach(fun sys:suspend/1, Suspended),
+    All =
+        try
+            ok = py_port_test:kill({Ctx, erlang:monitor(process, Ctx)}),
+            Begun = [py_port_test:async(fun() -> put(dead, Ctx), Request() end) || Request <- Requests],
+            %% The end of the context, and those who ask for the next one.
+            Asked = {message_queue_len, length(Requests)},
+            true = py_port_test:wait_until(fun() -> process_info(Keeper, message_queue_len) =:= Asked end, 10000),
+            Begun
+        after
+            lists:foreach(fun sys:resume/1, Suspended)
+        end,
     ?assertEqual([{ok, 4.0} || _ <- Requests], [py_port_test:await(One) || One <- All]).
 
 a_process_that_is_bound_gets_the_successor(_Config) ->

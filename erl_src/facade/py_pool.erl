@@ -59,6 +59,7 @@ start(Pool, none) -> start_new(Pool).
 
 -spec start_new(py_pool_options:pool()) -> {ok, [pid()]} | {error, term()}.
 start_new(#{name := Name, start := Start} = Pool) ->
+    ok = remember(Pool),
     case ensure_started(Name, py_pool_sup:start_pool(Pool)) of
         {ok, _} when Start =:= lazy ->
             {ok, contexts(Name)};
@@ -70,7 +71,25 @@ start_new(#{name := Name, start := Start} = Pool) ->
                     Error
             end;
         {error, _} = Error ->
+            ok = forget_options(Name),
             Error
+    end.
+
+-spec remember(py_pool_options:pool()) -> ok.
+remember(#{name := Name} = Pool) ->
+    try ets:insert(?STARTED, {Name, Pool}) of
+        true -> ok
+    catch
+        %% The application is not running.
+        error:badarg -> ok
+    end.
+
+-spec forget_options(name()) -> ok.
+forget_options(Name) ->
+    try ets:delete(?STARTED, Name) of
+        true -> ok
+    catch
+        error:badarg -> ok
     end.
 
 %% Each keeper starts its context by itself; then they are waited for one by one.
@@ -90,17 +109,28 @@ first_error(Found) ->
         [First | _] -> First
     end.
 
-%% @doc The pool, which is started if it is one that nobody has to start.
+%% @doc The pool, which is started if it is one that nobody has to start, or one that was started and has
+%% been lost since.
 -spec ensure(name()) -> {ok, #pool{}} | {error, {no_such_pool, term()} | term()}.
 ensure(Name) ->
     case lookup(Name) of
         #pool{} = Pool -> {ok, Pool};
         none ->
-            case py_pool_options:unstarted(Name) of
+            case options(Name) of
                 {ok, Options} -> ensure_started(Name, py_pool_sup:start_pool(Options));
                 {error, no_such_pool} -> {error, {no_such_pool, Name}};
                 {error, _} = Error -> Error
             end
+    end.
+
+-spec options(name()) -> {ok, py_pool_options:pool()} | {error, term()}.
+options(Name) ->
+    try ets:lookup(?STARTED, Name) of
+        [{_, Pool}] -> {ok, Pool};
+        [] -> py_pool_options:unstarted(Name)
+    catch
+        %% The application is not running.
+        error:badarg -> py_pool_options:unstarted(Name)
     end.
 
 -spec ensure_started(name(), {ok, pid()} | {error, term()}) -> {ok, #pool{}} | {error, term()}.
@@ -116,9 +146,19 @@ ensure_started(_, {error, _} = Error) ->
 %% @doc Ends the pool and its contexts; what runs in them is told so. Also ok if there is no such pool.
 -spec stop(name()) -> ok.
 stop(Name) ->
+    ok = forget_options(Name),
     case lookup(Name) of
-        #pool{server = Server} -> py_pool_sup:stop_pool(Server);
+        #pool{server = Server} -> stop_server(Server);
         none -> ok
+    end.
+
+%% By itself: the supervisor would do nothing else meanwhile.
+-spec stop_server(pid()) -> ok.
+stop_server(Server) ->
+    Ref = erlang:monitor(process, Server),
+    ok = gen_server:cast(Server, stop),
+    receive
+        {'DOWN', Ref, process, Server, _} -> ok
     end.
 
 %% @doc The pools of this node.
@@ -407,9 +447,9 @@ handle_call({keeper, N}, _From, #s{pool = #{name := Name} = Pool, keepers = Keep
             {reply, {ok, Pid}, S#s{keepers = Keepers#{Pid => N}}}
     end.
 
--spec handle_cast(term(), #s{}) -> {noreply, #s{}}.
-handle_cast(_, S) ->
-    {noreply, S}.
+-spec handle_cast(stop, #s{}) -> {stop, shutdown, #s{}}.
+handle_cast(stop, S) ->
+    {stop, shutdown, S}.
 
 %% A keeper that failed: the next who wants its context gets a new one.
 -spec handle_info(term(), #s{}) -> {noreply, #s{}}.

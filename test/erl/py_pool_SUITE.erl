@@ -320,8 +320,7 @@ a_context_that_was_killed_is_replaced_within_a_second(_Config) ->
 a_context_is_replaced_in_the_background(_Config) ->
     {ok, [Ctx]} = start_pool(a, 1),
     ok = stop_os_process(Ctx),
-    ?assert(py_port_test:wait_until(fun() -> contexts(a) =/= [] end, 10000)),
-    ?assertNotEqual([Ctx], contexts(a)).
+    ?assert(py_port_test:wait_until(fun() -> contexts(a) -- [Ctx] =/= [] end, 10000)).
 
 who_has_just_been_told_of_a_death_gets_the_successor(_Config) ->
     {ok, [_]} = start_pool(a, 1),
@@ -365,6 +364,57 @@ a_request_that_finds_its_context_dead_goes_to_the_successor(_Config) ->
             lists:foreach(fun sys:resume/1, Suspended)
         end,
     ?assertEqual([{ok, 4.0} || _ <- Requests], [py_port_test:await(One) || One <- All]).
+
+%% With them goes what they run, not that they are wanted.
+pools_that_are_lost_come_back_when_they_are_needed(_Config) ->
+    {ok, [_, _]} = start_pool(a, 2, #{strategy => least_loaded, env => #{kept => "yes"}}),
+    ok = py_context_router:register_pool(a, os),
+    [
+        begin
+            Pid = whereis(Lost),
+            ok = py_port_test:kill({Pid, erlang:monitor(process, Pid)}),
+            ?assert(py_port_test:wait_until(fun() -> not lists:member(whereis(Lost), [undefined, Pid]) end, 60000)),
+            %% Requests to the supervisors come after what they restart together.
+            _ = supervisor:which_children(py_facade_sup),
+            _ = supervisor:which_children(py_pool_sup),
+            %% The pool ends by itself when its supervisor was killed.
+            ?assert(py_port_test:wait_until(fun() -> py_pool:pools() =:= [] end, 60000)),
+            ?assertEqual({ok, <<"yes">>}, py:call(os, getenv, [<<"kept">>])),
+            ?assertEqual(2, py_context_router:num_contexts(a))
+        end
+     || Lost <- [py_pools, py_pool_table, py_pool_sup]
+    ],
+    ok = py_context_router:stop_pool(a),
+    ?assertEqual({error, {no_such_pool, a}}, find(a)),
+    {error, {start_failed, _}} = start_pool(a, 1, #{init => "1 / 0"}),
+    ?assertEqual({error, {no_such_pool, a}}, find(a)).
+
+%% As one does whose contexts do not want to end.
+a_pool_that_stops_slowly_is_not_in_the_way_of_others(_Config) ->
+    {ok, []} = start_pool(a, 1, #{start => lazy}),
+    [Server] = [S || P <- ets:lookup(py_pools, a), S <- [element(6, P)]],
+    true = erlang:suspend_process(Server),
+    {Stopping, _} = Stop = py_port_test:async(fun() -> py_context_router:stop_pool(a) end),
+    ?assert(py_port_test:wait_until(fun() -> process_info(Stopping, status) =:= {status, waiting} end, 10000)),
+    ?assertMatch({ok, [_]}, start_pool(b, 1)),
+    ?assert(is_process_alive(Stopping)),
+    ?assert(is_process_alive(Server)),
+    true = erlang:resume_process(Server),
+    ok = py_port_test:await(Stop),
+    ?assertNot(py_context_router:pool_started(a)).
+
+who_asks_when_the_application_has_stopped_is_told_so(_Config) ->
+    {ok, []} = start_pool(a, 1, #{start => lazy}),
+    Pool = py_pool:lookup(a),
+    ok = application:stop(py_port),
+    Told = [
+        py_pool:slot(Pool, 1), find({default, least_loaded}), start_pool(b, 1), py_context_sup:start_context(1, worker),
+        py_tracer:clear(), py_tracer:info(), py:state_store(a, 1), py_preload:set_code("x = 1"), py:call(math, sqrt, [16])
+    ],
+    Loads = py_pool:loads(Pool),
+    ok = py_port_test:start(),
+    ?assertEqual([{error, not_started} || _ <- Told], Told),
+    ?assertEqual([{1, starting}], Loads).
 
 a_process_that_is_bound_gets_the_successor(_Config) ->
     {ok, [First, Second]} = start_pool(a, 2),

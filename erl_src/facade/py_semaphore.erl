@@ -68,7 +68,7 @@ acquire(Server, Depth, Timeout) ->
     Row = {{self(), Depth + 1}},
     Counters = counters(),
     %% Who comes when others wait lines up behind them.
-    case atomics:get(Counters, ?WAITING) =:= 0 andalso take(Row, Counters) of
+    case atomics:get(Counters, ?WAITING) =:= 0 andalso take_free(Row, Counters) of
         true ->
             held(Server, Depth + 1);
         false ->
@@ -94,6 +94,15 @@ known(Server) ->
             Depth = case Other of {_, D} -> D; undefined -> 0 end,
             ok = held(Server, Depth),
             Depth
+    end.
+
+%% Without a table the server will not answer either.
+-spec take_free({{pid(), pos_integer()}}, atomics:atomics_ref()) -> boolean().
+take_free(Row, Counters) ->
+    try
+        take(Row, Counters)
+    catch
+        error:badarg -> false
     end.
 
 %% A row too many is taken back; who sees that row meanwhile asks the server, and the last of those

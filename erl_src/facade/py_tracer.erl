@@ -21,7 +21,7 @@
 -export([attach/1, setup/0, init_code/0, functions/0]).
 %% for Python
 -export([spans/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
     %% of the newest span
@@ -135,15 +135,20 @@ clear() ->
     try
         gen_server:call(?MODULE, clear, infinity)
     catch
-        exit:{noproc, _} -> {error, not_started}
+        exit:_ -> {error, not_started}
     end.
 
 %% @doc How many spans are kept, and since {@link clear/0}, how many had to make room for newer ones or
 %% were never brought, because Python made them faster than they could be.
--spec info() -> #{enabled := boolean(), spans := non_neg_integer(), dropped := non_neg_integer()}.
+-spec info() ->
+    #{enabled := boolean(), spans := non_neg_integer(), dropped := non_neg_integer()}
+    | {error, not_started}.
 info() ->
-    Info = gen_server:call(?MODULE, info, infinity),
-    Info#{enabled => is_enabled()}.
+    try gen_server:call(?MODULE, info, infinity) of
+        Info -> Info#{enabled => is_enabled()}
+    catch
+        exit:_ -> {error, not_started}
+    end.
 
 %% Spans -------------------------------------------------------------------------------------------
 
@@ -174,6 +179,7 @@ announce(Item) ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
+    _ = process_flag(trap_exit, true),
     ?SPANS = ets:new(?SPANS, [named_table, ordered_set, {read_concurrency, true}]),
     _ = py_port:register_function(?FUNCTION, ?MODULE, spans),
     {ok, #state{}}.
@@ -229,3 +235,11 @@ handle_cast(_, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(_, State) ->
     {noreply, State}.
+
+%% Told to by the supervisor: the application stops, and with it what was switched on.
+-spec terminate(term(), #state{}) -> ok.
+terminate(shutdown, _) ->
+    _ = persistent_term:erase(?ENABLED),
+    ok;
+terminate(_, _) ->
+    ok.

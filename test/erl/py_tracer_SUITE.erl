@@ -376,6 +376,15 @@ kept(N) ->
     true = py_port_test:wait_until(fun() -> length(py_tracer:get_spans()) >= N end, 60000),
     py_tracer:get_spans().
 
+what_was_switched_on_ends_with_the_application(_Config) ->
+    ok = py_tracer:enable(),
+    ok = py_logger:configure(#{level => 33}),
+    ?assertNotEqual(none, py_logger:init_code()),
+    ok = application:stop(py_port),
+    ok = py_port_test:start(),
+    ?assertNot(py_tracer:is_enabled()),
+    ?assertEqual(none, py_logger:init_code()).
+
 %% More often than the supervisor of the façade allows for one of its children.
 the_pools_outlive_what_listens(_Config) ->
     {ok, [Ctx]} = py_context_router:start_pool(watched, 1),

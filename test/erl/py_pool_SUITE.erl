@@ -382,7 +382,7 @@ pools_that_are_lost_come_back_when_they_are_needed(_Config) ->
             ?assertEqual({ok, <<"yes">>}, py:call(os, getenv, [<<"kept">>])),
             ?assertEqual(2, py_context_router:num_contexts(a))
         end
-     || Lost <- [py_pools, py_pool_table, py_pool_sup]
+     || Lost <- [py_pools, py_pool_table]
     ],
     ok = py_context_router:stop_pool(a),
     ?assertEqual({error, {no_such_pool, a}}, find(a)),

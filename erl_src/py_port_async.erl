@@ -19,6 +19,8 @@
 -export([async_call/4, async_call/5, await/1, await/2, cancel/1, gather/1]).
 %% for py_port_stream
 -export([send/6]).
+%% for py_async
+-export([is_sent/1]).
 %% for py_port_context and py_port_courier
 -export([handle/3, reply/2]).
 %% the process that makes a call on another node
@@ -129,6 +131,11 @@ known(Reason) ->
 -spec handle(reference(), pid(), py_port_wire:id()) -> handle().
 handle(Alias, Owner, Id) ->
     {'$py_async', Alias, Owner, Id}.
+
+%% @doc Whether anything of the request can have gone to a context.
+-spec is_sent(handle() | {error, term()}) -> boolean().
+is_sent({'$py_async', _, Owner, _}) -> Owner =/= none;
+is_sent({error, _}) -> false.
 
 %% @doc Of several for one handle only the first arrives: it takes the alias away.
 -spec reply(handle(), outcome()) -> ok.

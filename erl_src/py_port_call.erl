@@ -30,6 +30,8 @@
 -export([guarded/1, fail/1, find/1, find_any/1, is_overloaded/2, enter/2, gone/0, down/1, refused/3]).
 %% for those who wait in another way: py_port_async, py_port_stream_reader, and py_port_courier
 -export([request/5, own_env/2, submit/6, answer/3]).
+%% for py_call, which has another context when there is no longer one
+-export([attempt/1, call_unguarded/6, eval_unguarded/4, exec_unguarded/4]).
 -export_type([options/0, ref/0]).
 
 -type options() :: #{
@@ -51,16 +53,19 @@
 
 -spec call(term(), term(), term(), term(), term(), term()) -> result().
 call(Context, Module, Function, Args, Kwargs, Opts) ->
-    guarded(fun() ->
-        case find(Context) of
-            #ctx{} = C ->
-                How = how(Opts, C),
-                {Kind, Term, M, F} = request(Module, Function, Args, Kwargs, How),
-                run(C, Kind, Term, M, F, How);
-            {remote, Node, There} ->
-                remote(Node, call, [There, Module, Function, Args, Kwargs], Opts)
-        end
-    end).
+    guarded(fun() -> call_unguarded(Context, Module, Function, Args, Kwargs, Opts) end).
+
+%% @doc Within {@link attempt/1}, as its two siblings.
+-spec call_unguarded(term(), term(), term(), term(), term(), term()) -> result().
+call_unguarded(Context, Module, Function, Args, Kwargs, Opts) ->
+    case find(Context) of
+        #ctx{} = C ->
+            How = how(Opts, C),
+            {Kind, Term, M, F} = request(Module, Function, Args, Kwargs, How),
+            run(C, Kind, Term, M, F, How);
+        {remote, Node, There} ->
+            remote(Node, call, [There, Module, Function, Args, Kwargs], Opts)
+    end.
 
 %% @doc The kind of the request and its term, and what it is called in reports. A function of a
 %% namespace is an attribute of the module that the namespace is, so it is called like a method.
@@ -90,10 +95,18 @@ own_env(#how{env = Env}, C) -> own_ref(Env, C).
 
 -spec eval(term(), term(), term(), term()) -> result().
 eval(Context, Code, Locals, Opts) ->
+    guarded(fun() -> eval_unguarded(Context, Code, Locals, Opts) end).
+
+-spec eval_unguarded(term(), term(), term(), term()) -> result().
+eval_unguarded(Context, Code, Locals, Opts) ->
     code(Context, {eval, ?K_EVAL, 0}, Code, Locals, Opts).
 
 -spec exec(term(), term(), term(), term()) -> ok | {error, py_port_error:reason()}.
 exec(Context, Code, Locals, Opts) ->
+    guarded(fun() -> exec_unguarded(Context, Code, Locals, Opts) end).
+
+-spec exec_unguarded(term(), term(), term(), term()) -> ok | {error, py_port_error:reason()}.
+exec_unguarded(Context, Code, Locals, Opts) ->
     case code(Context, {exec, ?K_EXEC, ?F_NO_RESULT}, Code, Locals, Opts) of
         {ok, _} -> ok;
         Other -> Other
@@ -101,7 +114,7 @@ exec(Context, Code, Locals, Opts) ->
 
 -spec code(term(), {eval | exec, byte(), byte()}, term(), term(), term()) -> result().
 code(Context, {What, Kind, Flags}, Code, Locals, Opts) ->
-    on_context(Context, What, [Code, Locals], Opts, fun(C, How) ->
+    unguarded(Context, What, [Code, Locals], Opts, fun(C, How) ->
         is_map(Locals) orelse bad(locals, "must be a map of names to values"),
         Text = text(code, Code),
         is_result_kept(How) andalso What =:= exec andalso
@@ -138,12 +151,14 @@ getattr(Context, Ref, Name, Opts) ->
 %% these arguments that is called there. (call/6 does the same by itself: it is the hot path.)
 -spec on_context(term(), atom(), [term()], term(), fun((#ctx{}, #how{}) -> result())) -> result().
 on_context(Context, Function, Args, Opts, Here) ->
-    guarded(fun() ->
-        case find(Context) of
-            #ctx{} = C -> Here(C, how(Opts, C));
-            {remote, Node, There} -> remote(Node, Function, [There | Args], Opts)
-        end
-    end).
+    guarded(fun() -> unguarded(Context, Function, Args, Opts, Here) end).
+
+-spec unguarded(term(), atom(), [term()], term(), fun((#ctx{}, #how{}) -> result())) -> result().
+unguarded(Context, Function, Args, Opts, Here) ->
+    case find(Context) of
+        #ctx{} = C -> Here(C, how(Opts, C));
+        {remote, Node, There} -> remote(Node, Function, [There | Args], Opts)
+    end.
 
 -spec to_term(term(), term()) -> result().
 to_term(Ref, Opts) ->
@@ -499,7 +514,7 @@ find(Context) ->
 -spec stopped(#ctx{}) -> no_return().
 stopped(#ctx{pid = Pid}) ->
     case py_port_registry:lookup(Pid) of
-        {ok, _} -> fail({worker_down, stopped});
+        {ok, _} -> unsent({worker_down, stopped});
         error -> gone()
     end.
 
@@ -511,14 +526,14 @@ find_any(Pid) when is_pid(Pid), node(Pid) =:= node() ->
         _ ->
             case py_port_registry:lookup(Pid) of
                 {ok, Row} -> Row;
-                error -> fail({worker_down, noproc})
+                error -> gone()
             end
     end;
 find_any(Context) ->
     case py_port_names:whereis(Context) of
         {local, Pid} -> find_any(Pid);
         {remote, _, _} = Remote -> Remote;
-        none -> fail({worker_down, noproc});
+        none -> gone();
         bad -> bad(context, "must be a pid or a registered name")
     end.
 
@@ -539,7 +554,21 @@ guarded(Do) ->
     try
         Do()
     catch
-        throw:{?MODULE, Reason} -> {error, Reason}
+        throw:{?MODULE, Reason} -> {error, Reason};
+        throw:{?MODULE, unsent, Reason} -> {error, Reason}
+    end.
+
+%% @doc The same, and `unsent' when the context takes no requests (any more) and nothing of this one has
+%% gone to it. Where one may have, the reason alone does not tell: `noproc' is also the `DOWN' of a
+%% context that died before it took notice of the monitor.
+-spec attempt(fun(() -> Result)) ->
+    Result | {error, py_port_error:reason()} | {unsent, py_port_error:reason()}.
+attempt(Do) ->
+    try
+        Do()
+    catch
+        throw:{?MODULE, Reason} -> {error, Reason};
+        throw:{?MODULE, unsent, Reason} -> {unsent, Reason}
     end.
 
 -spec fail(py_port_error:reason()) -> no_return().
@@ -551,4 +580,8 @@ fail(Reason) ->
 -spec gone() -> no_return().
 gone() ->
     _ = erase(?REGISTERED),
-    fail({worker_down, noproc}).
+    unsent({worker_down, noproc}).
+
+-spec unsent(py_port_error:reason()) -> no_return().
+unsent(Reason) ->
+    throw({?MODULE, unsent, Reason}).

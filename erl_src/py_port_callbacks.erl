@@ -84,7 +84,8 @@ call(Request) ->
     try
         gen_server:call(?MODULE, Request, infinity)
     catch
-        exit:{noproc, _} -> {error, not_started}
+        %% It is not there, or ends.
+        exit:_ -> {error, not_started}
     end.
 
 %% gen_server --------------------------------------------------------------------------------------

@@ -10,15 +10,18 @@
 %% <li>`{'DOWN', Ref, process, _, Reason}' if the process that makes the call was killed.</li>
 %% </ul>
 %%
-%% The context and the namespace are those of the caller; the call is made by a process of its own.
-%% What was spawned runs to its end, also when the caller has died. A task is cancelled then, since
-%% nobody could get its outcome.
+%% The context and the namespace are those of the caller; the call is made by a process of its own, which
+%% also waits for the context to start. What was spawned runs to its end, also when the caller has died.
+%% A task is cancelled then, since nobody could get its outcome.
 %% @end
 -module(py_async).
 
 -export([cast/1, spawn_call/1, async_call/1, task/3, run_async/2, await/2]).
 -export([gather/2, parallel/2]).
 -export_type([request/0]).
+
+%% contexts of a pool that are tried
+-define(ATTEMPTS, 3).
 
 %% What {@link py_event_loop:run_async/2} takes.
 -type request() :: #{
@@ -61,17 +64,18 @@ task(Call, Tag, Options) ->
 %% @doc The outcome goes to the process, and has the reference, that the request names.
 -spec run_async(py_target:target(), request()) -> ok | {error, py_errors:reason()}.
 run_async(Target, #{ref := Ref, caller := Caller} = Request) when
-    is_pid(Caller), is_map_key(module, Request), is_map_key(func, Request), is_map_key(args, Request)
+    is_pid(Caller), is_map_key(module, Request), is_map_key(func, Request), is_map_key(args, Request),
+    map_size(Request) =:= 5 orelse (map_size(Request) =:= 6 andalso is_map_key(kwargs, Request))
 ->
     #{module := M, func := F, args := Args} = Request,
     Call = {Target, M, F, Args, maps:get(kwargs, Request, #{})},
-    Prepared = py_call:prepared(Call, #{}),
+    Begun = py_call:begun(Call),
     _ = spawn(fun() ->
-        Caller ! {async_result, Ref, py_errors:result(make(cancel, Caller, Prepared, Call))}
+        Caller ! {async_result, Ref, py_errors:result(make(cancel, Caller, Begun, Call, #{}))}
     end),
     ok;
 run_async(_, _) ->
-    Why = <<"must be a map with ref, caller, module, func, args and kwargs">>,
+    Why = <<"must be a map with ref, caller, module, func, args and kwargs, and nothing else">>,
     {error, {bad_argument, request, Why}}.
 
 %% The reference is a monitor of the process and its way to answer, so that the end of either is
@@ -79,12 +83,12 @@ run_async(_, _) ->
 -spec start(tag(), mode(), py_forms:call(), map()) -> reference().
 start(Tag, Mode, Call, Options) ->
     Caller = self(),
-    Prepared = py_call:prepared(Call, Options),
+    Begun = py_call:begun(Call),
     {Pid, Ref} = spawn_opt(
         fun() ->
             receive
                 {Caller, Alias} ->
-                    Alias ! {Tag, Alias, py_errors:result(make(Mode, Caller, Prepared, Call))}
+                    Alias ! {Tag, Alias, py_errors:result(make(Mode, Caller, Begun, Call, Options))}
             end
         end,
         [{monitor, [{alias, reply_demonitor}]}]
@@ -92,13 +96,19 @@ start(Tag, Mode, Call, Options) ->
     Pid ! {Caller, Ref},
     Ref.
 
--spec make(mode(), pid(), prepared(), py_forms:call()) ->
-    {ok, term()} | {error, term()}.
-make(_, _, {error, _} = Error, _) ->
-    Error;
-make(run_on, _, {ok, Ctx, Options}, {_, M, F, Args, Kwargs}) ->
-    py_port:call(Ctx, M, F, Args, Kwargs, Options);
-make(cancel, Caller, {ok, Ctx, Options}, {_, M, F, Args, Kwargs}) ->
+-spec make(mode(), pid(), py_call:begun(), py_forms:call(), map()) -> {ok, term()} | {error, term()}.
+make(Mode, Caller, Begun, Call, Options) ->
+    py_call:carry_on(Begun, fun(Ctx, Namespace) ->
+        made(Mode, Caller, Ctx, Call, maps:merge(Namespace, Options))
+    end).
+
+-spec made(mode(), pid(), py_port:context(), py_forms:call(), map()) ->
+    {ok, term()} | {error, term()} | {unsent, term()}.
+made(run_on, _, Ctx, {_, M, F, Args, Kwargs}, Options) ->
+    py_port_call:attempt(fun() ->
+        py_port_call:call_unguarded(Ctx, M, F, Args, Kwargs, Options)
+    end);
+made(cancel, Caller, Ctx, {_, M, F, Args, Kwargs}, Options) ->
     Down = erlang:monitor(process, Caller),
     case py_port:async_call(Ctx, M, F, Args, Options#{kwargs => Kwargs}) of
         {error, _} = Error ->
@@ -106,7 +116,7 @@ make(cancel, Caller, {ok, Ctx, Options}, {_, M, F, Args, Kwargs}) ->
         Handle ->
             receive
                 {py_port_reply, Handle, Outcome} ->
-                    Outcome;
+                    unsent(Handle, Outcome);
                 {'DOWN', Down, process, _, _} ->
                     ok = py_port:cancel(Handle),
                     {error, cancelled};
@@ -115,6 +125,16 @@ make(cancel, Caller, {ok, Ctx, Options}, {_, M, F, Args, Kwargs}) ->
                     {error, {worker_down, py_port_call:down(Reason)}}
             end
     end.
+
+%% A handle without an owner: the outcome was known before anything was sent.
+-spec unsent(py_port:handle(), outcome()) -> outcome() | {unsent, term()}.
+unsent(Handle, {error, {worker_down, _} = Reason} = Outcome) ->
+    case py_port_async:is_sent(Handle) of
+        true -> Outcome;
+        false -> {unsent, Reason}
+    end;
+unsent(_, Outcome) ->
+    Outcome.
 
 %% @doc The outcome of that reference. After `{error, timeout}' of the wait the message still comes,
 %% and can be awaited again.
@@ -144,7 +164,7 @@ await(_, _) ->
     {ok, [term()]}
     | {error, {gather_failed, [{pos_integer(), py_errors:reason()}]} | py_errors:reason()}.
 gather(Calls, Timeout) ->
-    all(Calls, fun prepared_here/1, Timeout, fun(Outcomes) ->
+    all(Calls, fun here/1, Timeout, fun(Outcomes) ->
         Numbered = lists:enumerate(Outcomes),
         case [{N, Reason} || {N, {error, Reason}} <- Numbered] of
             [] -> {ok, [Value || {ok, Value} <- Outcomes]};
@@ -157,43 +177,79 @@ gather(Calls, Timeout) ->
 %% all.
 -spec parallel(term(), timeout()) -> {ok, [term()]} | {error, py_errors:reason()}.
 parallel(Calls, Timeout) ->
-    all(Calls, fun prepared_elsewhere/1, Timeout, fun(Outcomes) ->
+    all(Calls, fun elsewhere/1, Timeout, fun(Outcomes) ->
         case lists:keyfind(error, 1, Outcomes) of
             false -> {ok, [Value || {ok, Value} <- Outcomes]};
             Error -> Error
         end
     end).
 
--type prepared() :: {ok, py_port:context(), map()} | {error, term()}.
--type prepare() :: fun((py_forms:call()) -> prepared()).
+-type where() :: fun((py_forms:call()) -> py_context_router:place()).
 
--spec all(term(), prepare(), timeout(), fun(([outcome()]) -> Result)) ->
+-spec here(py_forms:call()) -> py_context_router:place().
+here({Target, M, F, _, _}) ->
+    py_target:place(Target, M, F).
+
+-spec elsewhere(py_forms:call()) -> py_context_router:place().
+elsewhere({router, M, F, _, _}) ->
+    py_target:least_loaded(M, F).
+
+-spec all(term(), where(), timeout(), fun(([outcome()]) -> Result)) ->
     Result | {error, py_errors:reason()}.
-all(Calls, Prepare, Timeout, Collect) when length(Calls) >= 0 ->
+all(Calls, Where, Timeout, Collect) when length(Calls) >= 0 ->
     Items = [py_forms:item(Call) || Call <- Calls],
-    case lists:member(error, Items) of
-        true ->
+    case {lists:member(error, Items), py_deadline:given(Timeout, none)} of
+        {true, _} ->
             {error, invalid_args};
-        false ->
-            Handles = [begin_one(Call, Prepare(Call), Timeout) || {ok, Call} <- Items],
-            Collect([py_errors:result(Outcome) || Outcome <- py_port:gather(Handles)])
+        {false, {error, _} = Error} ->
+            Error;
+        {false, {ok, Until}} ->
+            Outcomes = outcomes([Call || {ok, Call} <- Items], Where, Until, ?ATTEMPTS),
+            Collect([py_errors:result(Outcome) || Outcome <- Outcomes])
     end;
 all(_, _, _, _) ->
     {error, invalid_args}.
 
--spec begin_one(py_forms:call(), prepared(), timeout()) -> py_port:handle() | {error, term()}.
-begin_one({_, M, F, Args, Kwargs}, {ok, Ctx, Options}, Timeout) ->
-    py_port:async_call(Ctx, M, F, Args, Options#{kwargs => Kwargs, timeout => Timeout});
-begin_one(_, {error, _} = Error, _) ->
-    Error.
+%% What has a context begins at once, so that it counts as work where the next one goes. The other
+%% contexts start meanwhile, all at the same time.
+-spec outcomes([py_forms:call()], where(), py_deadline:t(), pos_integer()) -> [outcome()].
+outcomes(Calls, Where, Until, Attempts) ->
+    Begun = [begin_one(Call, Where(Call), Until) || Call <- Calls],
+    Sent = [sent(One, Until) || One <- Begun],
+    Outcomes = py_port:gather([Handle || {_, Handle} <- Sent]),
+    [
+        again(Call, One, Outcome, Where, Until, Attempts)
+     || {Call, One, Outcome} <- lists:zip3(Calls, Sent, Outcomes)
+    ].
 
--spec prepared_here(py_forms:call()) -> prepared().
-prepared_here(Call) ->
-    py_call:prepared(Call, #{}).
+-type sent() :: {py_port:context() | none, py_port:handle() | {error, term()}}.
 
--spec prepared_elsewhere(py_forms:call()) -> prepared().
-prepared_elsewhere({router, M, F, Args, Kwargs}) ->
-    case py_target:least_loaded(M, F) of
-        {ok, Ctx} -> py_call:prepared({{context, Ctx}, M, F, Args, Kwargs}, #{});
-        {error, _} = Error -> Error
+-spec begin_one(py_forms:call(), py_context_router:place(), py_deadline:t()) ->
+    sent() | {later, py_forms:call(), py_context_router:place()}.
+begin_one(Call, {later, _} = Place, _) -> {later, Call, Place};
+begin_one(Call, Place, Until) -> send(Call, Place, Until).
+
+-spec sent(sent() | {later, py_forms:call(), py_context_router:place()}, py_deadline:t()) -> sent().
+sent({later, Call, Place}, Until) -> send(Call, Place, Until);
+sent(Sent, _) -> Sent.
+
+-spec send(py_forms:call(), py_context_router:place(), py_deadline:t()) -> sent().
+send({_, M, F, Args, Kwargs} = Call, Place, Until) ->
+    case py_call:prepared(Call, Place, #{kwargs => Kwargs}, Until) of
+        {ok, Ctx, Options} -> {Ctx, py_port:async_call(Ctx, M, F, Args, Options)};
+        {error, _} = Error -> {none, Error}
     end.
+
+%% Its context had ended before anything was sent: its successor does it.
+-spec again(py_forms:call(), sent(), outcome(), where(), py_deadline:t(), pos_integer()) -> outcome().
+again(Call, {Ctx, Handle}, Outcome, Where, Until, Attempts) when Ctx =/= none, Attempts > 1 ->
+    case unsent(Handle, Outcome) of
+        {unsent, _} ->
+            _ = py_pool:successor(Ctx, Until),
+            [Next] = outcomes([Call], Where, Until, Attempts - 1),
+            Next;
+        _ ->
+            Outcome
+    end;
+again(_, _, Outcome, _, _, _) ->
+    Outcome.

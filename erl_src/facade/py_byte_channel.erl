@@ -93,14 +93,14 @@ close(Channel) ->
     | {error, py_port_error:reason()}.
 info(Channel) ->
     with(Channel, fun(ToPython, ToErlang) ->
-        Out = py_channel:info(ToPython),
-        In = py_channel:info(ToErlang),
-        #{
-            size => map_get(size, Out),
-            incoming => map_get(size, In),
-            max_size => map_get(max_size, Out),
-            closed => map_get(closed, Out)
-        }
+        case {py_channel:info(ToPython), py_channel:info(ToErlang)} of
+            {#{size := Size, max_size := Max, closed := IsClosed}, #{size := Incoming}} ->
+                #{size => Size, incoming => Incoming, max_size => Max, closed => IsClosed};
+            {{error, _} = Error, _} ->
+                Error;
+            {_, {error, _} = Error} ->
+                Error
+        end
     end).
 
 -spec with(channel(), fun((py_port_channel:channel(), py_port_channel:channel()) -> Result)) ->

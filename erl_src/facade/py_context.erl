@@ -200,7 +200,8 @@ stop_loop(Ctx) ->
 
 %% @doc Ends the loop: what was submitted has `Grace' ms to finish and is then cancelled, and its
 %% submitters are told. `{error, timeout}': something could not be stopped in as much time again.
--spec stop_loop(py_port:context(), timeout()) -> ok | {error, no_loop | timeout}.
+-spec stop_loop(py_port:context(), timeout()) ->
+    ok | {error, no_loop | timeout | {bad_argument, grace, binary()}}.
 stop_loop(Ctx, Grace) ->
     py_context_loop:stop(Ctx, Grace).
 

@@ -26,6 +26,10 @@
 -spec start(py_port:context(), map()) -> ok | {error, term()}.
 start(Context, Options) when is_map(Options) ->
     case {py_port_names:whereis(Context), maps:get(owner, Options, self())} of
+        _ when map_size(Options) > 0, not is_map_key(owner, Options); map_size(Options) > 1 ->
+            [Key | _] = maps:keys(maps:remove(owner, Options)),
+            Why = io_lib:format("there is no option ~tp", [Key]),
+            {error, {bad_argument, options, py_port_error:text(Why)}};
         {{local, Pid}, Owner} when is_pid(Owner) ->
             case py_port_registry:is_there(Pid) of
                 true -> start_local(Pid, Owner);
@@ -53,7 +57,12 @@ start_local(Context, Owner) ->
             {error, Reason}
     end.
 
--spec stop(py_port:context(), timeout()) -> ok | {error, no_loop | timeout}.
+-spec stop(py_port:context(), timeout()) ->
+    ok | {error, no_loop | timeout | {bad_argument, grace, binary()}}.
+stop(_, Grace) when Grace =/= infinity, not (is_integer(Grace) andalso Grace >= 0) ->
+    {error, {bad_argument, grace, <<"must be milliseconds or infinity">>}};
+stop(_, Grace) when is_integer(Grace), Grace > 16#ffffffff ->
+    {error, {bad_argument, grace, <<"must be at most 16#ffffffff">>}};
 stop(Context, Grace) ->
     case loop(Context) of
         {ok, Pid} ->
@@ -131,16 +140,47 @@ tell(Caller, Ref, Outcome) ->
 %% Only one for each context.
 -spec run(pid(), pid(), {pid(), reference()}) -> term().
 run(Context, Owner, {Starter, Alias}) ->
-    case ets:insert_new(?LOOPS, {Context, self()}) of
+    case enter(Context) of
         true ->
             _ = erlang:monitor(process, Context),
             _ = erlang:monitor(process, Owner),
             Starter ! {Alias, ok},
-            Result = loop_until_end(#s{context = Context, owner = Owner}),
-            true = ets:delete(?LOOPS, Context),
+            Result =
+                try
+                    loop_until_end(#s{context = Context, owner = Owner})
+                after
+                    leave(Context)
+                end,
             Owner ! {py_loop_exit, Context, Result};
         false ->
             Starter ! {Alias, {error, loop_running}}
+    end.
+
+%% In the place of one that was killed, too.
+-spec enter(pid()) -> boolean().
+enter(Context) ->
+    case ets:insert_new(?LOOPS, {Context, self()}) of
+        true ->
+            true;
+        false ->
+            case loop(Context) of
+                {ok, Pid} -> not is_process_alive(Pid) andalso replace({Context, Pid});
+                none -> enter(Context)
+            end
+    end.
+
+-spec replace({pid(), pid()}) -> boolean().
+replace({Context, _} = Row) ->
+    true = ets:delete_object(?LOOPS, Row),
+    enter(Context).
+
+%% The table may have gone before: the application stops.
+-spec leave(pid()) -> true.
+leave(Context) ->
+    try
+        ets:delete_object(?LOOPS, {Context, self()})
+    catch
+        error:badarg -> true
     end.
 
 -spec loop_until_end(#s{}) -> ok | {error, term()}.

@@ -8,15 +8,14 @@
 
 -type code() :: binary() | string() | {code | module, atom() | binary() | string()} | none.
 
-%% @doc `Common': what holds for all contexts ({@link py_environment:context_options/0}). Options whose
-%% values are wrong are found by py_port.
+%% @doc `Common': what holds for all contexts ({@link py_environment:context_options/0}).
 -spec make(term(), term(), map()) -> {ok, py_port:options()} | {error, {bad_option, term(), binary()}}.
 make(Mode, Options, Common) when is_map(Options) ->
     Refused = [Key || Key <- [name, link], is_map_key(Key, Options)],
     case {py_context:is_mode(Mode), Refused} of
         {true, []} ->
             try
-                {ok, merge(Common, own(maps:remove(mode, Options)))}
+                merged(Common, maps:remove(mode, Options))
             catch
                 error:{bad_code, Code} -> bad(preload, "must be text, and is ~tp", [Code])
             end;
@@ -29,6 +28,21 @@ make(Mode, Options, Common) when is_map(Options) ->
 make(_, _, _) ->
     bad(options, "must be a map", []).
 
+%% What is wrong is found before it is part of something else. A fun for `env' is asked at each start.
+-spec merged(map(), map()) -> {ok, py_port:options()} | {error, {bad_option, term(), binary()}}.
+merged(Common, Options) ->
+    case py_port_options:validate(maps:with([init], Options)) of
+        {ok, _} ->
+            Own = own(Options),
+            Asked = maps:filter(fun(_, Value) -> not is_function(Value) end, Own),
+            case py_port_options:validate(Asked) of
+                {ok, _} -> {ok, merge(Common, Own)};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
 -spec bad(term(), io:format(), [term()]) -> {error, {bad_option, term(), binary()}}.
 bad(Key, Format, Args) ->
     {error, py_port_error:bad_option(Key, Format, Args)}.
@@ -36,8 +50,13 @@ bad(Key, Format, Args) ->
 %% erlang_python's names for them.
 -spec own(map()) -> map().
 own(#{memory_limit := Bytes} = Options) ->
-    Limits = maps:get(limits, Options, #{}),
-    own(maps:remove(memory_limit, Options#{limits => Limits#{memory => Bytes}}));
+    Limits =
+        case maps:get(limits, Options, #{}) of
+            Given when is_map(Given) -> Given#{memory => Bytes};
+            %% py_port refuses it.
+            Other -> Other
+        end,
+    own(maps:remove(memory_limit, Options#{limits => Limits}));
 own(#{preload := Code} = Options) ->
     Preload = {code, py_environment:preload_source(Code)},
     own(maps:remove(preload, Options#{init => then(Preload, maps:get(init, Options, none))}));
@@ -80,6 +99,14 @@ then(First, Second) -> {code, [source(First), $\n, source(Second)]}.
 
 -spec source(code()) -> unicode:chardata().
 source({code, Code}) -> Code;
-source({module, Module}) when is_atom(Module) -> source({module, atom_to_list(Module)});
-source({module, Module}) -> ["__import__(\"importlib\").import_module(\"", Module, "\")"];
+source({module, Module}) when is_atom(Module) ->
+    source({module, atom_to_binary(Module)});
+source({module, Module}) ->
+    Name = [in_quotes(C) || <<C/utf8>> <= unicode:characters_to_binary(Module)],
+    ["__import__(\"importlib\").import_module(\"", Name, "\")"];
 source(Code) -> Code.
+
+%% Nothing in it can end the text, and so be taken for code.
+-spec in_quotes(char()) -> unicode:chardata().
+in_quotes(C) when C < $\s; C =:= $"; C =:= $\\ -> io_lib:format("\\x~2.16.0b", [C]);
+in_quotes(C) -> [C].

@@ -31,14 +31,16 @@
 
 -export([start/0, start/1, stop/0, is_started/0]).
 -export([get_context/0, get_context/1, find/1]).
+%% for py_target and py_async
+-export([place/1, at/2, again/2]).
 -export([bind_context/1, bind_context/2, unbind_context/0, unbind_context/1]).
 -export([num_contexts/0, num_contexts/1, contexts/0, contexts/1]).
 -export([start_pool/2, start_pool/3, stop_pool/1, pool_started/1]).
 -export([register_pool/2, register_pool/3, unregister_pool/1, unregister_pool/2]).
 -export([lookup_pool/2, list_pool_registrations/0, init_pool_registry/0]).
 %% for py_pool_nodes
--export([find_local/2]).
--export_type([which/0]).
+-export([find_local/2, find_local/3]).
+-export_type([which/0, place/0]).
 
 %% Which context is wanted: a slot of the pool `default', or one of a pool.
 -type which() ::
@@ -47,6 +49,12 @@
     | {py_pool:name(), py_pool:strategy()}
     | {any_node, py_pool:name()}
     | {any_node, py_pool:name(), py_pool:strategy()}.
+
+%% A context that takes requests (and how to get its successor, if it has one), or how to get one: that may
+%% mean to wait for its start, and any process can do it.
+-type place() ::
+    {ok, py_port:context()} | {open, pid(), find()} | {later, find()} | {error, term()}.
+-type find() :: fun((py_deadline:t()) -> py_pool:found()).
 
 -define(PIN(Pool), {?MODULE, Pool}).
 
@@ -107,22 +115,42 @@ get_context(Which) ->
 %% no start. `{error, {no_such_context, N}}': the pool `default' has no such slot. Otherwise the error
 %% is why the context does not start, as {@link py_port:start_context/1} gives it, or `timeout'.
 -spec find(which()) -> py_pool:found().
-find(Pool) when is_atom(Pool) ->
+find(Which) ->
+    at(place(Which), none).
+
+%% @doc The context of a place, which is waited for until then.
+%% @private
+-spec at(place(), py_deadline:t()) -> py_pool:found().
+at({later, Find}, Until) -> Find(Until);
+at({open, Ctx, _}, _) -> {ok, Ctx};
+at(Found, _) -> Found.
+
+%% @doc The same when the context that was there has ended.
+%% @private
+-spec again(place(), py_deadline:t()) -> py_pool:found().
+again({open, _, Find}, Until) -> Find(Until);
+again(Place, Until) -> at(Place, Until).
+
+%% @doc The same as {@link find/1} without waiting. It is settled here, in the process that will get its
+%% context from there from now on, which one that is; if it does not run its start is asked for.
+%% @private
+-spec place(which()) -> place().
+place(Pool) when is_atom(Pool) ->
     case get(?PIN(Pool)) of
         undefined -> first(Pool);
         Pin -> pinned(Pin, Pool)
     end;
-find(N) when is_integer(N) ->
+place(N) when is_integer(N) ->
     case py_pool:ensure(default) of
-        {ok, #pool{size = Size} = Pool} when N >= 1, N =< Size -> py_pool:slot(Pool, N);
+        {ok, #pool{size = Size} = Pool} when N >= 1, N =< Size -> py_pool:place(Pool, N);
         {ok, _} -> {error, {no_such_context, N}};
         {error, _} = Error -> Error
     end;
-find({any_node, Pool}) when is_atom(Pool) ->
+place({any_node, Pool}) when is_atom(Pool) ->
     on_nodes(Pool, all, default);
-find({any_node, Pool, Strategy}) when is_atom(Pool) ->
+place({any_node, Pool, Strategy}) when is_atom(Pool) ->
     with_strategy(Strategy, fun() -> on_nodes(Pool, all, Strategy) end);
-find({Pool, Strategy}) when is_atom(Pool) ->
+place({Pool, Strategy}) when is_atom(Pool) ->
     with_strategy(Strategy, fun() ->
         case py_pool:ensure(Pool) of
             {ok, #pool{nodes = local} = Row} -> choose(Strategy, Row);
@@ -130,10 +158,10 @@ find({Pool, Strategy}) when is_atom(Pool) ->
             {error, _} = Error -> Error
         end
     end);
-find(Other) ->
+place(Other) ->
     {error, {no_such_pool, Other}}.
 
--spec with_strategy(term(), fun(() -> py_pool:found())) -> py_pool:found().
+-spec with_strategy(term(), fun(() -> place())) -> place().
 with_strategy(Strategy, Find) ->
     case py_pool_options:strategy(Strategy) of
         true -> Find();
@@ -144,14 +172,22 @@ with_strategy(Strategy, Find) ->
 %% @private
 -spec find_local(py_pool:name(), py_pool:strategy() | default) -> py_pool:found().
 find_local(Pool, Strategy) ->
-    case py_pool:ensure(Pool) of
-        {ok, #pool{strategy = Default} = Row} when Strategy =:= default -> choose(Default, Row);
-        {ok, Row} -> choose(Strategy, Row);
-        {error, _} = Error -> Error
-    end.
+    find_local(Pool, Strategy, {self(), none}).
+
+%% @private
+-spec find_local(py_pool:name(), py_pool:strategy() | default, py_pool_nodes:asker()) -> py_pool:found().
+find_local(Pool, Strategy, {Pid, Until}) ->
+    at(
+        case py_pool:ensure(Pool) of
+            {ok, #pool{strategy = Default} = Row} when Strategy =:= default -> choose(Default, Row, Pid);
+            {ok, Row} -> choose(Strategy, Row, Pid);
+            {error, _} = Error -> Error
+        end,
+        Until
+    ).
 
 %% The process has not asked this pool for a context before, or it does not stay with one.
--spec first(py_pool:name()) -> py_pool:found().
+-spec first(py_pool:name()) -> place().
 first(Name) ->
     case py_pool:ensure(Name) of
         {ok, #pool{nodes = local, strategy = Strategy} = Pool} -> choose(Strategy, Pool);
@@ -159,32 +195,53 @@ first(Name) ->
         {error, _} = Error -> Error
     end.
 
--spec on_nodes(py_pool:name(), all | [node()], py_pool:strategy() | default) -> py_pool:found().
+%% The other nodes may have to be asked.
+-spec on_nodes(py_pool:name(), all | [node()], py_pool:strategy() | default) -> place().
 on_nodes(Name, Nodes, Strategy) ->
-    case py_pool_nodes:find(Name, Nodes, Strategy) of
-        {error, {no_such_pool, _}} when Nodes =:= all -> find_local(Name, Strategy);
-        Found -> Found
-    end.
+    Pid = self(),
+    {later, fun(Until) ->
+        case py_pool_nodes:find(Name, Nodes, Strategy, {Pid, Until}) of
+            {error, {no_such_pool, _}} when Nodes =:= all ->
+                find_local(Name, Strategy, {Pid, Until});
+            Found ->
+                Found
+        end
+    end}.
 
--spec choose(py_pool:strategy(), #pool{}) -> py_pool:found().
-choose(scheduler, #pool{nodes = Nodes, size = Size} = Pool) when Nodes =/= local ->
-    py_pool:slot(Pool, erlang:phash2(self(), Size) + 1);
-choose(scheduler, #pool{name = Name, size = Size} = Pool) ->
+-spec choose(py_pool:strategy(), #pool{}) -> place().
+choose(Strategy, Pool) ->
+    choose(Strategy, Pool, self()).
+
+-spec choose(py_pool:strategy(), #pool{}, pid()) -> place().
+choose(scheduler, #pool{nodes = Nodes, size = Size} = Pool, Pid) when Nodes =/= local ->
+    py_pool:place(Pool, erlang:phash2(Pid, Size) + 1);
+choose(scheduler, #pool{name = Name, size = Size} = Pool, _) ->
     N = py_pool_strategy:of_scheduler(erlang:system_info(scheduler_id), Size),
     _ = put(?PIN(Name), N),
-    py_pool:slot(Pool, N);
-choose(least_loaded, Pool) ->
+    py_pool:place(Pool, N);
+choose(least_loaded, Pool, _) ->
     Loads = py_pool:loads(Pool),
     N = py_pool_strategy:least_loaded(Loads),
-    case {py_pool:slot(Pool, N), [{I, L} || {I, L} <- Loads, is_integer(L)]} of
-        {{error, _}, [_ | _] = Running} -> py_pool:slot(Pool, py_pool_strategy:least_loaded(Running));
-        {Found, _} -> Found
+    case {py_pool:place(Pool, N), [{I, L} || {I, L} <- Loads, is_integer(L)]} of
+        {{open, _, _} = Open, _} -> Open;
+        {Place, []} -> Place;
+        {Place, Running} -> instead(Place, Pool, py_pool_strategy:least_loaded(Running))
     end;
-choose({key, Key}, #pool{size = Size} = Pool) ->
-    py_pool:slot(Pool, py_pool_strategy:of_key(Key, lists:seq(1, Size))).
+choose({key, Key}, #pool{size = Size} = Pool, _) ->
+    py_pool:place(Pool, py_pool_strategy:of_key(Key, lists:seq(1, Size))).
+
+%% Of one that does not start there is another one.
+-spec instead(place(), #pool{}, pos_integer()) -> place().
+instead(Place, Pool, N) ->
+    {later, fun(Until) ->
+        case at(Place, Until) of
+            {ok, _} = Found -> Found;
+            {error, _} -> py_pool:slot(Pool, N, Until)
+        end
+    end}.
 
 %% The hot path: one row of the pools, and whether its context is there.
--spec pinned(pos_integer() | {bound, pid() | pos_integer()}, py_pool:name()) -> py_pool:found().
+-spec pinned(pos_integer() | {bound, pid() | pos_integer()}, py_pool:name()) -> place().
 pinned(N, Name) when is_integer(N) ->
     try ets:lookup(?POOLS, {Name, N}) of
         [#slot{pins = true} = Slot] -> open(Slot, N, Name);
@@ -206,23 +263,23 @@ pinned({bound, Pid}, Name) ->
         false -> unpinned(Name)
     end.
 
--spec open(#slot{}, pos_integer(), py_pool:name()) -> py_pool:found().
+-spec open(#slot{}, pos_integer(), py_pool:name()) -> place().
 open(Slot, N, Name) ->
     case py_pool:open(Slot) of
-        {ok, _} = Found -> Found;
+        {ok, Ctx} -> {open, Ctx, fun(Until) -> at(slot(Name, N), Until) end};
         none -> slot(Name, N)
     end.
 
 %% What the process was bound to has ended, and nothing takes its place.
--spec unpinned(py_pool:name()) -> py_pool:found().
+-spec unpinned(py_pool:name()) -> place().
 unpinned(Name) ->
     _ = erase(?PIN(Name)),
     first(Name).
 
--spec slot(py_pool:name(), pos_integer()) -> py_pool:found().
+-spec slot(py_pool:name(), pos_integer()) -> place().
 slot(Name, N) ->
     case py_pool:lookup(Name) of
-        #pool{} = Pool -> py_pool:slot(Pool, N);
+        #pool{} = Pool -> py_pool:place(Pool, N);
         none -> {error, {no_such_pool, Name}}
     end.
 

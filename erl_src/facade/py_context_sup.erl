@@ -15,9 +15,12 @@ start_link() ->
 %% @doc As {@link py_context:start_link/2}.
 -spec start_context(term(), py_context:mode()) -> {ok, pid()} | {error, term()}.
 start_context(Id, Mode) ->
-    case supervisor:start_child(?MODULE, [Id, Mode]) of
+    try supervisor:start_child(?MODULE, [Id, Mode]) of
         {ok, Pid} when is_pid(Pid) -> {ok, Pid};
         {error, Reason} -> {error, Reason}
+    catch
+        %% It is not there, or ends.
+        exit:_ -> {error, not_started}
     end.
 
 %% @doc Ends the context.
@@ -33,7 +36,7 @@ which_contexts() ->
             [Pid || {_, Pid, _, _} <- supervisor:which_children(?MODULE), is_pid(Pid)]
         catch
             %% The application is not running.
-            exit:{noproc, _} -> []
+            exit:_ -> []
         end,
     Own ++ py_pool:running().
 

@@ -10,7 +10,8 @@
 %% <li>`sandbox': `none' (the default) or `audit', and `send_to': whom Python may send to and look up,
 %% `[given]' by default; see {@link py_port:start_context/1}. They cannot be changed later.</li>
 %% </ul>
-%% A setting that is wrong stops the application from starting, with `{bad_setting, Key, Value}'.
+%% A setting that is wrong (also one of those that {@link py_pool_options}, {@link py_state} and {@link
+%% py_tracer} have) stops the application from starting, with `{bad_setting, Key, Value}'.
 %% @end
 -module(py_environment).
 
@@ -137,6 +138,9 @@ is_gone(_) -> false.
 settings() ->
     _ = py_settings:compat(),
     ok = lists:foreach(fun option/1, [sandbox, send_to, python]),
+    ok = checked(fun py_settings:is_limit/1, [max_spans, max_state_entries]),
+    ok = checked(fun py_pool_options:is_size/1, [num_contexts, default_pool_size, io_pool_size]),
+    ok = checked(fun py_context:is_mode/1, [context_mode, io_pool_mode]),
     #{
         imports => setting(imports, [], fun imports/1),
         paths => setting(paths, [], fun(Paths) -> [path(P) || P <- Paths] end),
@@ -156,6 +160,15 @@ option(Key) ->
                 {ok, _} -> ok;
                 {error, _} -> error({bad_setting, Key, Value})
             end
+    end.
+
+%% They are read when they are needed; what is wrong is found now.
+-spec checked(fun((term()) -> boolean()), [atom()]) -> ok.
+checked(Is, Keys) ->
+    Given = [{Key, Value} || Key <- Keys, Value <- [py_settings:get(Key, default)], Value =/= default],
+    case [{bad_setting, Key, Value} || {Key, Value} <- Given, not Is(Value)] of
+        [] -> ok;
+        [Bad | _] -> error(Bad)
     end.
 
 -spec setting(atom(), Default, fun((term()) -> Value)) -> Default | Value.

@@ -53,7 +53,8 @@ change(Change) ->
     try
         gen_server:call(?MODULE, Change, infinity)
     catch
-        exit:{noproc, _} -> {error, not_started}
+        %% It is not there, or ends.
+        exit:_ -> {error, not_started}
     end.
 
 -spec init([]) -> {ok, none}.

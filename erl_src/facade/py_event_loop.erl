@@ -92,10 +92,10 @@ create_task(Module, Function, Args) ->
 create_task({_, loop} = Loop, Module, Function, Args) ->
     create_task(Loop, Module, Function, Args, #{});
 create_task(Module, Function, Args, Kwargs) ->
-    create_task(mine(), Module, Function, Args, Kwargs).
+    create_task(mine_later(), Module, Function, Args, Kwargs).
 
--spec create_task(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], map()) ->
-    reference().
+-spec create_task(Loop, py_port:name(), py_port:name(), [term()], map()) -> reference() when
+    Loop :: loop() | py_target:target() | {error, term()}.
 create_task(Loop, Module, Function, Args, Kwargs) ->
     py_async:task({target(Loop), Module, Function, Args, Kwargs}, async_result, #{}).
 
@@ -112,10 +112,12 @@ spawn_task(Module, Function, Args) ->
 spawn_task({_, loop} = Loop, Module, Function, Args) ->
     spawn_task(Loop, Module, Function, Args, #{});
 spawn_task(Module, Function, Args, Kwargs) ->
-    spawn_task(mine(), Module, Function, Args, Kwargs).
+    spawn_task(mine_later(), Module, Function, Args, Kwargs).
 
--spec spawn_task(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], map()) ->
-    ok | {error, py_errors:reason()}.
+-spec spawn_task(Loop, py_port:name(), py_port:name(), [term()], map()) ->
+    ok | {error, py_errors:reason()}
+when
+    Loop :: loop() | py_target:target() | {error, term()}.
 spawn_task(Loop, Module, Function, Args, Kwargs) ->
     py_call:cast({target(Loop), Module, Function, Args, Kwargs}).
 
@@ -147,6 +149,11 @@ eval(Code) ->
 eval(Loop, Code) ->
     py_call:eval({target(Loop), Code, #{}, #{}}).
 
+%% The same, for who does not wait for its context to run.
+-spec mine_later() -> py_target:target().
+mine_later() ->
+    {pool, 1}.
+
 %% An error in place of a loop is the outcome.
 -spec mine() -> loop() | {error, term()}.
 mine() ->
@@ -155,6 +162,7 @@ mine() ->
         {error, _} = Error -> Error
     end.
 
--spec target(loop() | {error, term()}) -> py_target:target().
+-spec target(loop() | py_target:target() | {error, term()}) -> py_target:target().
 target({Ctx, loop}) -> {context, Ctx};
+target({pool, _} = Pool) -> Pool;
 target(Other) -> {context, Other}.

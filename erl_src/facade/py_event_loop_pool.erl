@@ -81,7 +81,7 @@ run(Loop, Module, Function, Args, Options) ->
 %% @equiv create_task(Module, Function, Args, #{})
 -spec create_task(py_port:name(), py_port:name(), [term()]) -> reference().
 create_task(Module, Function, Args) ->
-    create_task(mine(), Module, Function, Args, #{}).
+    create_task(mine_later(), Module, Function, Args, #{}).
 
 %% @doc See {@link py_event_loop:create_task/4}.
 -spec create_task
@@ -90,17 +90,17 @@ create_task(Module, Function, Args) ->
 create_task({_, loop} = Loop, Module, Function, Args) ->
     create_task(Loop, Module, Function, Args, #{});
 create_task(Module, Function, Args, Kwargs) ->
-    create_task(mine(), Module, Function, Args, Kwargs).
+    create_task(mine_later(), Module, Function, Args, Kwargs).
 
--spec create_task(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], map()) ->
-    reference().
+-spec create_task(Loop, py_port:name(), py_port:name(), [term()], map()) -> reference() when
+    Loop :: loop() | py_target:target() | {error, term()}.
 create_task(Loop, Module, Function, Args, Kwargs) ->
     py_event_loop:create_task(Loop, Module, Function, Args, Kwargs).
 
 %% @equiv spawn_task(Module, Function, Args, #{})
 -spec spawn_task(py_port:name(), py_port:name(), [term()]) -> ok | {error, py_errors:reason()}.
 spawn_task(Module, Function, Args) ->
-    spawn_task(mine(), Module, Function, Args, #{}).
+    spawn_task(mine_later(), Module, Function, Args, #{}).
 
 %% @doc See {@link py_event_loop:spawn_task/4}.
 -spec spawn_task
@@ -109,10 +109,12 @@ spawn_task(Module, Function, Args) ->
 spawn_task({_, loop} = Loop, Module, Function, Args) ->
     spawn_task(Loop, Module, Function, Args, #{});
 spawn_task(Module, Function, Args, Kwargs) ->
-    spawn_task(mine(), Module, Function, Args, Kwargs).
+    spawn_task(mine_later(), Module, Function, Args, Kwargs).
 
--spec spawn_task(loop() | {error, term()}, py_port:name(), py_port:name(), [term()], map()) ->
-    ok | {error, py_errors:reason()}.
+-spec spawn_task(Loop, py_port:name(), py_port:name(), [term()], map()) ->
+    ok | {error, py_errors:reason()}
+when
+    Loop :: loop() | py_target:target() | {error, term()}.
 spawn_task(Loop, Module, Function, Args, Kwargs) ->
     py_event_loop:spawn_task(Loop, Module, Function, Args, Kwargs).
 
@@ -137,6 +139,11 @@ eval(Code) -> eval(mine(), Code).
 
 -spec eval(loop() | {error, term()}, unicode:chardata()) -> result().
 eval(Loop, Code) -> py_event_loop:eval(Loop, Code).
+
+%% The same, for who does not wait for its context to run.
+-spec mine_later() -> py_target:target().
+mine_later() ->
+    {pool, {default, {key, self()}}}.
 
 -spec mine() -> loop() | {error, term()}.
 mine() ->

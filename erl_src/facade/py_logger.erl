@@ -19,7 +19,7 @@
 -export([start_link/0, start_link/1, configure/0, configure/1, attach/1, started/1, init_code/0, functions/0]).
 %% for Python
 -export([records/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([options/0]).
 
 -type options() :: #{
@@ -253,6 +253,7 @@ count(Ctx, Count, Dropped) ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
+    _ = process_flag(trap_exit, true),
     ?COUNTS = ets:new(?COUNTS, [named_table, public, {write_concurrency, true}]),
     %% A table that was configured before this process was restarted is not lost.
     _ = py_port:register_function(?FUNCTION, ?MODULE, records),
@@ -295,3 +296,11 @@ tell({{Ctx, _} = Key, _, _}) ->
                 domain => [python], pid => Ctx, py_dropped => Dropped
             })
     end.
+
+%% Told to by the supervisor: the application stops, and with it what was configured.
+-spec terminate(term(), #state{}) -> ok.
+terminate(shutdown, _) ->
+    _ = persistent_term:erase(?SETTINGS),
+    ok;
+terminate(_, _) ->
+    ok.

@@ -14,7 +14,7 @@
 -include("py_pool.hrl").
 
 -export([start/3, ensure/1, stop/1, pools/0, is_started/1, size/1, contexts/1, running/0]).
--export([lookup/1, slot/2, slot_of/2, open/1, loads/1]).
+-export([lookup/1, place/2, slot/2, slot/3, successor/2, slot_of/2, open/1, loads/1]).
 -export([restart_all/0]).
 %% spawned
 -export([restart_one/1]).
@@ -30,6 +30,8 @@
 -define(ATTEMPTS, 5).
 %% A context needs at most 2 s to end.
 -define(STOP_TIMEOUT, 8000).
+%% ms for a pool's process to answer.
+-define(BRIEFLY, 100).
 %% On top of what the contexts themselves have for their start.
 -define(WAIT_SLACK, 5000).
 
@@ -57,6 +59,7 @@ start(Pool, none) -> start_new(Pool).
 
 -spec start_new(py_pool_options:pool()) -> {ok, [pid()]} | {error, term()}.
 start_new(#{name := Name, start := Start} = Pool) ->
+    ok = remember(Pool),
     case ensure_started(Name, py_pool_sup:start_pool(Pool)) of
         {ok, _} when Start =:= lazy ->
             {ok, contexts(Name)};
@@ -68,14 +71,32 @@ start_new(#{name := Name, start := Start} = Pool) ->
                     Error
             end;
         {error, _} = Error ->
+            ok = forget_options(Name),
             Error
+    end.
+
+-spec remember(py_pool_options:pool()) -> ok.
+remember(#{name := Name} = Pool) ->
+    try ets:insert(?STARTED, {Name, Pool}) of
+        true -> ok
+    catch
+        %% The application is not running.
+        error:badarg -> ok
+    end.
+
+-spec forget_options(name()) -> ok.
+forget_options(Name) ->
+    try ets:delete(?STARTED, Name) of
+        true -> ok
+    catch
+        error:badarg -> ok
     end.
 
 %% Each keeper starts its context by itself; then they are waited for one by one.
 -spec all_started(#pool{}) -> {ok, [pid()]} | {error, term()}.
 all_started(#pool{name = Name, size = Size} = Pool) ->
     Slots = lists:seq(1, Size),
-    _ = [keeper(Pool, N) || N <- Slots],
+    _ = [keeper(Pool, N, none) || N <- Slots],
     case first_error([slot(Pool, N) || N <- Slots]) of
         none -> {ok, contexts(Name)};
         Error -> Error
@@ -88,17 +109,28 @@ first_error(Found) ->
         [First | _] -> First
     end.
 
-%% @doc The pool, which is started if it is one that nobody has to start.
+%% @doc The pool, which is started if it is one that nobody has to start, or one that was started and has
+%% been lost since.
 -spec ensure(name()) -> {ok, #pool{}} | {error, {no_such_pool, term()} | term()}.
 ensure(Name) ->
     case lookup(Name) of
         #pool{} = Pool -> {ok, Pool};
         none ->
-            case py_pool_options:unstarted(Name) of
+            case options(Name) of
                 {ok, Options} -> ensure_started(Name, py_pool_sup:start_pool(Options));
                 {error, no_such_pool} -> {error, {no_such_pool, Name}};
                 {error, _} = Error -> Error
             end
+    end.
+
+-spec options(name()) -> {ok, py_pool_options:pool()} | {error, term()}.
+options(Name) ->
+    try ets:lookup(?STARTED, Name) of
+        [{_, Pool}] -> {ok, Pool};
+        [] -> py_pool_options:unstarted(Name)
+    catch
+        %% The application is not running.
+        error:badarg -> py_pool_options:unstarted(Name)
     end.
 
 -spec ensure_started(name(), {ok, pid()} | {error, term()}) -> {ok, #pool{}} | {error, term()}.
@@ -114,9 +146,19 @@ ensure_started(_, {error, _} = Error) ->
 %% @doc Ends the pool and its contexts; what runs in them is told so. Also ok if there is no such pool.
 -spec stop(name()) -> ok.
 stop(Name) ->
+    ok = forget_options(Name),
     case lookup(Name) of
-        #pool{server = Server} -> py_pool_sup:stop_pool(Server);
+        #pool{server = Server} -> stop_server(Server);
         none -> ok
+    end.
+
+%% By itself: the supervisor would do nothing else meanwhile.
+-spec stop_server(pid()) -> ok.
+stop_server(Server) ->
+    Ref = erlang:monitor(process, Server),
+    ok = gen_server:cast(Server, stop),
+    receive
+        {'DOWN', Ref, process, Server, _} -> ok
     end.
 
 %% @doc The pools of this node.
@@ -207,21 +249,76 @@ lookup(Name) ->
         error:badarg -> none
     end.
 
-%% @doc The context of a slot. It is started if it does not run, and waited for.
+%% @doc The context of a slot, or how to get it: then its start has been asked for.
+-spec place(#pool{}, pos_integer()) -> py_context_router:place().
+place(#pool{name = Name} = Pool, N) ->
+    case row(Name, N) of
+        {ok, Slot} ->
+            Find = fun(Until) -> slot(Pool, N, Until) end,
+            case open(Slot) of
+                {ok, Pid} ->
+                    {open, Pid, Find};
+                none ->
+                    ok = begin_start(Pool, N, Slot),
+                    {later, Find}
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% A keeper starts its context by itself. Only a pool that is being stopped takes long to answer.
+-spec begin_start(#pool{}, pos_integer(), #slot{}) -> ok.
+begin_start(Pool, N, #slot{keeper = none}) ->
+    _ = keeper(Pool, N, py_deadline:in(?BRIEFLY)),
+    ok;
+begin_start(_, _, _) ->
+    ok.
+
+%% @equiv slot(Pool, N, none)
 -spec slot(#pool{}, pos_integer()) -> found().
 slot(Pool, N) ->
-    slot(Pool, N, ?ATTEMPTS).
+    slot(Pool, N, none).
 
--spec slot(#pool{}, pos_integer(), non_neg_integer()) -> found().
-slot(#pool{name = Name} = Pool, N, Attempts) ->
-    case ets:lookup(?POOLS, {Name, N}) of
-        [#slot{context = Context} = Slot] ->
+%% @doc The context of a slot. It is started if it does not run, and waited for.
+-spec slot(#pool{}, pos_integer(), py_deadline:t()) -> found().
+slot(Pool, N, Until) ->
+    slot(Pool, N, Until, ?ATTEMPTS).
+
+-spec slot(#pool{}, pos_integer(), py_deadline:t(), non_neg_integer()) -> found().
+slot(#pool{name = Name} = Pool, N, Until, Attempts) ->
+    case row(Name, N) of
+        {ok, #slot{context = Context} = Slot} ->
             case open(Slot) of
                 {ok, _} = Found -> Found;
-                none -> ask(Pool, N, Context, Attempts)
+                none -> ask(Pool, N, Context, Until, Attempts)
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+-spec row(name(), pos_integer()) -> {ok, #slot{}} | {error, {no_such_pool, name()} | not_started}.
+row(Name, N) ->
+    try ets:lookup(?POOLS, {Name, N}) of
+        [#slot{} = Slot] -> {ok, Slot};
+        [] -> {error, {no_such_pool, Name}}
+    catch
+        error:badarg -> {error, not_started}
+    end.
+
+%% @doc What is in the slot of a context that has ended, when there is something. `none': no slot shows
+%% it (any more).
+-spec successor(py_port:context(), py_deadline:t()) -> found() | none.
+successor(Dead, Until) ->
+    try ets:match_object(?POOLS, #slot{key = {'_', '_'}, context = Dead, _ = '_'}) of
+        [#slot{key = {Name, N}}] ->
+            case lookup(Name) of
+                #pool{} = Pool -> ask(Pool, N, Dead, Until, ?ATTEMPTS);
+                none -> none
             end;
         [] ->
-            {error, {no_such_pool, Name}}
+            none
+    catch
+        error:badarg -> {error, not_started}
     end.
 
 %% @doc The context of a slot, if it takes requests.
@@ -234,26 +331,27 @@ open(#slot{context = Pid, counters = Counters}) when is_pid(Pid), Counters =/= n
 open(_) ->
     none.
 
--spec ask(#pool{}, pos_integer(), pid() | none, non_neg_integer()) -> found().
-ask(#pool{name = Name}, N, _, 0) ->
+-spec ask(#pool{}, pos_integer(), pid() | none, py_deadline:t(), non_neg_integer()) -> found().
+ask(#pool{name = Name}, N, _, _, 0) ->
     {error, {no_such_context, {Name, N}}};
-ask(#pool{wait = Wait} = Pool, N, Dead, Attempts) ->
-    case keeper(Pool, N) of
+ask(#pool{wait = Wait} = Pool, N, Dead, Until, Attempts) ->
+    case keeper(Pool, N, Until) of
         {ok, Keeper} ->
-            case py_pool_slot:context(Keeper, Dead, Wait) of
+            case py_pool_slot:context(Keeper, Dead, min(Wait, py_deadline:left(Until))) of
                 %% The keeper has ended, or the pool has.
-                {gone, _} -> slot(Pool, N, Attempts - 1);
+                {gone, _} -> slot(Pool, N, Until, Attempts - 1);
                 Found -> Found
             end;
         {error, _} = Error ->
             Error
     end.
 
--spec keeper(#pool{}, pos_integer()) -> found().
-keeper(#pool{name = Name, server = Server}, N) ->
+-spec keeper(#pool{}, pos_integer(), py_deadline:t()) -> found().
+keeper(#pool{name = Name, server = Server}, N, Until) ->
     try
-        gen_server:call(Server, {keeper, N}, infinity)
+        gen_server:call(Server, {keeper, N}, py_deadline:left(Until))
     catch
+        exit:{timeout, _} -> {error, timeout};
         exit:_ -> {error, {no_such_pool, Name}}
     end.
 
@@ -273,19 +371,19 @@ slot_of(Name, Context) ->
 loads(#pool{name = Name, size = Size, turn = Turn}) ->
     First = atomics:add_get(Turn, 1, 1) rem Size,
     [
-        {N, load(ets:lookup(?POOLS, {Name, N}))}
+        {N, load(row(Name, N))}
      || I <- lists:seq(First, First + Size - 1), N <- [I rem Size + 1]
     ].
 
--spec load([#slot{}]) -> non_neg_integer() | unstarted | starting.
-load([#slot{keeper = none}]) ->
+-spec load({ok, #slot{}} | {error, term()}) -> non_neg_integer() | unstarted | starting.
+load({ok, #slot{keeper = none}}) ->
     unstarted;
-load([#slot{counters = Counters} = Slot]) ->
+load({ok, #slot{counters = Counters} = Slot}) ->
     case open(Slot) of
         {ok, _} -> py_port_registry:load(Counters);
         none -> starting
     end;
-load([]) ->
+load({error, _}) ->
     starting.
 
 %% gen_server --------------------------------------------------------------------------------------
@@ -349,9 +447,9 @@ handle_call({keeper, N}, _From, #s{pool = #{name := Name} = Pool, keepers = Keep
             {reply, {ok, Pid}, S#s{keepers = Keepers#{Pid => N}}}
     end.
 
--spec handle_cast(term(), #s{}) -> {noreply, #s{}}.
-handle_cast(_, S) ->
-    {noreply, S}.
+-spec handle_cast(stop, #s{}) -> {stop, shutdown, #s{}}.
+handle_cast(stop, S) ->
+    {stop, shutdown, S}.
 
 %% A keeper that failed: the next who wants its context gets a new one.
 -spec handle_info(term(), #s{}) -> {noreply, #s{}}.

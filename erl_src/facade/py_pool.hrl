@@ -2,6 +2,8 @@
 %% table `py_pools', which py_pool_table owns. Rows of pools and of slots are told apart by their keys.
 
 -define(POOLS, py_pools).
+%% {Pool, what it was started with}: those that were started and not stopped. It outlives them.
+-define(STARTED, py_pool_started).
 %% {{Module, Function | '_'}, {Module, Function} as it was given, Pool}
 -define(REGISTRATIONS, py_pool_registrations).
 %% {{Holder, Depth}}: one row for each slot of the semaphore that is held.

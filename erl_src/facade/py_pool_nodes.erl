@@ -10,9 +10,13 @@
 
 -compile({no_auto_import, [nodes/2]}).
 
--export([join/2, leave/2, nodes/2, members/2, find/3]).
+-export([join/2, leave/2, nodes/2, members/2, find/4]).
 %% called on the other nodes
 -export([offer/1]).
+-export_type([asker/0]).
+
+%% Who wants a context, and until when.
+-type asker() :: {pid(), py_deadline:t()}.
 
 %% Who does not offer a context in this time (ms) is passed over.
 -define(OFFER_TIMEOUT, 5000).
@@ -45,62 +49,67 @@ members(Name, Node) ->
 %% Without a strategy, or by `scheduler', a process stays with one node and there with one context as
 %% long as both are there. A key has its node, and there its slot. For the least loaded one every node
 %% is asked, unless a context of this node is idle.
--spec find(py_pool:name(), all | [node()], py_pool:strategy() | default) -> py_pool:found().
-find(Name, Wanted, Strategy) ->
+-spec find(py_pool:name(), all | [node()], py_pool:strategy() | default, asker()) -> py_pool:found().
+find(Name, Wanted, Strategy, Asker) ->
     NoPool = {error, {no_such_pool, Name}},
     case nodes(Name, Wanted) of
         [] -> NoPool;
-        [Node] -> on(Node, Name, Strategy);
-        Nodes when Strategy =:= least_loaded -> least_loaded(Nodes, Name);
-        Nodes -> first(order(Nodes, Strategy), Name, Strategy, NoPool)
+        [Node] -> on(Node, Name, Strategy, Asker);
+        Nodes when Strategy =:= least_loaded -> least_loaded(Nodes, Name, Asker);
+        Nodes -> first(order(Nodes, Strategy, Asker), Name, Strategy, Asker, NoPool)
     end.
 
--spec order([node(), ...], py_pool:strategy() | default) -> [node(), ...].
-order(Nodes, {key, Key}) ->
+-spec order([node(), ...], py_pool:strategy() | default, asker()) -> [node(), ...].
+order(Nodes, {key, Key}, _) ->
     [Node || {_, Node} <- lists:reverse(lists:sort([{erlang:phash2({Key, N}), N} || N <- Nodes]))];
-order(Nodes, _) ->
-    {Before, After} = lists:split(erlang:phash2(self(), length(Nodes)), Nodes),
+order(Nodes, _, {Pid, _}) ->
+    {Before, After} = lists:split(erlang:phash2(Pid, length(Nodes)), Nodes),
     After ++ Before.
 
--spec first([node()], py_pool:name(), py_pool:strategy() | default, {error, term()}) ->
+-spec first([node()], py_pool:name(), py_pool:strategy() | default, asker(), {error, term()}) ->
     py_pool:found().
-first([], _, _, Error) ->
+first([], _, _, _, Error) ->
     Error;
-first([Node | Nodes], Name, Strategy, _) ->
-    case on(Node, Name, Strategy) of
+first([Node | Nodes], Name, Strategy, Asker, _) ->
+    case on(Node, Name, Strategy, Asker) of
         {ok, _} = Found -> Found;
-        {error, _} = Error -> first(Nodes, Name, Strategy, Error)
+        {error, _} = Error -> first(Nodes, Name, Strategy, Asker, Error)
     end.
 
--spec on(node(), py_pool:name(), py_pool:strategy() | default) -> py_pool:found().
-on(Node, Name, Strategy) when Node =:= node() ->
-    py_context_router:find_local(Name, Strategy);
-on(Node, Name, Strategy) when Strategy =:= default; Strategy =:= scheduler ->
+-spec on(node(), py_pool:name(), py_pool:strategy() | default, asker()) -> py_pool:found().
+on(Node, Name, Strategy, Asker) when Node =:= node() ->
+    py_context_router:find_local(Name, Strategy, Asker);
+on(Node, Name, Strategy, {Pid, _} = Asker) when Strategy =:= default; Strategy =:= scheduler ->
     case members(Name, Node) of
-        [] -> ask(Node, Name, Strategy);
-        Pids -> {ok, lists:nth(erlang:phash2(self(), length(Pids)) + 1, lists:sort(Pids))}
+        [] -> ask(Node, Name, Strategy, Asker);
+        Pids -> {ok, lists:nth(erlang:phash2(Pid, length(Pids)) + 1, lists:sort(Pids))}
     end;
-on(Node, Name, Strategy) ->
-    ask(Node, Name, Strategy).
+on(Node, Name, Strategy, Asker) ->
+    ask(Node, Name, Strategy, Asker).
 
 %% The other node starts the context if need be.
--spec ask(node(), py_pool:name(), py_pool:strategy() | default) -> py_pool:found().
-ask(Node, Name, Strategy) ->
+-spec ask(node(), py_pool:name(), py_pool:strategy() | default, asker()) -> py_pool:found().
+ask(Node, Name, Strategy, {_, Until}) ->
+    Left = py_deadline:left(Until),
     try
-        erpc:call(Node, py_context_router, find_local, [Name, Strategy])
+        erpc:call(Node, py_context_router, find_local, [Name, Strategy], Left)
     catch
+        error:{erpc, timeout} -> {error, timeout};
         error:{erpc, _} -> {error, {worker_down, {node_down, Node}}};
         error:{exception, undef, _} -> {error, {no_such_pool, Name}}
     end.
 
--spec least_loaded([node(), ...], py_pool:name()) -> py_pool:found().
-least_loaded(Nodes, Name) ->
-    case lists:member(node(), Nodes) andalso offer(Name) of
-        {0, Pid} -> {ok, Pid};
+-spec least_loaded([node(), ...], py_pool:name(), asker()) -> py_pool:found().
+least_loaded(Nodes, Name, {_, Until}) ->
+    case lists:member(node(), Nodes) andalso offer(Name, Until) of
+        {0, Pid} ->
+            {ok, Pid};
         _ ->
-            Offers = erpc:multicall(Nodes, ?MODULE, offer, [Name], ?OFFER_TIMEOUT),
+            Time = min(?OFFER_TIMEOUT, py_deadline:left(Until)),
+            Offers = erpc:multicall(Nodes, ?MODULE, offer, [Name], Time),
             case lists:sort([Offer || {ok, {Load, _} = Offer} <- Offers, is_integer(Load)]) of
                 [{_, Pid} | _] -> {ok, Pid};
+                [] when Time < ?OFFER_TIMEOUT -> {error, timeout};
                 [] -> {error, {no_such_pool, Name}}
             end
     end.
@@ -108,7 +117,11 @@ least_loaded(Nodes, Name) ->
 %% @doc The best of this node, and its load.
 -spec offer(py_pool:name()) -> {non_neg_integer(), pid()} | py_pool:found().
 offer(Name) ->
-    case py_context_router:find_local(Name, least_loaded) of
+    offer(Name, none).
+
+-spec offer(py_pool:name(), py_deadline:t()) -> {non_neg_integer(), pid()} | py_pool:found().
+offer(Name, Until) ->
+    case py_context_router:find_local(Name, least_loaded, {self(), Until}) of
         {ok, Pid} ->
             case py_port_registry:counters(Pid) of
                 {ok, Counters} -> {py_port_registry:load(Counters), Pid};

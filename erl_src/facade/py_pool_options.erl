@@ -9,7 +9,7 @@
 %% @end
 -module(py_pool_options).
 
--export([pool/3, unstarted/1, strategy/1]).
+-export([pool/3, is_size/1, unstarted/1, strategy/1]).
 -export_type([pool/0, options/0]).
 
 %% Everything else in the map is for the contexts: see {@link py_context:start_link/3}.
@@ -38,15 +38,16 @@ pool(Name, Size, Options) ->
     try
         {ok, checked(Name, Size, Options)}
     catch
-        throw:{?MODULE, Key, Format, Args} -> {error, py_port_error:bad_option(Key, Format, Args)}
+        throw:{?MODULE, Key, Format, Args} -> {error, py_port_error:bad_option(Key, Format, Args)};
+        throw:{?MODULE, Bad} -> {error, Bad}
     end.
 
 -spec checked(term(), term(), term()) -> pool().
 checked(Name, Size, Options) when is_map(Options) ->
     is_atom(Name) orelse bad(pool, "the name of a pool must be an atom, and is ~tp", [Name]),
-    is_integer(Size) andalso Size >= 1 andalso Size =< ?MAX_SIZE orelse
+    is_size(Size) orelse
         bad(size, "must be an integer from 1 to ~b, and is ~tp", [?MAX_SIZE, Size]),
-    #{
+    Pool = #{
         name => Name,
         size => Size,
         strategy => option(strategy, Options, scheduler),
@@ -54,9 +55,19 @@ checked(Name, Size, Options) when is_map(Options) ->
         nodes => option(nodes, Options, local),
         mode => option(mode, Options, auto),
         context => maps:without([strategy, start, nodes, mode], Options)
-    };
+    },
+    ok = for_contexts(Pool),
+    Pool;
 checked(_, _, Options) ->
     bad(options, "options must be a map, and are ~tp", [Options]).
+
+%% Nobody would be there to hear of it when a context is started.
+-spec for_contexts(pool()) -> ok.
+for_contexts(#{mode := Mode, context := Options}) ->
+    case py_context_options:make(Mode, Options, #{}) of
+        {ok, _} -> ok;
+        {error, Bad} -> throw({?MODULE, Bad})
+    end.
 
 -spec option(atom(), map(), term()) -> term().
 option(Key, Options, Default) ->
@@ -70,7 +81,7 @@ check(strategy, S) -> bad(strategy, "must be scheduler or least_loaded, and is ~
 check(start, S) when S =:= eager; S =:= lazy -> S;
 check(start, S) -> bad(start, "must be eager or lazy, and is ~tp", [S]);
 check(nodes, N) when N =:= local; N =:= all -> N;
-check(nodes, [_ | _] = Nodes) ->
+check(nodes, Nodes) when length(Nodes) > 0 ->
     _ = [is_atom(N) orelse bad(nodes, "~tp is not the name of a node", [N]) || N <- Nodes],
     Nodes;
 check(nodes, N) -> bad(nodes, "must be local, all or a list of nodes, and is ~tp", [N]);
@@ -82,6 +93,11 @@ check(mode, Mode) ->
 -spec bad(term(), io:format(), [term()]) -> no_return().
 bad(Key, Format, Args) ->
     throw({?MODULE, Key, Format, Args}).
+
+%% @doc How many contexts a pool may have.
+-spec is_size(term()) -> boolean().
+is_size(N) ->
+    is_integer(N) andalso N >= 1 andalso N =< ?MAX_SIZE.
 
 %% @doc How a context is chosen.
 -spec strategy(term()) -> boolean().

@@ -47,7 +47,7 @@ start_link(Pool, Number) ->
     gen_server:start_link(?MODULE, {Pool, Number}, []).
 
 %% @doc The context of this slot when it runs. `Dead': one of it that is known to have ended.
--spec context(pid(), pid() | none, pos_integer()) ->
+-spec context(pid(), pid() | none, timeout()) ->
     {ok, pid()} | {error, term()} | {gone, term()}.
 context(Keeper, Dead, Timeout) ->
     try
@@ -177,8 +177,9 @@ replaced(#s{context = Old, pool = #{name := Name}} = S) ->
 
 -spec started({ok, pid()} | {error, term()}, map(), #s{}) -> #s{}.
 started({ok, Pid}, Common, #s{pool = #{name := Name, context := Options}} = S) ->
-    ok = show(Pid, counters(Pid), S),
-    %% What has been registered for all contexts since the start began.
+    %% Nobody else gets it yet, but what is registered for all contexts from now on reaches it.
+    ok = show(Pid, none, S),
+    %% What has been registered since the start began.
     case py_environment:started(Pid, Common) of
         {error, Reason} ->
             ok = stop(Pid, S),
@@ -187,6 +188,7 @@ started({ok, Pid}, Common, #s{pool = #{name := Name, context := Options}} = S) -
             ok = stop(Pid, S),
             start(S);
         _ ->
+            ok = show(Pid, counters(Pid), S),
             ok = py_pool_nodes:join(Name, Pid),
             S#s{context = Pid, started_at = now_ms(), failed = none}
     end;

@@ -13,7 +13,7 @@
 
 -include("py_pool.hrl").
 
--export([start_link/0, start_link/1, start_pool/1, stop_pool/1]).
+-export([start_link/0, start_link/1, start_pool/1]).
 -export([init/1]).
 
 -spec start_link() -> supervisor:startlink_ret().
@@ -33,15 +33,8 @@ start_pool(Pool) ->
         {error, {already_started, Pid}} -> {ok, Pid};
         {error, Reason} -> {error, Reason}
     catch
-        exit:{noproc, _} -> {error, not_started}
-    end.
-
--spec stop_pool(pid()) -> ok.
-stop_pool(Pid) ->
-    try supervisor:terminate_child(py_pools, Pid) of
-        _ -> ok
-    catch
-        exit:{noproc, _} -> ok
+        %% It is not there, or ends.
+        exit:_ -> {error, not_started}
     end.
 
 -spec init([] | pools) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.

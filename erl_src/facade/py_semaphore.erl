@@ -55,7 +55,9 @@ acquire() ->
 %% @doc Takes a slot, and waits at most `Timeout' ms for one. Who takes several has to give back as
 %% many.
 -spec acquire(timeout()) -> ok | {error, max_concurrent | not_started}.
-acquire(Timeout) when Timeout =:= infinity; is_integer(Timeout), Timeout >= 0 ->
+acquire(Timeout) when
+    Timeout =:= infinity; is_integer(Timeout), Timeout >= 0, Timeout =< 16#ffffffff
+->
     case whereis(?MODULE) of
         undefined -> {error, not_started};
         Server -> acquire(Server, known(Server), Timeout)
@@ -66,7 +68,7 @@ acquire(Server, Depth, Timeout) ->
     Row = {{self(), Depth + 1}},
     Counters = counters(),
     %% Who comes when others wait lines up behind them.
-    case atomics:get(Counters, ?WAITING) =:= 0 andalso take(Row, Counters) of
+    case atomics:get(Counters, ?WAITING) =:= 0 andalso take_free(Row, Counters) of
         true ->
             held(Server, Depth + 1);
         false ->
@@ -92,6 +94,15 @@ known(Server) ->
             Depth = case Other of {_, D} -> D; undefined -> 0 end,
             ok = held(Server, Depth),
             Depth
+    end.
+
+%% Without a table the server will not answer either.
+-spec take_free({{pid(), pos_integer()}}, atomics:atomics_ref()) -> boolean().
+take_free(Row, Counters) ->
+    try
+        take(Row, Counters)
+    catch
+        error:badarg -> false
     end.
 
 %% A row too many is taken back; who sees that row meanwhile asks the server, and the last of those
@@ -131,7 +142,7 @@ release() ->
         {Server, Depth} when Depth > 0 ->
             ok = drop({self(), Depth}),
             ok = held(Server, Depth - 1),
-            tell_freed(Server);
+            tell_freed();
         _ ->
             ok
     end.
@@ -145,11 +156,12 @@ drop(Key) ->
         error:badarg -> ok
     end.
 
--spec tell_freed(pid()) -> ok.
-tell_freed(Server) ->
+%% By its name: it may have been replaced since this process has taken the slot.
+-spec tell_freed() -> ok.
+tell_freed() ->
     case atomics:get(counters(), ?WAITING) of
         0 -> ok;
-        _ -> gen_server:cast(Server, freed)
+        _ -> gen_server:cast(?MODULE, freed)
     end.
 
 %% @doc How many slots are held.

@@ -6,7 +6,7 @@
 %% @end
 -module(py_settings).
 
--export([get/2, compat/0, adopt/0]).
+-export([get/2, is_limit/1, compat/0, adopt/0]).
 -export_type([compat/0]).
 
 %% For the application's configuration alone.
@@ -65,6 +65,11 @@ get(Key, Default) ->
         {ok, Value} -> Value;
         undefined -> application:get_env(erlang_python, Key, Default)
     end.
+
+%% @doc Whether it can say how many there may be of something.
+-spec is_limit(term()) -> boolean().
+is_limit(infinity) -> true;
+is_limit(N) -> is_integer(N) andalso N > 0.
 
 %% @doc Fails with `{bad_setting, compat, Value}' for any other value.
 -spec compat() -> compat().

@@ -102,21 +102,22 @@ change(Change) ->
     on_table(fun() ->
         case limit() of
             infinity -> put_in(Change);
-            _ -> change_within_limit(Change)
+            Max -> change_within_limit(Change, Max)
         end
     end).
 
--spec change_within_limit(change()) -> ok | integer() | {error, not_an_integer | refusal()}.
-change_within_limit({store, Key, Value} = Change) ->
+-spec change_within_limit(change(), pos_integer()) ->
+    ok | integer() | {error, not_an_integer | refusal()}.
+change_within_limit({store, Key, Value} = Change, Max) ->
     case ets:update_element(?TABLE, Key, {2, Value}) of
         true -> ok;
-        false -> ask(Change)
+        false -> ask(Change, Max)
     end;
-change_within_limit({add, Key, Amount} = Change) ->
+change_within_limit({add, Key, Amount} = Change, Max) ->
     try
         ets:update_counter(?TABLE, Key, {2, Amount})
     catch
-        error:badarg -> ask(Change)
+        error:badarg -> ask(Change, Max)
     end.
 
 -spec put_in(change()) -> ok | integer() | {error, not_an_integer}.
@@ -134,21 +135,20 @@ put_in({add, Key, Amount}) ->
             end
     end.
 
--spec ask(change()) -> ok | integer() | {error, not_an_integer | refusal()}.
-ask(Change) ->
+-spec ask(change(), pos_integer()) -> ok | integer() | {error, not_an_integer | refusal()}.
+ask(Change, Max) ->
     try
-        gen_server:call(?MODULE, Change, infinity)
+        gen_server:call(?MODULE, {Change, Max}, infinity)
     catch
-        exit:{noproc, _} -> {error, not_started}
+        %% It is not there, or ends: the application stops.
+        exit:_ -> {error, not_started}
     end.
 
 -spec limit() -> pos_integer() | infinity.
 limit() ->
-    case py_settings:get(max_state_entries, infinity) of
-        infinity -> infinity;
-        Max when is_integer(Max), Max > 0 -> Max;
-        Other -> error({bad_setting, max_state_entries, Other})
-    end.
+    Max = py_settings:get(max_state_entries, infinity),
+    py_settings:is_limit(Max) orelse error({bad_setting, max_state_entries, Max}),
+    Max.
 
 -spec on_table(fun(() -> Result)) -> Result | {error, not_started}.
 on_table(Operation) ->
@@ -174,12 +174,11 @@ init([]) ->
     {ok, none}.
 
 %% Nobody else adds keys while there is a limit.
--spec handle_call(change(), gen_server:from(), none) -> {reply, Reply, none} when
+-spec handle_call({change(), pos_integer()}, gen_server:from(), none) -> {reply, Reply, none} when
     Reply :: ok | integer() | {error, not_an_integer | full}.
-handle_call(Change, _From, none) ->
+handle_call({Change, Max}, _From, none) ->
     IsThere = ets:member(?TABLE, element(2, Change)),
-    %% An atom is greater than every integer.
-    case IsThere orelse ets:info(?TABLE, size) < limit() of
+    case IsThere orelse ets:info(?TABLE, size) < Max of
         true -> {reply, put_in(Change), none};
         false -> {reply, {error, full}, none}
     end.

@@ -130,9 +130,17 @@ tracemalloc_stop() ->
 
 %% @doc Loads the module's source anew in each running context that has it loaded. For each context
 %% in which it failed the list has the same element, and why.
--spec reload(py_import:name()) -> ok | {error, [{context, py_errors:reason()}]}.
+-spec reload(py_import:name()) -> ok | {error, [{context, py_errors:reason()}] | py_errors:reason()}.
 reload(Module) ->
-    Name = py_environment:name(Module),
+    try py_environment:name(Module) of
+        Name -> reload_everywhere(Name)
+    catch
+        error:{bad_name, _} ->
+            {error, {bad_argument, module, <<"must be an atom, a binary or a string">>}}
+    end.
+
+-spec reload_everywhere(binary()) -> ok | {error, [{context, py_errors:reason()}]}.
+reload_everywhere(Name) ->
     Outcomes = py_environment:everywhere(?MODULE_THERE, reload_module, [Name], default),
     case [{context, py_errors:reason(Reason)} || {_, {error, Reason}} <- Outcomes] of
         [] -> ok;

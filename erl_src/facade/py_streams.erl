@@ -77,7 +77,19 @@ open({_, M, F, Args, Kwargs} = Call) ->
 
 %% @doc Returns when Python has made the producer.
 -spec start(py_forms:call(), options()) -> {ok, reference()} | {error, py_errors:reason()}.
-start({Target, M, F, Args, _}, Options) when is_map(Options) ->
+start(Call, Options) when is_map(Options) ->
+    case maps:keys(maps:without([kwargs, owner, credit], Options)) of
+        [] ->
+            with_options(Call, Options);
+        [Key | _] ->
+            Why = io_lib:format("there is no option ~tp", [Key]),
+            {error, {bad_argument, options, py_port_error:text(Why)}}
+    end;
+start(_, _) ->
+    {error, {bad_argument, options, <<"must be a map">>}}.
+
+-spec with_options(py_forms:call(), options()) -> {ok, reference()} | {error, py_errors:reason()}.
+with_options({Target, M, F, Args, _}, Options) ->
     Kwargs = maps:get(kwargs, Options, #{}),
     Owner = maps:get(owner, Options, self()),
     Credit = maps:get(credit, Options, infinity),
@@ -85,9 +97,7 @@ start({Target, M, F, Args, _}, Options) when is_map(Options) ->
         {true, true} -> start({Target, M, F, Args, Kwargs}, Owner, Credit);
         {false, _} -> {error, {bad_argument, owner, <<"must be a pid">>}};
         {_, false} -> {error, {bad_argument, credit, <<"must be a positive number or infinity">>}}
-    end;
-start(_, _) ->
-    {error, {bad_argument, options, <<"must be a map">>}}.
+    end.
 
 -spec start(py_forms:call(), pid(), pos_integer() | infinity) ->
     {ok, reference()} | {error, py_errors:reason()}.

@@ -18,7 +18,7 @@
 %% @end
 -module(py_target).
 
--export([kind/1, context/3, find/1, least_loaded/2, limited/3, default_timeout/1]).
+-export([kind/1, place/1, place/3, find/1, least_loaded/2, limited/3, until/1]).
 -export_type([target/0]).
 
 -type target() :: router | {pool, py_context_router:which()} | {context, py_port:context()}.
@@ -42,33 +42,49 @@ kind({any_node, Pool}) when is_atom(Pool) -> pool;
 kind({Name, Node}) when is_atom(Name), is_atom(Node) -> context;
 kind(_) -> neither.
 
-%% @doc The context of a target, for a function of that module.
--spec context(target(), term(), term()) -> {ok, py_port:context()} | {error, term()}.
-context(router, Module, Function) ->
-    py_context_router:find(py_context_router:lookup_pool(Module, Function));
-context(Target, _, _) ->
-    find(Target).
+%% @doc Where the context of a target is, for a function of that module. Waits for nobody.
+-spec place(target(), term(), term()) -> py_context_router:place().
+place(router, Module, Function) ->
+    py_context_router:place(py_context_router:lookup_pool(Module, Function));
+place(Target, _, _) ->
+    place(Target).
 
-%% @doc The context of a target that is not chosen by module and function.
--spec find(target()) -> {ok, py_port:context()} | {error, term()}.
-find(router) ->
-    py_context_router:find(default);
-find({pool, Pool}) ->
-    case py_context_router:find(Pool) of
+%% @doc Of a target that is not chosen by module and function.
+-spec place(target()) -> py_context_router:place().
+place(router) ->
+    py_context_router:place(default);
+place({pool, Pool}) ->
+    case py_context_router:place(Pool) of
         {error, {no_such_pool, Pool}} = Error when is_atom(Pool) -> named(whereis(Pool), Error);
-        Found -> Found
+        Place -> Place
     end;
-find({context, {error, _} = Error}) ->
+place({context, {error, _} = Error}) ->
     Error;
-find({context, Ctx}) when is_pid(Ctx) ->
+place({context, Ctx}) when is_pid(Ctx) ->
     {ok, Ctx};
-find({context, Name}) ->
+place({context, Name}) ->
     %% A pid, where it can be had: the namespace of the caller belongs to that very context.
-    case py_port_names:whereis(Name) of
-        {local, Pid} -> {ok, Pid};
-        {remote, _, Pid} when is_pid(Pid) -> {ok, Pid};
+    case {py_port_names:whereis(Name), py_settings:compat()} of
+        {{local, Pid}, _} -> {ok, Pid};
+        {{remote, _, Pid}, _} when is_pid(Pid) -> {ok, Pid};
+        {{remote, Node, There}, '4.1'} -> {later, fun(Until) -> ask(Node, There, Until) end};
         _ -> {ok, Name}
     end.
+
+-spec ask(node(), atom(), py_deadline:t()) -> py_pool:found().
+ask(Node, Name, Until) ->
+    try erpc:call(Node, erlang, whereis, [Name], py_deadline:left(Until)) of
+        Pid when is_pid(Pid) -> {ok, Pid};
+        _ -> {error, {worker_down, noproc}}
+    catch
+        error:{erpc, timeout} -> {error, timeout};
+        error:{erpc, _} -> {error, {worker_down, {node_down, Node}}}
+    end.
+
+%% @doc The context of such a target. One of a pool is started if need be.
+-spec find(target()) -> {ok, py_port:context()} | {error, term()}.
+find(Target) ->
+    py_context_router:at(place(Target), none).
 
 -spec named(pid() | port() | undefined, Error) -> {ok, pid()} | Error.
 named(Pid, Error) when is_pid(Pid) ->
@@ -79,38 +95,32 @@ named(Pid, Error) when is_pid(Pid) ->
 named(_, Error) ->
     Error.
 
-%% @doc In the pool for a function of that module, the context with the least to do.
--spec least_loaded(term(), term()) -> {ok, pid()} | {error, term()}.
+%% @doc In the pool for a function of that module, where the context with the least to do is.
+-spec least_loaded(term(), term()) -> py_context_router:place().
 least_loaded(Module, Function) ->
-    py_context_router:find({py_context_router:lookup_pool(Module, Function), least_loaded}).
+    py_context_router:place({py_context_router:lookup_pool(Module, Function), least_loaded}).
 
--spec default_timeout(target()) -> #{} | #{timeout := timeout()}.
-default_timeout({context, _}) -> #{};
-default_timeout(_) -> #{timeout => ?POOL_TIMEOUT}.
+%% @doc When nothing else is said.
+-spec until(target()) -> py_deadline:t().
+until({context, _}) -> none;
+until(_) -> py_deadline:in(?POOL_TIMEOUT).
 
-%% @doc Runs `Call' with the time that is left when it has got a slot, or says `overloaded'.
-%% `default': what the target gives.
--spec limited(target(), term(), fun((term()) -> result())) -> result().
-limited({context, _}, Timeout, Call) ->
-    Call(Timeout);
-limited(Target, default, Call) ->
-    limited(Target, ?POOL_TIMEOUT, Call);
-limited(_, Timeout, Call) when is_integer(Timeout), Timeout >= 0; Timeout =:= infinity ->
+%% @doc Runs `Call' when it has got a slot, or says `overloaded'.
+-spec limited(target(), py_deadline:t(), fun(() -> result())) -> result().
+limited({context, _}, _, Call) ->
+    Call();
+limited(_, Until, Call) ->
     case py_port:caller() of
-        undefined -> with_slot(Timeout, Call);
-        _ -> Call(Timeout)
-    end;
-limited(_, Timeout, Call) ->
-    %% It is refused there.
-    Call(Timeout).
+        undefined -> with_slot(Until, Call);
+        _ -> Call()
+    end.
 
--spec with_slot(timeout(), fun((timeout()) -> result())) -> result().
-with_slot(Timeout, Call) ->
-    Start = erlang:monotonic_time(millisecond),
-    case py_semaphore:acquire(Timeout) of
+-spec with_slot(py_deadline:t(), fun(() -> result())) -> result().
+with_slot(Until, Call) ->
+    case py_semaphore:acquire(py_deadline:left(Until)) of
         ok ->
             try
-                Call(left(Timeout, Start))
+                Call()
             after
                 py_semaphore:release()
             end;
@@ -119,7 +129,3 @@ with_slot(Timeout, Call) ->
         {error, _} = Error ->
             Error
     end.
-
--spec left(timeout(), integer()) -> timeout().
-left(infinity, _) -> infinity;
-left(Timeout, Start) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Start)).

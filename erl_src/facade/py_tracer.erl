@@ -1,8 +1,8 @@
 %% @doc Spans of Python code, collected.
 %%
 %% `erlang.Span' and `erlang.trace' in Python make them while tracing is switched on. What has ended is
-%% kept here, the newest 10,000 (setting `max_spans') and at most 64 MiB of them, for {@link
-%% get_spans/0}; and where a module
+%% kept here, the newest 10,000 (setting `max_spans', which may be `infinity') and at most 64 MiB of
+%% them, for {@link get_spans/0}; and where a module
 %% `telemetry' is loaded, each span is also the events `[py_port, span, start]' and `[py_port, span,
 %% stop]' or `[py_port, span, exception]', executed in the process that brings the span. (A `start' is
 %% sent only by contexts that were told of tracing when `telemetry' was loaded already.)
@@ -21,7 +21,7 @@
 -export([attach/1, setup/0, init_code/0, functions/0]).
 %% for Python
 -export([spans/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
     %% of the newest span
@@ -29,7 +29,9 @@
     %% of all that are kept, by their external format
     bytes = 0 :: non_neg_integer(),
     %% spans that had to make room, or never came
-    dropped = 0 :: non_neg_integer()
+    dropped = 0 :: non_neg_integer(),
+    %% the setting `max_spans' that was complained of last
+    wrong = none :: term()
 }).
 
 -define(FUNCTION, <<"_py_span">>).
@@ -133,15 +135,20 @@ clear() ->
     try
         gen_server:call(?MODULE, clear, infinity)
     catch
-        exit:{noproc, _} -> {error, not_started}
+        exit:_ -> {error, not_started}
     end.
 
 %% @doc How many spans are kept, and since {@link clear/0}, how many had to make room for newer ones or
 %% were never brought, because Python made them faster than they could be.
--spec info() -> #{enabled := boolean(), spans := non_neg_integer(), dropped := non_neg_integer()}.
+-spec info() ->
+    #{enabled := boolean(), spans := non_neg_integer(), dropped := non_neg_integer()}
+    | {error, not_started}.
 info() ->
-    Info = gen_server:call(?MODULE, info, infinity),
-    Info#{enabled => is_enabled()}.
+    try gen_server:call(?MODULE, info, infinity) of
+        Info -> Info#{enabled => is_enabled()}
+    catch
+        exit:_ -> {error, not_started}
+    end.
 
 %% Spans -------------------------------------------------------------------------------------------
 
@@ -172,6 +179,7 @@ announce(Item) ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
+    _ = process_flag(trap_exit, true),
     ?SPANS = ets:new(?SPANS, [named_table, ordered_set, {read_concurrency, true}]),
     _ = py_port:register_function(?FUNCTION, ?MODULE, spans),
     {ok, #state{}}.
@@ -180,7 +188,8 @@ init([]) ->
     Request :: {keep, [{non_neg_integer(), py_span:span()}], non_neg_integer()} | clear | info.
 handle_call({keep, Spans, Dropped}, _From, #state{dropped = Before} = State) ->
     Kept = lists:foldl(fun keep/2, State#state{dropped = Before + Dropped}, Spans),
-    {reply, ok, make_room(max_spans(), Kept)};
+    {Max, Checked} = max_spans(Kept),
+    {reply, ok, make_room(Max, Checked)};
 handle_call(clear, _From, State) ->
     true = ets:delete_all_objects(?SPANS),
     {reply, ok, State#state{bytes = 0, dropped = 0}};
@@ -192,14 +201,24 @@ keep({Size, Span}, #state{number = Number, bytes = Bytes} = State) ->
     true = ets:insert(?SPANS, {Number + 1, Size, Span}),
     State#state{number = Number + 1, bytes = Bytes + Size}.
 
--spec max_spans() -> pos_integer().
-max_spans() ->
-    case py_settings:get(max_spans, ?MAX_SPANS) of
-        Max when is_integer(Max), Max > 0 -> Max;
-        Other -> error({bad_setting, max_spans, Other})
+%% It may have been changed since the start. One that is wrong is said once.
+-spec max_spans(#state{}) -> {pos_integer() | infinity, #state{}}.
+max_spans(#state{wrong = Wrong} = State) ->
+    Given = py_settings:get(max_spans, ?MAX_SPANS),
+    case py_settings:is_limit(Given) of
+        true ->
+            {Given, State};
+        false when Given =:= Wrong ->
+            {?MAX_SPANS, State};
+        false ->
+            logger:warning("max_spans must be a positive number or infinity, and is ~tp; ~b are kept", [
+                Given, ?MAX_SPANS
+            ], #{domain => [py_port]}),
+            {?MAX_SPANS, State#state{wrong = Given}}
     end.
 
--spec make_room(pos_integer(), #state{}) -> #state{}.
+%% An atom is greater than every number.
+-spec make_room(pos_integer() | infinity, #state{}) -> #state{}.
 make_room(Max, #state{bytes = Bytes, dropped = Dropped} = State) ->
     case ets:info(?SPANS, size) > Max orelse Bytes > ?MAX_BYTES of
         true ->
@@ -216,3 +235,11 @@ handle_cast(_, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info(_, State) ->
     {noreply, State}.
+
+%% Told to by the supervisor: the application stops, and with it what was switched on.
+-spec terminate(term(), #state{}) -> ok.
+terminate(shutdown, _) ->
+    _ = persistent_term:erase(?ENABLED),
+    ok;
+terminate(_, _) ->
+    ok.

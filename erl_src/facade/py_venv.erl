@@ -137,10 +137,14 @@ activate(Given, What) ->
 %% There must be a worker for its Python, too.
 -spec usable(binary()) -> ok | {error, binary()}.
 usable(Path) ->
-    {ok, Options} = py_port_options:validate(#{venv => Path}),
-    case py_port_python:resolve(Options) of
-        {ok, _} -> ok;
-        {error, {bad_option, _, Why}} -> {error, Why}
+    case py_port_options:validate(#{venv => Path}) of
+        {ok, Options} ->
+            case py_port_python:resolve(Options) of
+                {ok, _} -> ok;
+                {error, {bad_option, _, Why}} -> {error, Why}
+            end;
+        {error, {bad_option, _, Why}} ->
+            {error, Why}
     end.
 
 %% @doc From now on contexts of the façade are started in Python as it is, and those that run are

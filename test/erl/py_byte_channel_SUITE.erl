@@ -101,5 +101,6 @@ what_is_wrong_is_named(_Config) ->
     ?assertMatch({error, {bad_argument, max_size, _}}, py_byte_channel:new(#{max_size => lots})),
     ?assertMatch({error, {bad_argument, options, _}}, py_byte_channel:new([])),
     ?assertMatch({error, {bad_argument, channel, _}}, py_byte_channel:send(self(), <<>>)),
+    ?assertMatch({error, {bad_argument, channel, _}}, py_byte_channel:info({'$py_byte_channel', a, b})),
     Ctx = context(#{}),
     ?assertMatch({error, {python, #{type := <<"TypeError">>}}}, py_port:call(Ctx, probe_data, drain, [Ch])).

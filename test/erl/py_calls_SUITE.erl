@@ -7,7 +7,7 @@
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> py_port_test:cases(?MODULE) -- [compat, interrupt].
+all() -> py_port_test:cases(?MODULE) -- [compat, interrupt, free, busy, details].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -51,6 +51,68 @@ who_waits_for_a_namespace_goes_to_the_successor(_Config) ->
         [{ok, 4.0}, {ok, 4.0}, {ok, [4.0]}, ok, {error, {context_died, {worker_killed, _, _}}}],
         [py_port_test:await(One) || One <- Waiting]
     ).
+
+%% The namespace is made in the time of the request; in a context that is busy that takes long.
+a_first_request_at_4_1_is_over_in_its_time(_Config) ->
+    ok = compat('4.1'),
+    Ctx = py:context(1),
+    Busy = busy(Ctx),
+    First = [
+        fun() -> py:call(Ctx, math, sqrt, [16], #{timeout => 100}) end,
+        fun() -> py:call(math, sqrt, [16], #{}, 100) end,
+        fun() -> py:eval(Ctx, "1", 100) end,
+        fun() -> py:exec(Ctx, "pass", 100) end,
+        fun() -> {error, {gather_failed, [{1, Why}]}} = py:async_gather([{math, sqrt, [16]}], 100), {error, Why} end
+    ],
+    Outcomes = [py_port_test:await(One) || One <- [py_port_test:async(F) || F <- First]],
+    ?assertEqual([{error, timeout} || _ <- First], Outcomes),
+    ?assertEqual(0, py_semaphore:current()),
+    ok = free(Ctx, Busy).
+
+who_does_not_wait_for_an_answer_does_not_wait_for_a_namespace_either(_Config) ->
+    ok = compat('4.1'),
+    ok = py_preload:set_code("seen = []\ndef add(n): seen.append(n)\ndef all(): return seen"),
+    Ctx = py:context(1),
+    Busy = busy(Ctx),
+    [ok = py:cast(Ctx, '__main__', add, [N]) || N <- lists:seq(1, 20)],
+    Spawned = py:spawn_call(Ctx, math, sqrt, [16]),
+    Task = py:async_call(math, sqrt, [25]),
+    ?assertEqual({error, timeout}, py:eval(Ctx, "seen", 100)),
+    ?assertMatch({error, {invalid_args, _}}, details(fun() -> py:cast(Ctx, math, sqrt, x) end)),
+    ok = free(Ctx, Busy),
+    ?assertEqual([{ok, 4.0}, {ok, 5.0}], [py:await(Spawned), py:await(Task)]),
+    %% It is one namespace, and what comes later is later there.
+    ?assertEqual({ok, lists:seq(1, 20)}, py:eval(Ctx, "seen")),
+    ?assertEqual({ok, lists:seq(1, 20)}, py:await(py:spawn_call(Ctx, '__main__', all, []))),
+    ok = py_preload:clear_code().
+
+%% Nobody keeps the namespace of who has died, but what it asked for is done.
+a_cast_at_4_1_is_made_also_when_its_caller_dies_before_its_namespace_is_there(_Config) ->
+    ok = compat('4.1'),
+    Self = self(),
+    ok = py:register_function(tell, fun([X]) -> Self ! {told, X}, ok end),
+    Ctx = py:context(1),
+    Busy = busy(Ctx),
+    [ok = py_port_test:await(py_port_test:async(fun() -> Ask(), ok end)) || Ask <- [
+        fun() -> py:cast(Ctx, erlang, call, [tell, 1]) end,
+        fun() -> py:spawn_call(Ctx, erlang, call, [tell, 2]) end
+    ]],
+    ok = free(Ctx, Busy),
+    [receive {told, N} -> ok end || N <- [1, 2]].
+
+busy(Ctx) ->
+    Busy = py_port_test:async(fun() -> py_port:call(Ctx, time, sleep, [3600]) end),
+    true = py_port_test:wait_until(fun() -> py_port_test:in_flight(Ctx) =:= 1 end, 10000),
+    Busy.
+
+free(Ctx, Busy) ->
+    true = py_port_test:wait_until(fun() -> py_port:interrupt(Ctx) =:= ok end, 10000),
+    {error, interrupted} = py_port_test:await(Busy),
+    ok.
+
+details(Do) ->
+    ok = application:set_env(py_port, error_details, true),
+    try Do() after application:unset_env(py_port, error_details) end.
 
 %% Forms -----------------------------------------------------------------------------------------------------------------
 
@@ -267,6 +329,15 @@ a_call_without_a_slot_is_overloaded(_Config) ->
     Held ! go,
     ok = py_port_test:await(Holder),
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+a_timeout_that_is_too_long_is_refused_before_it_waits_for_a_slot(_Config) ->
+    ok = py_semaphore:set_max_concurrent(1),
+    {Held, _} = Holder = hold_slot(),
+    [?assertMatch({error, {bad_argument, timeout, _}}, py:call(math, sqrt, [16], #{}, Bad)) || Bad <- [1 bsl 40, -1, soon]],
+    Held ! go,
+    ok = py_port_test:await(Holder),
+    ?assertEqual(0, py_semaphore:current()),
+    ?assertEqual([], py_port_test:flush()).
 
 hold_slot() ->
     Self = self(),

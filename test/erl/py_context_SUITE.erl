@@ -181,6 +181,41 @@ a_loop_tells_that_its_context_died(_Config) ->
     {ok, Late} = py_context:submit(Ctx, asyncio, sleep, [1]),
     ?assertEqual({error, {context_died, noproc}}, result(Late)).
 
+a_loop_outlives_a_wrong_stop_and_is_not_in_the_way_when_it_is_killed(_Config) ->
+    Ctx = start(),
+    ok = py_context:start_loop(Ctx),
+    [?assertMatch({error, {bad_argument, grace, _}}, py_context:stop_loop(Ctx, Bad)) || Bad <- [soon, -1, 1 bsl 40, 1.5]],
+    ?assertEqual({error, loop_running}, py_context:start_loop(Ctx)),
+    [{Ctx, Loop}] = ets:lookup(py_context_loops, Ctx),
+    ok = py_port_test:kill({Loop, erlang:monitor(process, Loop)}),
+    ?assertEqual({error, no_loop}, py_context:stop_loop(Ctx)),
+    ok = py_context:start_loop(Ctx),
+    ?assertEqual(ok, py_context:stop_loop(Ctx)),
+    ?assertEqual({py_loop_exit, Ctx, ok}, exit_message()),
+    ?assertEqual([], ets:tab2list(py_context_loops)),
+    ?assertMatch({error, {bad_argument, options, _}}, py_context:start_loop(Ctx, #{ownr => self()})),
+    ?assertMatch({error, {bad_argument, options, _}}, py_context:start_loop(Ctx, #{owner => self(), grace => 1})).
+
+a_loop_tells_that_the_application_stopped(_Config) ->
+    {ok, Ctx} = py_context_sup:start_context(1, worker),
+    ok = py_context:start_loop(Ctx),
+    ok = application:stop(py_port),
+    ?assertMatch({py_loop_exit, Ctx, {error, {context_died, _}}}, exit_message()),
+    ok = py_port_test:start().
+
+%% Pasted into other code it would be code.
+the_name_of_a_module_stays_one(_Config) ->
+    ok = py_import:add_path("/"),
+    Module = <<"os\") or print(\"x">>,
+    {error, {start_failed, #{what := init, error := Why}}} = py_context:new(#{init => {module, Module}}),
+    ?assertMatch({python, #{type := <<"ModuleNotFoundError">>}}, Why),
+    {ok, Ctx} = py_context:new(#{init => {module, json}}),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, "'json' in __import__('sys').modules")),
+    ok = py_context:stop(Ctx),
+    ?assertMatch({error, {bad_option, init, _}}, py_context:new(#{init => {module, [1, 2, foo]}})),
+    ?assertMatch({error, {bad_option, init, _}}, py_context:new(#{init => {module, [1, 2, foo]}, preload => "x = 1"})),
+    ok = py_import:clear_paths().
+
 who_submits_and_dies_takes_it_along(Config) ->
     Ctx = start(),
     {Running, Cleaned} = {py_port_test:marker(Config, "running"), py_port_test:marker(Config, "cleaned")},

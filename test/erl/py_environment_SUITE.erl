@@ -212,7 +212,9 @@ a_wrong_setting_is_named(_Config) ->
             ?assertNotEqual(nomatch, string:find(io_lib:format("~p", [Why]), io_lib:format("bad_setting,~p", [Key]))),
             ok = application:unset_env(py_port, Key)
         end
-     || {Key, Value} <- [{paths, [7]}, {imports, x}, {preload_code, 7}, {sandbox, x}, {send_to, 7}, {python, 7}, {compat, '5.0'}]
+     || {Key, Value} <- [{paths, [7]}, {imports, x}, {preload_code, 7}, {sandbox, x}, {send_to, 7}, {python, 7}, {compat, '5.0'},
+                      {num_contexts, 0}, {default_pool_size, many}, {context_mode, fast}, {io_pool_size, -1}, {io_pool_mode, 7},
+                      {max_spans, 0}, {max_state_entries, many}]
     ],
     ok = py_port_test:start().
 

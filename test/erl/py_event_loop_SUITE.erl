@@ -131,6 +131,26 @@ a_request_names_who_is_answered(_Config) ->
     receive {async_result, my_ref, C} -> ?assertEqual({ok, 2.0}, C) end,
     ?assertMatch({error, {bad_argument, request, _}}, py_event_loop:run_async(Loop, #{})).
 
+who_starts_a_task_does_not_wait_for_the_context(Config) ->
+    Go = py_port_test:marker(Config, "go"),
+    Code = io_lib:format("import os, time~nwhile not os.path.exists(~p): time.sleep(0.005)", [binary_to_list(Go)]),
+    ok = py_preload:set_code(Code),
+    Tasks = [py_event_loop:create_task(math, sqrt, [16]), py_event_loop_pool:create_task(math, sqrt, [16])],
+    Spawned = [Module:spawn_task(math, sqrt, [16]) || Module <- [py_event_loop, py_event_loop_pool]],
+    ?assertEqual([], py_context_router:contexts()),
+    ok = file:write_file(Go, ""),
+    ?assertEqual([{ok, 4.0}, {ok, 4.0}], [py_event_loop:await(Task, 60000) || Task <- Tasks]),
+    ?assertEqual([ok, ok], Spawned),
+    ok = py_preload:clear_code().
+
+a_request_with_a_key_that_there_is_not_is_refused(_Config) ->
+    {ok, Loop} = py_event_loop:get_loop(),
+    Request = #{ref => r, caller => self(), module => math, func => sqrt, args => [16]},
+    [?assertMatch({error, {bad_argument, request, _}}, py_event_loop:run_async(Loop, Wrong))
+     || Wrong <- [Request#{timeout => 1}, Request#{kwargs => #{}, kwarg => #{}}, maps:remove(ref, Request), none]],
+    ok = py_event_loop:run_async(Loop, Request#{kwargs => #{}}),
+    receive {async_result, r, Result} -> ?assertEqual({ok, 4.0}, Result) end.
+
 one_loop_is_the_same_for_all_processes(_Config) ->
     {ok, Loop} = py_event_loop:get_loop(),
     ?assertEqual({ok, Loop}, py_port_test:await(py_port_test:async(fun py_event_loop:get_loop/0))).

@@ -286,14 +286,14 @@ wrong_levels_are_refused_in_python(_Config) ->
     ?assertEqual({ok, [30, 0]}, py_port:call(Ctx, watched, set_levels, [])).
 
 it_starts_with_settings(_Config) ->
-    ok = supervisor:terminate_child(py_facade_sup, py_logger),
+    ok = supervisor:terminate_child(py_observer_sup, py_logger),
     {error, {bad_argument, rate, _}} = py_logger:start_link(#{rate => none}),
     {ok, Pid} = py_logger:start_link(#{level => 33}),
     ?assertEqual({error, {already_started, Pid}}, py_logger:start_link()),
     ?assertMatch({match, _}, re:run(py_logger:init_code(), "setup_logging\\(33\\)")),
     true = unlink(Pid),
     ok = gen_server:stop(Pid),
-    {ok, _} = supervisor:restart_child(py_facade_sup, py_logger),
+    {ok, _} = supervisor:restart_child(py_observer_sup, py_logger),
     ok.
 
 the_process_may_die(_Config) ->
@@ -307,7 +307,7 @@ the_process_may_die(_Config) ->
     ok = say(Ctx, 20, <<"still here">>),
     ?assertMatch({info, <<"still here">>, _}, one()),
     %% A request to the supervisor comes after the restart.
-    _ = supervisor:which_children(py_facade_sup),
+    _ = supervisor:which_children(py_observer_sup),
     ?assertNotEqual(Pid, whereis(py_logger)).
 
 %% Too much ------------------------------------------------------------------------------------------------------------

@@ -274,6 +274,31 @@ a_namespace_on_another_node_works_and_ends_with_its_maker(_Config) ->
         _ = IsOurs andalso net_kernel:stop()
     end.
 
+%% Its name is no key of what a process knows: another context has it after a restart.
+a_name_on_another_node_is_that_of_the_context_that_has_it_now(_Config) ->
+    IsOurs = py_port_test:distribute(),
+    Paths = [P || P <- code:get_path(), string:find(P, "py_port") =/= nomatch],
+    {ok, Peer, Node} = peer:start(#{name => peer:random_name(?MODULE), args => ["-pa" | Paths], wait_boot => 60000}),
+    ok = application:set_env(erlang_python, compat, '4.1'),
+    Start = fun() -> erpc:call(Node, py_port, start_context, [#{name => far, link => false}]) end,
+    try
+        {ok, _} = erpc:call(Node, application, ensure_all_started, [py_port]),
+        {ok, First} = Start(),
+        ?assertEqual({ok, 4.0}, py:call({far, Node}, math, sqrt, [16])),
+        ok = py:exec({far, Node}, "x = 1"),
+        ?assertEqual({ok, 1}, py:eval({far, Node}, "x")),
+        ?assertEqual({ok, 4.0}, py:call(py_port_test:context(#{}), math, sqrt, [16])),
+        ok = erpc:call(Node, py_port, stop_context, [First]),
+        ?assertEqual({error, {context_died, noproc}}, py:eval({far, Node}, "x")),
+        {ok, _} = Start(),
+        ?assertMatch({error, {'NameError', _}}, py:eval({far, Node}, "x")),
+        ?assertEqual({error, {context_died, {node_down, nowhere@nowhere}}}, py:eval({far, nowhere@nowhere}, "x"))
+    after
+        application:unset_env(erlang_python, compat),
+        peer:stop(Peer),
+        _ = IsOurs andalso net_kernel:stop()
+    end.
+
 %% Helpers -------------------------------------------------------------------------------------------------------------
 
 env(Ctx) ->

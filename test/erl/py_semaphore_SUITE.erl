@@ -199,6 +199,21 @@ what_is_held_stays_when_the_process_is_restarted(_Config) ->
     ?assertMatch({error, {overloaded, 2, 2}}, acquire()),
     [ok, ok] = [release(), release()].
 
+a_slot_of_before_a_restart_goes_to_who_waits(_Config) ->
+    ok = set_max_concurrent(1),
+    ok = acquire(),
+    Server = whereis(py_semaphore),
+    ok = py_port_test:kill({Server, monitor(process, Server)}),
+    ?assert(py_port_test:wait_until(fun() -> is_pid(whereis(py_semaphore)) end, 10000)),
+    Waiter = py_port_test:async(fun() -> Got = acquire(60000), ok = release(), Got end),
+    {Pid, _} = Waiter,
+    Waits = fun() -> {current_function, {gen, do_call, 4}} =:= process_info(Pid, current_function) end,
+    ?assert(py_port_test:wait_until(Waits, 10000)),
+    %% It is in the line. (Asked by another one: this process is not to hear of the new server.)
+    {error, max_concurrent} = py_port_test:await(py_port_test:async(fun() -> acquire(1) end)),
+    ok = release(),
+    ?assertEqual(ok, py_port_test:await(Waiter)).
+
 without_the_application_there_is_no_slot(_Config) ->
     ok = application:stop(py_port),
     ?assertEqual({error, not_started}, acquire()),

@@ -107,7 +107,8 @@ a_module_is_loaded_anew_where_it_is_loaded(Config) ->
     ?assertEqual({ok, false}, py_port:eval(B, "'reload_probe' in __import__('sys').modules")),
     ok = file:write_file(File, "raise LookupError('broken')\n"),
     ?assertEqual({error, [{context, {"LookupError", "broken"}}]}, py_stats:reload("reload_probe")),
-    ok = py_stats:reload("never_loaded").
+    ok = py_stats:reload("never_loaded"),
+    ?assertMatch({error, {bad_argument, module, _}}, py:reload(123)).
 
 a_context_that_ends_meanwhile_is_left_out(_Config) ->
     [A, B] = pool(2),

@@ -174,6 +174,12 @@ an_owner_with_a_full_mailbox_gets_all_of_it_more_slowly(_Config) ->
     ?assertEqual(lists:seq(0, 149) ++ [done], messages(Ref)),
     ?assertEqual(2000, length(py_port_test:flush())).
 
+an_option_that_there_is_not_is_named(_Config) ->
+    ?assertMatch({error, {bad_argument, options, <<"there is no option timeout">>}},
+                 py:stream_start(builtins, range, [2], #{timeout => 1, owner => self()})),
+    ?assertMatch({error, {bad_argument, options, _}}, py:stream_start(py:context(), builtins, range, [2], #{bogus => 1})),
+    ?assertMatch({error, {bad_argument, options, _}}, py:stream_start(py:context(), builtins, range, [2], none)).
+
 the_end_of_the_context_ends_the_stream(_Config) ->
     Ctx = py:context(),
     {ok, Ref} = py:stream_start('__main__', guarded, [self()], #{credit => 1}),

@@ -13,7 +13,7 @@
 
 suite() -> [{timetrap, {minutes, 2}}].
 
-all() -> py_port_test:cases(?MODULE) -- [spans, attached, parent_of, id].
+all() -> py_port_test:cases(?MODULE) -- [kept, spans, attached, parent_of, id].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -348,6 +348,55 @@ fake_telemetry() ->
     {module, telemetry} = code:load_binary(telemetry, "telemetry.erl", Code),
     ok.
 
+any_number_of_spans_may_be_kept(_Config) ->
+    ok = application:set_env(py_port, max_spans, infinity),
+    Ctx = attached(#{}),
+    {ok, none} = py_port:call(Ctx, watched, many_spans, [25]),
+    ?assertEqual(25, length(kept(25))),
+    ok = application:unset_env(py_port, max_spans).
+
+%% Once for each value: a batch of spans comes many times a second.
+a_wrong_limit_is_said_and_ends_nothing(_Config) ->
+    Pid = whereis(py_tracer),
+    ok = py_port_test:catch_logs(?FUNCTION_NAME),
+    ok = application:set_env(py_port, max_spans, many),
+    Ctx = attached(#{}),
+    {ok, none} = py_port:call(Ctx, watched, many_spans, [25]),
+    _ = kept(25),
+    {ok, none} = py_port:call(Ctx, watched, many_spans, [25]),
+    ?assertEqual(50, length(kept(50))),
+    Warning = py_port_test:await_log(),
+    ?assertNotEqual(nomatch, string:find(py_port_test:message(Warning), "many")),
+    ok = application:unset_env(py_port, max_spans),
+    ?assertEqual([], py_port_test:flush()),
+    ok = py_port_test:release_logs(?FUNCTION_NAME),
+    ?assertEqual(Pid, whereis(py_tracer)).
+
+kept(N) ->
+    true = py_port_test:wait_until(fun() -> length(py_tracer:get_spans()) >= N end, 60000),
+    py_tracer:get_spans().
+
+what_was_switched_on_ends_with_the_application(_Config) ->
+    ok = py_tracer:enable(),
+    ok = py_logger:configure(#{level => 33}),
+    ?assertNotEqual(none, py_logger:init_code()),
+    ok = application:stop(py_port),
+    ok = py_port_test:start(),
+    ?assertNot(py_tracer:is_enabled()),
+    ?assertEqual(none, py_logger:init_code()).
+
+%% More often than the supervisor of the façade allows for one of its children.
+the_pools_outlive_what_listens(_Config) ->
+    {ok, [Ctx]} = py_context_router:start_pool(watched, 1),
+    [kill_tracer() || _ <- lists:seq(1, 15)],
+    ?assertEqual([Ctx], py_context_router:contexts(watched)),
+    ok = py_context_router:stop_pool(watched).
+
+kill_tracer() ->
+    true = py_port_test:wait_until(fun() -> is_pid(whereis(py_tracer)) end, 60000),
+    Pid = whereis(py_tracer),
+    py_port_test:kill({Pid, erlang:monitor(process, Pid)}).
+
 the_process_may_die(_Config) ->
     Ctx = attached(#{}),
     Pid = whereis(py_tracer),
@@ -356,6 +405,6 @@ the_process_may_die(_Config) ->
     receive
         {'DOWN', Ref, process, Pid, _} -> ok
     end,
-    _ = supervisor:which_children(py_facade_sup),
+    _ = supervisor:which_children(py_observer_sup),
     {ok, 1} = py_port:call(Ctx, watched, plain, []),
     #{<<"watched.plain">> := _} = spans(1).

@@ -280,6 +280,7 @@ what_is_no_environment_is_not_activated(Config) ->
     ?assertMatch({error, {invalid_venv, _}}, py_venv:activate("/nowhere")),
     ?assertMatch({error, {invalid_venv, _}}, py_venv:activate(?config(dir, Config))),
     ?assertMatch({error, {invalid_venv, _}}, py_venv:activate(7)),
+    ?assertMatch({error, {invalid_venv, <<"must not hold a NUL", _/binary>>}}, py:activate_venv(<<"/tmp/a", 0, "b">>)),
     ?assertEqual({ok, #{<<"active">> => false}}, py_venv:info()).
 
 %% Helpers -------------------------------------------------------------------------------------------------------------

@@ -175,13 +175,9 @@ serve({call, Name, Args}, #ctx{functions = Functions}) when is_binary(Name), len
 serve({exists, Name}, #ctx{functions = Functions}) when is_binary(Name) ->
     {ok, find(Name, any, Functions) =/= {error, {not_found, Name}}};
 serve({send, To, Message}, Ctx) when is_pid(To); is_binary(To); is_atom(To) ->
-    case py_port_reach:process(To, Ctx) of
-        {ok, Pid} when Pid =:= Ctx#ctx.pid ->
-            {error, {forbidden, <<"a context takes no messages">>}};
-        {ok, Pid} ->
-            send_to(Pid, To, Message);
-        {error, _} = Error ->
-            Error
+    case py_port_reach:receiver(To, Ctx) of
+        {ok, Pid} -> send_to(Pid, To, Message);
+        {error, _} = Error -> Error
     end;
 serve({whereis, Name}, Ctx) when is_binary(Name); is_atom(Name) ->
     case py_port_reach:process(Name, Ctx) of

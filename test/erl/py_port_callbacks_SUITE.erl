@@ -764,6 +764,27 @@ a_context_reaches_what_it_was_given_and_nothing_else(_Config) ->
     ok = gone(Other),
     ?assertEqual({error, {noproc, Other}}, call_back(Ctx, 11, {send, Other, stop})).
 
+%% They believe what they are sent: one message would end another context, or lose what a channel holds.
+what_is_behind_a_handle_takes_no_messages(_Config) ->
+    Ctx = fake(#{}),
+    Victim = fake(#{}),
+    {ok, {_, Fifo, _} = Channel} = py_port_channel:new(),
+    {ok, {_, Dict} = Shared} = py_shared_dict:new(),
+    {ok, Ref} = py_port:call(Victim, fake, echo, [7], #{}, #{return => ref}),
+    Reading = py_port_test:context(#{init => "def read(items): return list(items)"}),
+    {ok, {_, Reader, Inlet} = Stream} = py_port:open_stream(Reading, '__main__', read, []),
+    ok = py_port:exec(Ctx, "x", #{<<"handles">> => [Channel, Shared, Ref, Stream, Victim]}),
+    [
+        ?assertMatch({Pid, {error, {forbidden, _}}}, {Pid, call_back(Ctx, Id, {send, Pid, {hostile, made_up}})})
+     || {Id, Pid} <- lists:enumerate([Fifo, Dict, Victim, Reader, Inlet])
+    ],
+    ?assertEqual({ok, ok}, call_back(Ctx, 10, {channel, send, Fifo, 1})),
+    ?assertEqual({ok, 1}, py_port_channel:recv(Channel)),
+    ?assertEqual({ok, 7}, py_port:to_term(Ref)),
+    ?assertEqual({ok, 5}, py_port:call(Victim, fake, echo, [5])),
+    ok = py_port_stream:close(Stream),
+    ok = py_port_test:stop_flows().
+
 a_restricted_context_reaches_the_names_it_was_granted(_Config) ->
     Ctx = fake(#{send_to => [py_port_callbacks_test]}),
     Self = self(),

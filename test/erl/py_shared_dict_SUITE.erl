@@ -192,7 +192,13 @@ contexts_of_other_nodes_use_what_they_are_given(_Config) ->
         ?assertEqual({ok, <<"abcdef">>}, py_port:call(Far, probe_data, read_all, [Buffer])),
         {ok, Channel} = py_byte_channel:new(),
         {ok, _} = py_port:call(Far, probe_data, own_bytes, [Channel]),
-        ?assertEqual({ok, <<"mine">>}, py_byte_channel:recv(Channel, 0))
+        ?assertEqual({ok, <<"mine">>}, py_byte_channel:recv(Channel, 0)),
+        %% over there, too, what is behind a handle is reached by operations alone
+        Near = context(#{}),
+        {error, {python, #{message := Why}}} = py_port:call(Near, erlang, send, [Far, {stop, now}]),
+        ?assertMatch({_, _}, binary:match(Why, <<"takes no messages">>)),
+        Plain = erpc:call(Node, erlang, whereis, [logger]),
+        ?assertEqual({ok, none}, py_port:call(Near, erlang, send, [Plain, hello]))
     after
         catch peer:stop(Peer),
         _ = IsOurs andalso net_kernel:stop()

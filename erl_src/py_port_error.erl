@@ -188,6 +188,7 @@ bad_reply(compressed) -> <<"it is a compressed term, which may be any size when 
 bad_reply(malformed_or_unsafe) -> <<"it is not a term, or it holds an atom this node does not have">>;
 bad_reply(trailing_bytes) -> <<"bytes follow its term">>;
 bad_reply({unknown_fun, Fun}) -> say("it holds ~ts, which was never given to this context", [Fun]);
+bad_reply({unknown_pid, Pid}) -> say("it holds ~ts, which this context was not given", [Pid]);
 bad_reply(Other) -> say("~tp", [Other]).
 
 -spec start_failed(map()) -> binary().

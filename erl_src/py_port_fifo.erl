@@ -190,21 +190,31 @@ init(#{kind := Kind, items := Items, bytes := Bytes, owner := Owner} = Settings)
             end
     }}.
 
--spec handle_call(info, gen_server:from(), #fifo{}) -> {reply, map(), #fifo{}}.
+-spec handle_call(term(), gen_server:from(), #fifo{}) ->
+    {reply, map(), #fifo{}} | {noreply, #fifo{}}.
 handle_call(info, _From, #fifo{buffer = Buffer, kind = Kind, weigh = Weigh} = S) ->
-    {reply, (py_port_buffer:info(Buffer))#{kind => Kind, weigh => Weigh}, S}.
+    {reply, (py_port_buffer:info(Buffer))#{kind => Kind, weigh => Weigh}, S};
+handle_call(_, _From, S) ->
+    {noreply, S}.
 
--spec handle_cast({finish | abort, term()} | stop, #fifo{}) ->
+-spec handle_cast(term(), #fifo{}) ->
     {noreply, #fifo{}} | {stop, normal, #fifo{}}.
 handle_cast({finish, Why}, #fifo{buffer = Buffer} = S) ->
     settled(carry_out(py_port_buffer:finish(Why, Buffer), S#fifo{ended = true}));
 handle_cast({abort, Why}, #fifo{buffer = Buffer} = S) ->
     settled(carry_out(py_port_buffer:abort(Why, Buffer), S#fifo{ended = true}));
 handle_cast(stop, S) ->
-    {stop, normal, S}.
+    {stop, normal, S};
+handle_cast(_, S) ->
+    {noreply, S}.
 
+%% Whoever knows our pid can send here, so what could not be answered or watched is no request.
 -spec handle_info(term(), #fifo{}) -> {noreply, #fifo{}} | {stop, normal, #fifo{}}.
-handle_info({request, Ref, Client, {put, Item, Said, Patience}}, #fifo{buffer = Buffer} = S) ->
+handle_info({request, Ref, Client, _}, S) when not is_reference(Ref); not is_pid(Client) ->
+    {noreply, S};
+handle_info({request, Ref, Client, {put, Item, Said, Patience}}, #fifo{buffer = Buffer} = S) when
+    is_integer(Said), Said >= 0
+->
     Size = size_of(Item, Said, S),
     {Effects, Buffer1} = py_port_buffer:put(Ref, Item, Size, Patience, Buffer),
     %% Most are admitted at once and need no monitor.
@@ -214,14 +224,18 @@ handle_info({request, Ref, Client, {put, Item, Said, Patience}}, #fifo{buffer = 
             false -> S
         end,
     {noreply, collect(Size, carry_out({Effects, Buffer1}, S1))};
-handle_info({request, Ref, Client, {take, Max, Patience}}, #fifo{buffer = Buffer} = S) ->
+handle_info({request, Ref, Client, {take, Max, Patience}}, #fifo{buffer = Buffer} = S) when
+    is_integer(Max), Max > 0
+->
     %% Before the answer: a client that is quick to exit must not be gone by then, because a normal
     %% exit says that it has written what it committed, and `noproc' says nothing.
     S1 = watch(Ref, Client, Client, S),
     settled(carry_out(py_port_buffer:take(Ref, Max, Patience, Buffer), S1));
 handle_info({confirm, Ref}, S) ->
     settled(confirmed(Ref, S));
-handle_info({commit, Ref, Owner}, #fifo{buffer = Buffer, committed = Committed} = S) ->
+handle_info({commit, Ref, Owner}, #fifo{buffer = Buffer, committed = Committed} = S) when
+    is_pid(Owner)
+->
     case py_port_buffer:is_handed(Ref, Buffer) of
         true -> {noreply, S#fifo{committed = Committed#{Ref => Owner}}};
         false -> {noreply, S}

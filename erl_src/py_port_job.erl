@@ -83,8 +83,8 @@ redeem(#ctx{writer = Writer} = Ctx, Id, Failure, #job{pid = Pid, endpoint = Endp
     ok.
 
 -spec send(#ctx{}, py_port_wire:id(), failure()) -> ok.
-send(#ctx{writer = Writer}, Id, Failure) ->
-    Payload = term_to_binary(bounded(Failure)),
+send(#ctx{writer = Writer} = Ctx, Id, Failure) ->
+    Payload = term_to_binary(py_port_terms:without_strangers(bounded(Failure), Ctx)),
     py_port_writer:send(Writer, py_port_wire:short(?K_CALLBACK_ERROR, Id, Payload)).
 
 %% The job -----------------------------------------------------------------------------------------
@@ -97,7 +97,10 @@ init(#ctx{pid = Owner} = Ctx, #callback{payload = Payload} = Callback) ->
     ok = py_port_job_sup:adopt(),
     Outcome =
         case py_port_terms:decode(Payload, Ctx) of
-            {ok, Op} -> admit(Op, Ctx, Callback);
+            {ok, Op} ->
+                admit(Op, Ctx, Callback);
+            {error, {unknown_pid, Pid}} ->
+                {error, {forbidden, <<"this context was not given the process ", Pid/binary>>}};
             {error, Why} ->
                 _ = py_port_call:refused(py_port_terms:is_hostile(Why, Ctx), Why, Ctx),
                 bad_request("the term was refused: ~tp", [Why])
@@ -175,13 +178,9 @@ serve({call, Name, Args}, #ctx{functions = Functions}) when is_binary(Name), len
 serve({exists, Name}, #ctx{functions = Functions}) when is_binary(Name) ->
     {ok, find(Name, any, Functions) =/= {error, {not_found, Name}}};
 serve({send, To, Message}, Ctx) when is_pid(To); is_binary(To); is_atom(To) ->
-    case py_port_reach:process(To, Ctx) of
-        {ok, Pid} when Pid =:= Ctx#ctx.pid ->
-            {error, {forbidden, <<"a context takes no messages">>}};
-        {ok, Pid} ->
-            send_to(Pid, To, Message);
-        {error, _} = Error ->
-            Error
+    case py_port_reach:receiver(To, Ctx) of
+        {ok, Pid} -> send_to(Pid, To, Message);
+        {error, _} = Error -> Error
     end;
 serve({whereis, Name}, Ctx) when is_binary(Name); is_atom(Name) ->
     case py_port_reach:process(Name, Ctx) of
@@ -193,7 +192,7 @@ serve({self}, #ctx{pid = Owner}) ->
     {ok, Owner};
 serve({monitor, Pid}, Ctx) when is_pid(Pid) ->
     case py_port_reach:process(Pid, Ctx) of
-        {ok, _} -> {ok, {down, Pid, await_down(Pid)}};
+        {ok, _} -> {ok, {down, Pid, py_port_terms:without_strangers(await_down(Pid), Ctx)}};
         {error, _} = Error -> Error
     end;
 serve(Op, Ctx) when ?IS_FOR_ENDPOINT(Op) ->
@@ -322,7 +321,7 @@ hand_over(#ctx{pid = Owner} = Ctx, Receipt, Frame) ->
 %% An error instead, when it is too large. gone: the context has ended.
 -spec framed(#ctx{}, py_port_wire:id(), ok | error, term()) -> iodata() | gone.
 framed(#ctx{max_frame = Max} = Ctx, Id, Tag, Term) ->
-    case encode(Term, Ctx) of
+    case encode(Tag, Term, Ctx) of
         gone ->
             gone;
         Payload ->
@@ -342,8 +341,10 @@ too_large(error, {failed, Class, _, _}, _) ->
 too_large(error, _, _) ->
     {bad_request, <<"the error does not fit into a frame">>}.
 
--spec encode(term(), #ctx{}) -> py_port_terms:encoded() | gone.
-encode(Term, Ctx) ->
+-spec encode(ok | error, term(), #ctx{}) -> py_port_terms:encoded() | gone.
+encode(error, Term, Ctx) ->
+    encode(ok, py_port_terms:without_strangers(Term, Ctx), Ctx);
+encode(ok, Term, Ctx) ->
     try
         py_port_terms:encode(Term, Ctx)
     catch

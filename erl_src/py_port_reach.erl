@@ -5,13 +5,19 @@
 %% used instead of the name. Channels and streams are handed over as pids: giving one is granting
 %% it.
 %%
+%% A message is for processes of the application. Those behind what this library hands over
+%% (contexts, channels, dictionaries, streams) believe what they are sent, so they are reached by
+%% operations alone.
+%%
 %% Runs in jobs. A worker is not trusted: it could make up any pid.
 %% @end
 -module(py_port_reach).
 
 -include("py_port.hrl").
 
--export([process/2, endpoint/2]).
+-export([process/2, receiver/2, endpoint/2, is_granted/2]).
+%% for other nodes
+-export([is_ours/1]).
 
 -type forbidden() :: {error, {forbidden, binary()}}.
 
@@ -20,8 +26,8 @@
     {ok, pid()} | {error, {noproc, binary()}} | forbidden().
 process(Pid, #ctx{send_to = any}) when is_pid(Pid) ->
     {ok, Pid};
-process(Pid, #ctx{send_to = #{given := Given, names := Names}} = Ctx) when is_pid(Pid) ->
-    case (Given andalso py_port_terms:is_given(Pid, Ctx)) orelse has_name(Pid, Names) of
+process(Pid, #ctx{send_to = #{given := Given}} = Ctx) when is_pid(Pid) ->
+    case (Given andalso py_port_terms:is_given(Pid, Ctx)) orelse is_granted(Pid, Ctx) of
         true -> {ok, Pid};
         false -> forbidden("this context may not reach that process")
     end;
@@ -36,6 +42,35 @@ process(Name, #ctx{send_to = #{names := Names}}) ->
     case lists:member(Name, Names) of
         true -> named(Name);
         false -> forbidden("this context may not reach that name")
+    end.
+
+%% @doc The same, for a message.
+-spec receiver(pid() | atom() | binary(), #ctx{}) ->
+    {ok, pid()} | {error, {noproc, binary()}} | forbidden().
+receiver(To, #ctx{pid = Owner, send_to = SendTo} = Ctx) ->
+    case process(To, Ctx) of
+        {ok, Owner} ->
+            forbidden("a context takes no messages");
+        {ok, Pid} when SendTo =/= any ->
+            case is_ours(Pid) of
+                true -> forbidden("that process is behind a handle and takes no messages");
+                false -> {ok, Pid}
+            end;
+        Other ->
+            Other
+    end.
+
+%% @doc A context, or a process that values flow through.
+-spec is_ours(pid()) -> boolean().
+is_ours(Pid) when node(Pid) =:= node() ->
+    py_port_registry:is_there(Pid) orelse
+        erlang:process_info(Pid, parent) =:= {parent, whereis(py_port_flow_sup)};
+is_ours(Pid) ->
+    try
+        erpc:call(node(Pid), ?MODULE, is_ours, [Pid])
+    catch
+        error:{erpc, _} -> false;
+        error:{exception, undef, _} -> false
     end.
 
 %% @doc A channel or a stream.
@@ -69,8 +104,9 @@ existing(Text) ->
         error:system_limit -> error
     end.
 
--spec has_name(pid(), [atom()]) -> boolean().
-has_name(Pid, Names) ->
+%% @doc Whether it has a name that the context was granted.
+-spec is_granted(pid(), #ctx{}) -> boolean().
+is_granted(Pid, #ctx{send_to = #{names := Names}}) ->
     lists:any(fun(Name) -> whereis(Name) =:= Pid end, Names).
 
 -spec forbidden(string()) -> forbidden().

@@ -8,32 +8,33 @@
 %% <li>a fun may name any function of this node (`fun os:cmd/1' passes `safe'), so a fun is accepted
 %% only if this node
 %%     gave that very fun to that context before;</li>
+%% <li>a pid may be of any process: what the worker made up would be handed back to it by whoever
+%% keeps terms, and then look as if this node had given it. So it is treated as a fun is, where
+%% `send_to' is not `any';</li>
 %% <li>trailing bytes mean that the frame is not what it says.</li>
 %% </ul>
 %% The first two are the end of the worker, see {@link is_hostile/2}.
 %%
-%% Looking for funs costs a walk of the term, so the bytes are searched for the two tags that make
-%% funs first, unless the payload is so small that walking is cheaper than searching. No other
-%% process is involved, nothing here blocks.
+%% Looking for funs and pids costs a walk of the term, and a second one where there are any. No
+%% other process is involved, nothing here blocks.
 %% @end
 -module(py_port_terms).
 
 -include("py_port.hrl").
 
 -export([init/0, encode/2, decode/2, decode_plain/1, is_hostile/1, is_hostile/2, known_atoms/0]).
--export([is_given/2]).
+-export([is_given/2, without_strangers/2]).
 -export_type([bad_reply/0, encoded/0]).
 
 %% One binary, or several when there are large ones that need not be copied.
 -type encoded() :: binary() | erlang:iovec().
--type bad_reply() :: compressed | malformed_or_unsafe | trailing_bytes | {unknown_fun, binary()}.
+-type bad_reply() ::
+    compressed
+    | malformed_or_unsafe
+    | trailing_bytes
+    | {unknown_fun, binary()}
+    | {unknown_pid, binary()}.
 
-%% EXPORT_EXT and NEW_FUN_EXT.
--define(FUN_TAGS, [<<112>>, <<113>>]).
--define(PATTERN, {?MODULE, fun_tags}).
-%% Up to this many bytes a walk is cheaper than a search (binary:match/2 costs as much as walking
-%% some thirty elements).
--define(SMALL, 128).
 %% A binary of this size is handed to the port as it is instead of being copied.
 -define(LARGE_BYTES, 16384).
 %% What a scan can find.
@@ -101,16 +102,20 @@ remember_pids(_, _, _) ->
 
 %% @doc Decodes a reply of this context.
 -spec decode(binary(), #ctx{}) -> {ok, term()} | {error, bad_reply()}.
-decode(Payload, #ctx{funs = Funs}) ->
-    decode_with(Payload, fun(Fun) -> is_known(Fun, Funs) end).
+decode(Payload, #ctx{given = none, funs = Funs}) ->
+    decode_with(Payload, ?FUN, fun(What) -> is_pid(What) orelse is_known(What, Funs) end);
+decode(Payload, Ctx) ->
+    decode_with(Payload, ?FUN bor ?PID, fun(What) -> may_come_back(What, Ctx) end).
 
-%% @doc Decodes where no fun can be right: start-up and status reports.
+%% @doc Decodes where no fun and no pid can be right: start-up and status reports, and why a cast
+%% failed.
 -spec decode_plain(binary()) -> {ok, term()} | {error, bad_reply()}.
 decode_plain(Payload) ->
-    decode_with(Payload, fun(_) -> false end).
+    decode_with(Payload, ?FUN bor ?PID, fun(_) -> false end).
 
 %% @doc Of what {@link decode_plain/1} refused, what no honest worker sends: it never compresses, and
-%% it cannot make a fun. It can send an atom that does not exist here.
+%% it cannot make a fun. It can send an atom that does not exist here, and a pid that has been
+%% forgotten.
 -spec is_hostile(bad_reply()) -> boolean().
 is_hostile(compressed) -> true;
 is_hostile({unknown_fun, _}) -> true;
@@ -126,18 +131,20 @@ is_hostile({unknown_fun, _}, #ctx{counters = Counters}) ->
 is_hostile(Why, _) ->
     is_hostile(Why).
 
--spec decode_with(binary(), fun((fun()) -> boolean())) -> {ok, term()} | {error, bad_reply()}.
-decode_with(<<131, 80, _/binary>>, _) ->
+-spec decode_with(binary(), 1..7, fun((fun() | pid()) -> boolean())) ->
+    {ok, term()} | {error, bad_reply()}.
+decode_with(<<131, 80, _/binary>>, _, _) ->
     {error, compressed};
-decode_with(<<131, 109, Size:32, Bytes:Size/binary>>, _) when Size >= ?LARGE_BYTES ->
+decode_with(<<131, 109, Size:32, Bytes:Size/binary>>, _, _) when Size >= ?LARGE_BYTES ->
     %% binary_to_term/2 would copy it. This way it shares the memory of the frame, which is hardly larger.
     {ok, Bytes};
-decode_with(Payload, IsKnown) ->
+decode_with(Payload, Suspect, IsKnown) ->
     try binary_to_term(Payload, [safe, used]) of
         {Term, Used} when Used =:= byte_size(Payload) ->
-            case has_fun(Term) andalso unknown_fun(Term, IsKnown) of
+            case scan(Term, 0) band Suspect =/= 0 andalso unknown(Term, IsKnown) of
                 false -> {ok, Term};
-                {unknown, Fun} -> {error, {unknown_fun, describe(Fun)}}
+                {unknown, Fun} when is_function(Fun) -> {error, {unknown_fun, describe(Fun)}};
+                {unknown, Pid} -> {error, {unknown_pid, describe(Pid)}}
             end;
         {_, _} ->
             {error, trailing_bytes}
@@ -145,15 +152,11 @@ decode_with(Payload, IsKnown) ->
         error:badarg -> {error, malformed_or_unsafe}
     end.
 
--spec describe(fun()) -> binary().
-describe(Fun) ->
-    py_port_error:text(io_lib:format("~tp", [Fun])).
+-spec describe(fun() | pid()) -> binary().
+describe(What) ->
+    py_port_error:text(io_lib:format("~tp", [What])).
 
 %% Walks -------------------------------------------------------------------------------------------
-
--spec has_fun(term()) -> boolean().
-has_fun(Term) ->
-    scan(Term, 0) band ?FUN =/= 0.
 
 %% What there is in a term: the sum of ?FUN, ?LARGE and ?PID.
 -spec scan(term(), 0..7) -> 0..7.
@@ -195,15 +198,15 @@ scan_tuple(T, N, Seen) ->
 scan_map(none, Seen) -> Seen;
 scan_map({K, V, I}, Seen) -> scan_map(maps:next(I), scan(V, scan(K, Seen))).
 
--spec unknown_fun(term(), fun((fun()) -> boolean())) -> false | {unknown, fun()}.
-unknown_fun(Term, IsKnown) ->
+-spec unknown(term(), fun((fun() | pid()) -> boolean())) -> false | {unknown, fun() | pid()}.
+unknown(Term, IsKnown) ->
     try
-        ok = each(fun is_function/1, Term, fun(Fun) ->
-            IsKnown(Fun) orelse throw({unknown, Fun})
+        ok = each(fun(Leaf) -> is_function(Leaf) orelse is_pid(Leaf) end, Term, fun(What) ->
+            IsKnown(What) orelse throw({unknown, What})
         end),
         false
     catch
-        throw:{unknown, Fun} -> {unknown, Fun}
+        throw:{unknown, What} -> {unknown, What}
     end.
 
 -spec each(fun((term()) -> boolean()), term(), fun((term()) -> term())) -> ok.
@@ -226,17 +229,25 @@ each(Is, Leaf, Do) ->
 
 %% Funs and pids given to a context ----------------------------------------------------------------
 
-%% A table holds {What, N} and {N, What}: the newest ones.
+%% A table holds {What, N} and {N, What}: the newest ones. What is old and given again becomes new:
+%% whoever gives it counts on its being known for a while.
 -spec remember(fun() | pid(), ets:tid(), Sequence, pos_integer()) -> true when
     Sequence :: {atomics:atomics_ref(), pos_integer()}.
 remember(What, Table, {Counters, Sequence}, Max) ->
-    ets:member(Table, What) orelse
-        begin
-            N = atomics:add_get(Counters, Sequence, 1),
-            true = ets:insert(Table, [{What, N}, {N, What}]),
-            forget(N - Max, Table)
-        end.
+    case ets:lookup(Table, What) of
+        [{_, Old}] ->
+            Old > atomics:get(Counters, Sequence) - Max div 2 orelse
+                add(What, Table, atomics:add_get(Counters, Sequence, 1), Max);
+        [] ->
+            add(What, Table, atomics:add_get(Counters, Sequence, 1), Max)
+    end.
 
+-spec add(fun() | pid(), ets:tid(), pos_integer(), pos_integer()) -> true.
+add(What, Table, N, Max) ->
+    true = ets:insert(Table, [{What, N}, {N, What}]),
+    forget(N - Max, Table).
+
+%% Not what has become new since.
 -spec forget(integer(), ets:tid()) -> true.
 forget(N, Table) ->
     case ets:take(Table, N) of
@@ -252,6 +263,39 @@ is_known(What, Table) ->
         %% The context ended after it answered, and its table with it.
         error:badarg -> false
     end.
+
+%% What the worker may name: what it was given, its own context, and who has a name that it was
+%% granted.
+-spec may_come_back(fun() | pid(), #ctx{}) -> boolean().
+may_come_back(Fun, #ctx{funs = Funs}) when is_function(Fun) -> is_known(Fun, Funs);
+may_come_back(Pid, #ctx{pid = Pid}) -> true;
+may_come_back(Pid, Ctx) -> is_given(Pid, Ctx) orelse py_port_reach:is_granted(Pid, Ctx).
+
+%% @doc For what is said and not given: why something failed. It may name processes that are none of
+%% the context's business. Those are text; any other pid that Python gets it may hand back.
+-spec without_strangers(term(), #ctx{}) -> term().
+without_strangers(Term, #ctx{given = none}) ->
+    Term;
+without_strangers(Term, Ctx) ->
+    case scan(Term, 0) band ?PID of
+        0 -> Term;
+        ?PID -> as_text(Term, Ctx)
+    end.
+
+-spec as_text(term(), #ctx{}) -> term().
+as_text(Pid, Ctx) when is_pid(Pid) ->
+    case may_come_back(Pid, Ctx) of
+        true -> Pid;
+        false -> describe(Pid)
+    end;
+as_text([H | T], Ctx) ->
+    [as_text(H, Ctx) | as_text(T, Ctx)];
+as_text(T, Ctx) when is_tuple(T) ->
+    list_to_tuple(as_text(tuple_to_list(T), Ctx));
+as_text(M, Ctx) when is_map(M) ->
+    maps:from_list(as_text(maps:to_list(M), Ctx));
+as_text(Leaf, _) ->
+    Leaf.
 
 %% @doc Whether this node gave that pid to this context, inside whatever term. False where it is not
 %% remembered.

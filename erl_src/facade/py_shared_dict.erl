@@ -138,13 +138,15 @@ start_link(Owner) ->
 init(Owner) ->
     {ok, #state{owner = erlang:monitor(process, Owner), table = ets:new(?MODULE, [private])}}.
 
--spec handle_call(operation(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
 handle_call(Operation, _From, #state{table = Table} = S) ->
     {reply, operate(Operation, Table), S}.
 
--spec handle_cast(stop, #state{}) -> {stop, normal, #state{}}.
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_cast(stop, S) ->
-    {stop, normal, S}.
+    {stop, normal, S};
+handle_cast(_, S) ->
+    {noreply, S}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_info({'DOWN', Owner, process, _, _}, #state{owner = Owner} = S) ->
@@ -152,7 +154,8 @@ handle_info({'DOWN', Owner, process, _, _}, #state{owner = Owner} = S) ->
 handle_info(_, S) ->
     {noreply, S}.
 
--spec operate(operation(), ets:tid()) -> term().
+%% Whoever knows our pid can ask, and no question may be the end of what others have stored.
+-spec operate(operation() | term(), ets:tid()) -> term().
 operate({find, Key}, Table) ->
     found(ets:lookup(Table, Key));
 operate({set, Key, Value}, Table) ->
@@ -161,7 +164,7 @@ operate({set, Key, Value}, Table) ->
 operate({add, Key, Value}, Table) ->
     _ = ets:insert_new(Table, {Key, Value}),
     found(ets:lookup(Table, Key));
-operate({update, Pairs}, Table) ->
+operate({update, Pairs}, Table) when is_map(Pairs) ->
     true = ets:insert(Table, maps:to_list(Pairs)),
     ok;
 operate({del, Key}, Table) ->
@@ -178,7 +181,9 @@ operate(size, Table) ->
     ets:info(Table, size);
 operate(clear, Table) ->
     true = ets:delete_all_objects(Table),
-    ok.
+    ok;
+operate(_, _) ->
+    {error, bad_operation}.
 
 -spec found([{term(), term()}]) -> found().
 found([{_, Value}]) -> {ok, Value};

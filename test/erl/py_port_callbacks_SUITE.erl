@@ -764,6 +764,93 @@ a_context_reaches_what_it_was_given_and_nothing_else(_Config) ->
     ok = gone(Other),
     ?assertEqual({error, {noproc, Other}}, call_back(Ctx, 11, {send, Other, stop})).
 
+%% What keeps terms and gives them back is no way to get at a process: not at one with made-up numbers, and not at what
+%% other contexts were given.
+a_made_up_pid_does_not_come_back_as_a_given_one(_Config) ->
+    Ctx = fake(#{}),
+    Other = stranger(),
+    {ok, {_, Own, _} = Mine} = py_port_channel:new(),
+    {ok, {_, Foreign, _} = Theirs} = py_port_channel:new(),
+    {ok, {_, Dict} = Shared} = py_shared_dict:new(),
+    ok = py_shared_dict:set(Shared, <<"secret">>, 1),
+    ok = py_port_channel:send(Theirs, secret),
+    ok = py_port:exec(Ctx, "x", #{<<"channel">> => Mine}),
+    Named = py_port_error:text(pid_to_list(Other)),
+    {error, {forbidden, Why}} = call_back(Ctx, 1, call(<<"state_set">>, [<<"key">>, #{<<"deep">> => [Other]}])),
+    ?assertMatch({_, _}, binary:match(Why, Named)),
+    ?assertMatch({error, {forbidden, _}}, call_back(Ctx, 2, call(<<"state_set">>, [<<"key">>, [Foreign | Dict]]))),
+    ?assertEqual({ok, []}, call_back(Ctx, 3, call(<<"state_get">>, [<<"key">>, found]))),
+    ?assertMatch({error, {forbidden, _}}, call_back(Ctx, 4, {channel, send, Own, #{Other => 1}})),
+    ?assertEqual({ok, empty}, call_back(Ctx, 5, {channel, try_receive, Own})),
+    ?assertMatch({error, {forbidden, _}}, call_back(Ctx, 6, {send, <<"x">>, Other})),
+    ?assertMatch({error, {bad_reply, {unknown_pid, Named}}}, py_port:call(Ctx, fake, answer, [term_to_binary([Other])])),
+    ?assertMatch(
+        {error, {bad_reply, {unknown_pid, Named}}},
+        py_port:call(Ctx, fake, error, [term_to_binary({python, #{notes => [Other]}})])
+    ),
+    [
+        ?assertMatch({Op, {error, {forbidden, _}}}, {Op, call_back(Ctx, Id, Op)})
+     || {Id, Op} <- lists:enumerate(10, [
+            {send, Other, stop}, {monitor, Other}, {channel, try_receive, Foreign},
+            call(<<"shared_dict">>, [<<"find">>, Dict, <<"secret">>])
+        ])
+    ],
+    %% nothing was hostile enough to end it, and what it was given is as good as ever
+    ?assertEqual({ok, ok}, call_back(Ctx, 20, {channel, send, Own, {Own, Ctx}})),
+    ?assertEqual({ok, {Own, Ctx}}, py_port_channel:recv(Mine)),
+    ?assertEqual({ok, secret}, py_port_channel:recv(Theirs)),
+    ok = py_port_test:stop_flows(),
+    Other ! stop.
+
+%% The reason of a failure names processes that nobody meant to give away.
+what_failed_gives_no_process_away(_Config) ->
+    Ctx = fake(#{}),
+    Self = self(),
+    Secret = stranger(),
+    Text = py_port_error:text(pid_to_list(Secret)),
+    ok = py_port:exec(Ctx, "x", #{<<"known">> => Self}),
+    ok = py_port:register_function(fails, fun([]) -> exit({timeout, {gen_server, call, [Secret, #{Self => Secret}]}}) end),
+    ?assertMatch(
+        {error, {failed, exit, {timeout, {gen_server, call, [Text, #{Self := Text}]}}, _}},
+        call_back(Ctx, 1, call(<<"fails">>))
+    ),
+    waiting(waits),
+    callback(Ctx, 2, call(<<"waits">>)),
+    exit(running(), {because_of, Secret}),
+    ?assertEqual({error, {killed, {because_of, Text}}}, answer_of(Ctx, 2)),
+    Watched = stranger(),
+    ok = py_port:exec(Ctx, "x", #{<<"watched">> => Watched}),
+    callback(Ctx, 3, {monitor, Watched}),
+    exit(Watched, {linked_to, Secret}),
+    ?assertEqual({ok, {down, Watched, {linked_to, Text}}}, answer_of(Ctx, 3)),
+    ?assertMatch({error, {forbidden, _}}, call_back(Ctx, 4, {send, Secret, stop})),
+    %% who may send to everybody sees everything
+    Trusted = fake(#{send_to => any}),
+    {error, {failed, exit, Reason, _}} = call_back(Trusted, 5, call(<<"fails">>)),
+    ?assertEqual({timeout, {gen_server, call, [Secret, #{Self => Secret}]}}, Reason),
+    Secret ! stop.
+
+%% They believe what they are sent: one message would end another context, or lose what a channel holds.
+what_is_behind_a_handle_takes_no_messages(_Config) ->
+    Ctx = fake(#{}),
+    Victim = fake(#{}),
+    {ok, {_, Fifo, _} = Channel} = py_port_channel:new(),
+    {ok, {_, Dict} = Shared} = py_shared_dict:new(),
+    {ok, Ref} = py_port:call(Victim, fake, echo, [7], #{}, #{return => ref}),
+    Reading = py_port_test:context(#{init => "def read(items): return list(items)"}),
+    {ok, {_, Reader, Inlet} = Stream} = py_port:open_stream(Reading, '__main__', read, []),
+    ok = py_port:exec(Ctx, "x", #{<<"handles">> => [Channel, Shared, Ref, Stream, Victim]}),
+    [
+        ?assertMatch({Pid, {error, {forbidden, _}}}, {Pid, call_back(Ctx, Id, {send, Pid, {hostile, made_up}})})
+     || {Id, Pid} <- lists:enumerate([Fifo, Dict, Victim, Reader, Inlet])
+    ],
+    ?assertEqual({ok, ok}, call_back(Ctx, 10, {channel, send, Fifo, 1})),
+    ?assertEqual({ok, 1}, py_port_channel:recv(Channel)),
+    ?assertEqual({ok, 7}, py_port:to_term(Ref)),
+    ?assertEqual({ok, 5}, py_port:call(Victim, fake, echo, [5])),
+    ok = py_port_stream:close(Stream),
+    ok = py_port_test:stop_flows().
+
 a_restricted_context_reaches_the_names_it_was_granted(_Config) ->
     Ctx = fake(#{send_to => [py_port_callbacks_test]}),
     Self = self(),

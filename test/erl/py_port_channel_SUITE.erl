@@ -330,6 +330,30 @@ a_pid_that_is_no_channel_gets_no_message(_Config) ->
     ?assertEqual(closed, op(['receive', spawn(fun() -> ok end)], job)),
     ?assertEqual([], py_port_test:flush()).
 
+%% Whoever was passed a channel has its pid.
+what_is_no_request_does_a_channel_no_harm(_Config) ->
+    {ok, {_, Fifo, _} = Ch} = py_port_channel:new(#{capacity => 2, max_bytes => 1000}),
+    ok = py_port_channel:send(Ch, precious),
+    _ = [
+        Fifo ! Message
+     || Message <- [
+            {request, make_ref(), 42, {take, 1, wait}}, {request, 42, self(), {take, 1, wait}},
+            {request, make_ref(), self(), {take, 0, wait}}, {request, make_ref(), self(), {take, x, wait}},
+            {request, make_ref(), self(), {put, x, -1000, wait}}, {request, make_ref(), self(), {put, x, "1", wait}},
+            {request, 42, self(), {redeem, self()}}, {commit, make_ref(), 42}, {leave, 42}, {confirm, 42},
+            {'$gen_call', {self(), make_ref()}, what}, {'$gen_cast', what}, what
+        ]
+    ],
+    ?assertEqual({ok, precious}, py_port_channel:recv(Ch)),
+    {Job, _} = Fetched = job_that_fetches(Ch, 1),
+    %% its request, as the process knows it
+    [Ref] = maps:keys(element(8, sys:get_state(Fifo))),
+    Fifo ! {commit, Ref, 42},
+    ok = kill(Fetched),
+    ?assertEqual(given_back, py_port_fifo:redeem(Fifo, Job)),
+    ?assertEqual({ok, 1}, py_port_channel:recv(Ch)),
+    ?assertMatch(#{size := 0, waiting_receivers := 0, waiting_senders := 0, bytes := 0}, info(Ch)).
+
 what_a_job_took_that_is_killed_before_it_commits_goes_back(_Config) ->
     {ok, {_, Fifo, _} = Ch} = py_port_channel:new(),
     {Pid, _} = Job = job_that_fetches(Ch, 1),

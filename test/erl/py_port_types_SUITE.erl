@@ -379,6 +379,46 @@ a_forgotten_fun_is_refused_and_the_context_lives(_Config) ->
     ?assertMatch(#{pid := Ctx}, py_port:info(Ctx)),
     ?assertEqual({ok, 1}, py_port:eval(Ctx, "1")).
 
+%% Python makes a pid of any numbers. Only what this node gave it, and its own context, is taken for one.
+a_pid_from_elsewhere_is_refused_and_the_context_lives(Config) ->
+    Ctx = ctx(Config),
+    Init = whereis(init),
+    Pids = fun(C, Pid) -> py_port:call(C, probe_types, from_external, [{bytes, term_to_binary([#{k => Pid}])}]) end,
+    Refused = {error, {bad_reply, {unknown_pid, <<"<0.0.0>">>}}},
+    ?assertEqual(Refused, Pids(Ctx, Init)),
+    ?assertMatch({_, _}, binary:match(py_port:format_error(Refused), <<"<0.0.0>">>)),
+    Forged = [{bytes, term_to_binary(Init)}],
+    ?assertEqual(Refused, py_port:await(py_port:async_call(Ctx, probe_types, from_external, Forged))),
+    ok = py_port:exec(Ctx, "import erlang\ndef each(data):\n    yield 1\n    yield erlang.binary_to_term(data)\n"),
+    [Whole, Single, Active] = [S || _ <- [1, 2, 3], {ok, S} <- [py_port:stream(Ctx, '__main__', each, Forged)]],
+    ?assertEqual(Refused, py_port_stream:to_list(Whole)),
+    ?assertEqual([{ok, 1}, Refused], [py_port_stream:next(Single) || _ <- [1, 2]]),
+    ok = py_port_stream:active(Active, 9),
+    receive
+        {py_port_stream, Active, {error, _} = Error} -> ?assertEqual(Refused, Error)
+    end,
+    ?assertEqual({ok, [#{<<"k">> => Ctx}]}, Pids(Ctx, Ctx)),
+    ?assertEqual(Refused, Pids(Ctx, Init)),
+    {ok, Init} = py_port:call(Ctx, probe_calls, identity, [Init]),
+    ?assertEqual({ok, [#{<<"k">> => Init}]}, Pids(Ctx, Init)),
+    ?assertMatch({ok, [#{}]}, Pids(context(#{send_to => any}), Init)).
+
+%% The newest 100,000 are remembered. What is given again and again does not grow old, however many others there are.
+an_old_pid_is_refused_unless_it_was_given_again(_Config) ->
+    Ctx = context(#{}),
+    Some = fun(From, Count) -> [c:pid(0, N rem 32768, N div 32768) || N <- lists:seq(From, From + Count - 1)] end,
+    Give = fun(Pids) -> {ok, _} = py_port:eval(Ctx, "len(pids)", #{pids => Pids}) end,
+    [First, Second] = Some(100000, 2),
+    Keep = "__import__('builtins').kept.extend(pids)",
+    ok = py_port:exec(Ctx, "import builtins\nbuiltins.kept = []"),
+    {ok, none} = py_port:eval(Ctx, Keep, #{pids => [First, Second]}),
+    Give(Some(200000, 99998)),
+    ?assertEqual({ok, [First, Second]}, py_port:eval(Ctx, "kept")),
+    Give([Second]),
+    Give(Some(300000, 2)),
+    ?assertMatch({error, {bad_reply, {unknown_pid, _}}}, py_port:eval(Ctx, "kept[0]")),
+    ?assertEqual({ok, Second}, py_port:eval(Ctx, "kept[1]")).
+
 compressed_terms_are_refused(Config) ->
     Ctx = ctx(Config),
     Bomb = term_to_binary(binary:copy(<<0>>, 50000000), [{compressed, 9}]),

@@ -160,6 +160,17 @@ a_pid_that_is_no_dictionary_counts_as_destroyed(_Config) ->
     ?assertEqual([], py_port_test:flush()),
     ?assertMatch({error, {python, #{type := <<"TypeError">>}}}, py_port:call(Ctx, probe_data, dict_destroy, [self()])).
 
+%% Whoever was passed a dictionary has its pid.
+what_is_no_operation_does_a_dictionary_no_harm(_Config) ->
+    {ok, {_, Pid} = Dict} = py_shared_dict:new(),
+    ok = py_shared_dict:set(Dict, a, 1),
+    [
+        ?assertEqual({error, bad_operation}, gen_server:call(Pid, Operation))
+     || Operation <- [{update, not_a_map}, {update, [a]}, {set, a}, what, {}, 42]
+    ],
+    ok = gen_server:cast(Pid, what),
+    ?assertEqual(1, py_shared_dict:get(Dict, a)).
+
 %% Other nodes ---------------------------------------------------------------------------------------------------------
 
 contexts_of_other_nodes_use_what_they_are_given(_Config) ->
@@ -181,7 +192,13 @@ contexts_of_other_nodes_use_what_they_are_given(_Config) ->
         ?assertEqual({ok, <<"abcdef">>}, py_port:call(Far, probe_data, read_all, [Buffer])),
         {ok, Channel} = py_byte_channel:new(),
         {ok, _} = py_port:call(Far, probe_data, own_bytes, [Channel]),
-        ?assertEqual({ok, <<"mine">>}, py_byte_channel:recv(Channel, 0))
+        ?assertEqual({ok, <<"mine">>}, py_byte_channel:recv(Channel, 0)),
+        %% over there, too, what is behind a handle is reached by operations alone
+        Near = context(#{}),
+        {error, {python, #{message := Why}}} = py_port:call(Near, erlang, send, [Far, {stop, now}]),
+        ?assertMatch({_, _}, binary:match(Why, <<"takes no messages">>)),
+        Plain = erpc:call(Node, erlang, whereis, [logger]),
+        ?assertEqual({ok, none}, py_port:call(Near, erlang, send, [Plain, hello]))
     after
         catch peer:stop(Peer),
         _ = IsOurs andalso net_kernel:stop()

@@ -241,6 +241,7 @@ batch(ok, <<131, 104, 2, _/binary>> = Payload, _) ->
 batch(Tag, Answer, C) ->
     case py_port_call:answer(Tag, Answer, C) of
         {ok, done} -> done;
+        {ok, {bad_item, Path, Why}} -> {error, {bad_term, Path, Why}};
         {ok, Other} -> {error, {bad_reply, Other}};
         {error, _} = Error -> Error
     end.

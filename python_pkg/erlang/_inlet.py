@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _port
 from ._erlang import Atom
-from .errors import StreamAborted
+from .errors import StreamAborted, TermError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Inlet:
 
     What Erlang has pushed lies in its bounded buffer until it is fetched here, in batches; the pushing side feels how fast this one reads.
     Ends when Erlang finishes the stream; raises :class:`~erlang.StreamAborted` when Erlang breaks it off, after the items before that.
+    An item without counterpart raises :class:`~erlang.TermError` in its place; who reads on gets the next one.
     Read by one thread or by tasks of one loop. Cancelling a task that waits loses no item. Letting go of it closes it.
     """
 
@@ -48,9 +49,9 @@ class Inlet:
         if not self._items and not self._ended:
             _port.warn_if_blocking("reading an inlet with 'for' or next()", "'async for'")
             _port.waited.count += 1
-            self._keep(*_port.call_op("inlet", (TAKE, self._pid, self._batch), None))
+            self._keep(*self._ask(TAKE))
         if self._items:
-            return self._items.popleft()
+            return self._next_item()
         raise StopIteration
 
     def __aiter__(self) -> Inlet:
@@ -60,8 +61,20 @@ class Inlet:
         if not self._items and not self._ended:
             await self._fetch()
         if self._items:
-            return self._items.popleft()
+            return self._next_item()
         raise StopAsyncIteration
+
+    def _next_item(self) -> Any:
+        item = self._items.popleft()
+        if isinstance(item, TermError):
+            raise item
+        return item
+
+    def _ask(self, what: Atom) -> tuple[bool, Any]:
+        try:
+            return _port.call_op("inlet", (what, self._pid, self._batch), None)
+        except TermError as error:
+            return False, error
 
     async def _fetch(self) -> None:
         import asyncio
@@ -76,6 +89,9 @@ class Inlet:
                 self._keep(*await self._receiver.next())
 
     def _keep(self, ok: bool, answer: Any) -> None:
+        if isinstance(answer, TermError) and hasattr(answer, "items"):
+            self._items.extend(answer.items)  # an item that has no counterpart here is the error that says so
+            return
         answer = _port.value_of(ok, answer)
         if isinstance(answer, tuple) and _port.text(answer[0]) == "items":
             self._items.extend(answer[1])

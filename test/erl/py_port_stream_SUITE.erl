@@ -142,6 +142,17 @@ a_wait_that_is_over_takes_nothing(Config) ->
 
 %% The end by the consumer ---------------------------------------------------------------------------------------------
 
+an_item_is_not_for_a_reader_that_has_died(Config) ->
+    {ok, Out} = py_port:open_stream(ctx(Config), probe_streams, doubled, []),
+    {Pid, _} = Reader = async(fun() -> py_port:next(Out) end),
+    Waits = [{status, waiting}, {current_function, {py_port_ask, ask_ref, 3}}],
+    true = wait_until(fun() -> process_info(Pid, [status, current_function]) =:= Waits end, 10000),
+    ok = kill(Reader),
+    ok = py_port:push(Out, 1),
+    ?assertEqual({ok, 2}, py_port:next(Out, 10000)),
+    ok = py_port:finish(Out),
+    ?assertEqual(done, py_port:next(Out)).
+
 closing_runs_the_finally_of_the_producer(Config) ->
     Ctx = ctx(Config),
     {ok, S} = py_port:stream(Ctx, probe_streams, endless, [<<"closed">>]),

@@ -342,3 +342,32 @@ def size_of_rest(buffer):
         if not piece:
             return total
         total += len(piece)
+
+
+def closed_by_another_thread(buffer):
+    ended = []
+
+    def read():
+        try:
+            ended.append(buffer.read())
+        except ValueError:
+            ended.append("ValueError")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while not buffer._body.arrived:
+        pass
+    buffer.close()
+    reader.join()
+    return ended[0]
+
+
+async def closed_by_another_task(buffer):
+    reading = asyncio.ensure_future(buffer.async_read())
+    while not buffer._body.arrived:
+        await asyncio.sleep(0)
+    buffer.close()
+    try:
+        return await reading
+    except ValueError:
+        return "ValueError"

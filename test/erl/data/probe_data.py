@@ -371,3 +371,22 @@ async def closed_by_another_task(buffer):
         return await reading
     except ValueError:
         return "ValueError"
+
+
+def dict_popitems(handle, threads):
+    """What several threads take out of a dictionary, and what they found when they saw it empty."""
+    shared, taken, left = erlang.SharedDict(handle), [], []
+
+    def take():
+        while True:
+            try:
+                taken.append(shared.popitem())
+            except KeyError:
+                return left.append(len(shared))
+
+    running = [threading.Thread(target=take) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return [sorted(taken), left]

@@ -310,6 +310,15 @@ what_has_no_counterpart_in_python_takes_nothing_else_along(Config) ->
      || F <- [goes_on, goes_on_async]
     ].
 
+what_lies_in_the_buffer_may_be_more_than_a_frame(_Config) ->
+    {ok, Go} = py_port_channel:new(),
+    {ok, S} = py_port:open_stream(context(#{max_frame => 100000}), probe_streams, sizes_when_told, [Go]),
+    [ok = py_port:push(S, binary:copy(<<"x">>, 60000), 0) || _ <- lists:seq(1, 10)],
+    [ok = py_port:push(S, binary:copy(<<"x">>, 6000), 0) || _ <- lists:seq(1, 20)],
+    ok = py_port:finish(S),
+    ok = py_port_channel:send(Go, go),
+    ?assertEqual({ok, lists:duplicate(10, 60000) ++ lists:duplicate(20, 6000)}, py_port:result(S)).
+
 a_full_buffer_is_busy(Config) ->
     Ctx = ctx(Config),
     {ok, S} = py_port:open_stream(Ctx, probe_streams, never_reads, []),

@@ -232,3 +232,8 @@ async def goes_on_async(inlet):
             found.append(error.path)
         except StopAsyncIteration:
             return found
+
+
+async def sizes_when_told(inlet, channel):
+    await erlang.Channel(channel).async_receive()
+    return [len(item) async for item in inlet]

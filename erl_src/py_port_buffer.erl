@@ -16,7 +16,7 @@
 %% @end
 -module(py_port_buffer).
 
--export([new/2, put/5, take/4, confirm/2, leave/2, finish/2, abort/2, is_waiting/2, is_handed/2, info/1]).
+-export([new/2, new/3, put/5, take/4, confirm/2, leave/2, finish/2, abort/2, is_waiting/2, is_handed/2, info/1]).
 -export_type([buffer/0, effect/0, who/0, patience/0]).
 
 -type who() :: reference().
@@ -38,6 +38,7 @@
 -record(buffer, {
     max_items :: pos_integer() | infinity,
     max_bytes :: pos_integer() | infinity,
+    max_taken :: pos_integer() | infinity,
     next = 0 :: sequence(),
     %% came back from a consumer, in order; older than everything in `queue'
     returned = [] :: [entry()],
@@ -59,7 +60,12 @@
 %% @doc Full is who has that many items or that many bytes: one item may be larger than `MaxBytes'.
 -spec new(pos_integer() | infinity, pos_integer() | infinity) -> buffer().
 new(MaxItems, MaxBytes) ->
-    #buffer{max_items = MaxItems, max_bytes = MaxBytes}.
+    new(MaxItems, MaxBytes, infinity).
+
+%% @doc One take gets one item, or several of at most so many bytes together.
+-spec new(pos_integer() | infinity, pos_integer() | infinity, pos_integer() | infinity) -> buffer().
+new(MaxItems, MaxBytes, MaxTaken) ->
+    #buffer{max_items = MaxItems, max_bytes = MaxBytes, max_taken = MaxTaken}.
 
 -spec put(who(), term(), non_neg_integer(), patience(), buffer()) -> {[effect()], buffer()}.
 put(Who, Item, Size, Patience, #buffer{state = open} = B) ->
@@ -197,7 +203,7 @@ refill(#buffer{producers = Producers} = B) ->
 
 -spec hand_over(who(), pos_integer(), buffer()) -> {effect(), buffer()}.
 hand_over(Who, Max, #buffer{items = Items, bytes = Bytes, out = Out} = B) ->
-    {Entries, B1} = pop(min(Max, Items), B),
+    {Entries, B1} = pop(min(Max, Items), B#buffer.max_taken, B),
     B2 = B1#buffer{
         items = Items - length(Entries),
         bytes = Bytes - bytes(Entries),
@@ -205,16 +211,34 @@ hand_over(Who, Max, #buffer{items = Items, bytes = Bytes, out = Out} = B) ->
     },
     {{take, Who, {items, [Item || {_, Item, _} <- Entries]}}, B2}.
 
--spec pop(non_neg_integer(), buffer()) -> {[entry()], buffer()}.
-pop(0, B) ->
+-spec pop(pos_integer(), pos_integer() | infinity, buffer()) -> {[entry(), ...], buffer()}.
+pop(N, Room, B) ->
+    {{_, _, Size} = First, B1} = pop(B),
+    {Entries, B2} = pop_more(N - 1, left(Room, Size), B1),
+    {[First | Entries], B2}.
+
+-spec pop_more(non_neg_integer(), integer() | infinity, buffer()) -> {[entry()], buffer()}.
+pop_more(0, _, B) ->
     {[], B};
-pop(N, #buffer{returned = [Entry | Rest]} = B) ->
-    {Entries, B1} = pop(N - 1, B#buffer{returned = Rest}),
-    {[Entry | Entries], B1};
-pop(N, #buffer{queue = Queue} = B) ->
+pop_more(N, Room, B) ->
+    case pop(B) of
+        {{_, _, Size}, _} when Size > Room ->
+            {[], B};
+        {{_, _, Size} = Entry, B1} ->
+            {Entries, B2} = pop_more(N - 1, left(Room, Size), B1),
+            {[Entry | Entries], B2}
+    end.
+
+-spec pop(buffer()) -> {entry(), buffer()}.
+pop(#buffer{returned = [Entry | Rest]} = B) ->
+    {Entry, B#buffer{returned = Rest}};
+pop(#buffer{queue = Queue} = B) ->
     {{value, Entry}, Rest} = queue:out(Queue),
-    {Entries, B1} = pop(N - 1, B#buffer{queue = Rest}),
-    {[Entry | Entries], B1}.
+    {Entry, B#buffer{queue = Rest}}.
+
+-spec left(integer() | infinity, non_neg_integer()) -> integer() | infinity.
+left(infinity, _) -> infinity;
+left(Room, Size) -> Room - Size.
 
 -spec bytes([entry()]) -> non_neg_integer().
 bytes(Entries) ->

@@ -36,6 +36,8 @@
     kind := kind(),
     items := pos_integer() | infinity,
     bytes := pos_integer() | infinity,
+    %% what one take gets
+    taken => pos_integer() | infinity,
     %% an item counts what it has in external format, whatever its client says; of bytes, its bytes
     weigh => boolean(),
     %% whose end ends this process
@@ -180,7 +182,7 @@ start_link(Settings) ->
 init(#{kind := Kind, items := Items, bytes := Bytes, owner := Owner} = Settings) ->
     _ = put(?LABEL, Kind),
     {ok, #fifo{
-        buffer = py_port_buffer:new(Items, Bytes),
+        buffer = py_port_buffer:new(Items, Bytes, maps:get(taken, Settings, infinity)),
         kind = Kind,
         weigh = maps:get(weigh, Settings, false),
         owner =

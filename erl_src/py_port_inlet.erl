@@ -15,6 +15,8 @@
 -type settings() :: #{
     items := pos_integer() | infinity,
     bytes := pos_integer() | infinity,
+    %% what goes to Python at once
+    taken => pos_integer(),
     %% the caller without it
     owner => pid()
 }.

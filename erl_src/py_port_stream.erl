@@ -84,7 +84,7 @@ open_here({Direction, Consumer}, Context, {[Module, Function, Args], Opts}) ->
             consumer => Consumer,
             call => call(Module, Function, Args, maps:get(kwargs, Own, #{}), How),
             how => How,
-            inlet => inlet(Direction, Own)
+            inlet => inlet(Direction, Own, C)
         },
         case py_port_stream_reader:start(Settings) of
             {ok, Pid} -> await_opened(Pid);
@@ -104,13 +104,15 @@ call(Module, Function, Args, Kwargs, #how{thread = false} = How) ->
 call(_, _, _, _, _) ->
     bad(thread, "a stream has no such option").
 
--spec inlet(direction(), map()) -> none | py_port_inlet:settings().
-inlet(out, _) ->
+%% What is taken at once has to fit into a frame, in which items take a little more than they weigh.
+-spec inlet(direction(), map(), #ctx{}) -> none | py_port_inlet:settings().
+inlet(out, _, _) ->
     none;
-inlet(into, Opts) ->
+inlet(into, Opts, #ctx{max_frame = MaxFrame}) ->
     #{
         items => positive(buffer_items, maps:get(buffer_items, Opts, ?BUFFER_ITEMS)),
-        bytes => positive(buffer_bytes, maps:get(buffer_bytes, Opts, ?BUFFER_BYTES))
+        bytes => positive(buffer_bytes, maps:get(buffer_bytes, Opts, ?BUFFER_BYTES)),
+        taken => MaxFrame div 2
     }.
 
 -spec positive(atom(), term()) -> pos_integer().

@@ -40,6 +40,7 @@
 }.
 -type phase() :: opening | asking | reading | fetching | {returned, term()} | closing.
 -type want() :: opened | item | batch | result | close.
+-type waiter() :: {reference(), want(), pid()}.
 
 -record(reader, {
     context :: #ctx{},
@@ -56,7 +57,9 @@
     %% requests to the worker that are not answered
     pending = #{} :: #{reference() => {py_port_wire:id(), open | ask | fetch | take | close}},
     %% consumers that wait, oldest first
-    waiting = [] :: [{reference(), want()}],
+    waiting = [] :: [waiter()],
+    %% those that have asked and live, by their monitors; without the one that opened the stream
+    clients = #{} :: #{pid() => reference()},
     %% batches that may still be sent in active mode
     active = 0 :: non_neg_integer(),
     %% items of the next batch: few at first, because who reads one item may not want a second
@@ -120,15 +123,15 @@ handle_cast({active, N}, #reader{active = Active} = S) ->
     next(S#reader{active = Active + N, max_items = ?MAX_ITEMS}).
 
 -spec handle_info(term(), #reader{}) -> {noreply, #reader{}} | stop().
-handle_info({request, Ref, _, close}, S) ->
-    next(close(closed, wait(Ref, close, S)));
+handle_info({request, Ref, Client, close}, S) ->
+    next(close(closed, wait({Ref, close, Client}, S)));
 handle_info({request, Ref, _, _}, #reader{phase = closing} = S) ->
     ok = py_port_ask:answer(Ref, {error, closed}),
     {noreply, S};
-handle_info({request, Ref, _, batch}, S) ->
-    next(wait(Ref, batch, S#reader{max_items = ?MAX_ITEMS}));
-handle_info({request, Ref, _, Want}, S) ->
-    next(wait(Ref, Want, S));
+handle_info({request, Ref, Client, batch}, S) ->
+    next(wait({Ref, batch, Client}, S#reader{max_items = ?MAX_ITEMS}));
+handle_info({request, Ref, Client, Want}, S) ->
+    next(wait({Ref, Want, Client}, S));
 handle_info({leave, Ref}, #reader{waiting = Waiting} = S) ->
     case lists:keytake(Ref, 1, Waiting) of
         {value, _, Rest} ->
@@ -141,6 +144,12 @@ handle_info({'DOWN', Owner, process, _, Reason}, #reader{owner = Owner} = S) ->
     next(failed({worker_down, py_port_call:down(Reason)}, S));
 handle_info({'DOWN', Ref, process, _, _}, #reader{consumer = {_, Ref}} = S) ->
     next(close(owner_down, S));
+handle_info({'DOWN', Ref, process, Pid, _}, #reader{clients = Clients} = S) when
+    map_get(Pid, Clients) =:= Ref
+->
+    %% What it waited for is for the next in line.
+    Left = [Waiter || {_, _, Client} = Waiter <- S#reader.waiting, Client =/= Pid],
+    {noreply, S#reader{waiting = Left, clients = maps:remove(Pid, Clients)}};
 handle_info({'DOWN', Alias, process, _, Reason}, S) ->
     came(Alias, down, py_port_call:down(Reason), S);
 handle_info({Alias, Tag, Answer}, S) when is_reference(Alias) ->
@@ -148,9 +157,15 @@ handle_info({Alias, Tag, Answer}, S) when is_reference(Alias) ->
 handle_info(_, S) ->
     {noreply, S}.
 
--spec wait(reference(), want(), #reader{}) -> #reader{}.
-wait(Ref, Want, #reader{waiting = Waiting} = S) ->
-    S#reader{waiting = Waiting ++ [{Ref, Want}]}.
+-spec wait(waiter(), #reader{}) -> #reader{}.
+wait({_, _, Client} = Waiter, #reader{waiting = Waiting} = S) ->
+    watch(Client, S#reader{waiting = Waiting ++ [Waiter]}).
+
+-spec watch(pid(), #reader{}) -> #reader{}.
+watch(Client, #reader{consumer = {Client, _}} = S) -> S;
+watch(Client, #reader{clients = Clients} = S) when is_map_key(Client, Clients) -> S;
+watch(Client, #reader{clients = Clients} = S) ->
+    S#reader{clients = Clients#{Client => erlang:monitor(process, Client)}}.
 
 %% Requests to the worker --------------------------------------------------------------------------
 
@@ -241,6 +256,7 @@ batch(ok, <<131, 104, 2, _/binary>> = Payload, _) ->
 batch(Tag, Answer, C) ->
     case py_port_call:answer(Tag, Answer, C) of
         {ok, done} -> done;
+        {ok, {bad_item, Path, Why}} -> {error, {bad_term, Path, Why}};
         {ok, Other} -> {error, {bad_reply, Other}};
         {error, _} = Error -> Error
     end.
@@ -271,7 +287,7 @@ tell_opened(#reader{phase = opening, inlet = none} = S) ->
     S;
 tell_opened(#reader{waiting = Waiting} = S) ->
     case lists:keytake(opened, 2, Waiting) of
-        {value, {Ref, opened}, Rest} ->
+        {value, {Ref, opened, _}, Rest} ->
             Outcome =
                 case {S#reader.inlet, py_port_stream_slots:first(S#reader.slots)} of
                     {none, {error, _} = Error} -> Error;
@@ -295,7 +311,7 @@ serve(#reader{slots = Slots} = S) ->
 serve(_, #reader{waiting = [], active = 0} = S) -> {more, S};
 serve({error, _} = Error, S) -> {ended, Error, S};
 %% Not before the error: what failed before the value was fetched has a source and is no iterator.
-serve(_, #reader{waiting = [{Ref, result} | Rest], phase = reading, source = Source} = S) when
+serve(_, #reader{waiting = [{Ref, result, _} | Rest], phase = reading, source = Source} = S) when
     Source =/= none
 ->
     ok = py_port_ask:answer(Ref, not_a_result()),
@@ -303,8 +319,8 @@ serve(_, #reader{waiting = [{Ref, result} | Rest], phase = reading, source = Sou
 serve(none, S) -> {more, S};
 serve(done, S) -> {ended, done, S};
 serve(Batch, #reader{waiting = []} = S) -> serve(send_batch(Batch, S));
-serve(Batch, #reader{waiting = [{Ref, Want} | Rest]} = S) ->
-    serve(give(Want, Ref, Batch, S#reader{waiting = Rest})).
+serve(Batch, #reader{waiting = [Waiter | Rest]} = S) ->
+    serve(give(Waiter, Batch, S#reader{waiting = Rest})).
 
 -spec not_a_result() -> {error, py_port_error:reason()}.
 not_a_result() ->
@@ -314,7 +330,7 @@ not_a_result() ->
 -spec serve_returned(term(), #reader{}) -> {more, #reader{}} | {ended, term(), #reader{}}.
 serve_returned(Value, #reader{waiting = Waiting} = S) ->
     case lists:keytake(result, 2, Waiting) of
-        {value, {Ref, result}, Rest} ->
+        {value, {Ref, result, _}, Rest} ->
             ok = py_port_ask:answer(Ref, {ok, Value}),
             {ended, done, S#reader{waiting = Rest}};
         false ->
@@ -322,16 +338,16 @@ serve_returned(Value, #reader{waiting = Waiting} = S) ->
             {more, tell_active(done, S1)}
     end.
 
--spec give(item | batch, reference(), py_port_stream_slots:batch(), #reader{}) -> #reader{}.
-give(item, Ref, {items, [Item | Rest]}, #reader{slots = Slots} = S) ->
+-spec give(waiter(), py_port_stream_slots:batch(), #reader{}) -> #reader{}.
+give({Ref, item, _}, {items, [Item | Rest]}, #reader{slots = Slots} = S) ->
     ok = py_port_ask:answer(Ref, {ok, Item}),
     case Rest of
         [] -> S#reader{slots = py_port_stream_slots:drop_first(Slots)};
         _ -> S#reader{slots = py_port_stream_slots:replace_first({items, Rest}, Slots)}
     end;
-give(Want, Ref, {encoded, Payload}, S) when Want =:= item; node(Ref) =/= node() ->
-    unpacked(fun(Items, S1) -> give(Want, Ref, {items, Items}, S1) end, {Ref, Want}, Payload, S);
-give(batch, Ref, Batch, #reader{context = C} = S) ->
+give({Ref, Want, _} = Waiter, {encoded, Payload}, S) when Want =:= item; node(Ref) =/= node() ->
+    unpacked(fun(Items, S1) -> give(Waiter, {items, Items}, S1) end, Waiter, Payload, S);
+give({Ref, batch, _}, Batch, #reader{context = C} = S) ->
     ok = py_port_ask:answer(Ref, {batch, Batch, C}),
     given(Batch, S).
 
@@ -345,7 +361,7 @@ send_batch({items, Items} = Batch, #reader{consumer = {Consumer, _}, active = Ac
 
 %% Decodes the first batch here and goes on with its items. If it cannot be decoded, the stream ends
 %% for whoever wanted it.
--spec unpacked(Do, none | {reference(), want()}, binary(), #reader{}) -> #reader{} when
+-spec unpacked(Do, none | waiter(), binary(), #reader{}) -> #reader{} when
     Do :: fun(([term(), ...], #reader{}) -> #reader{}).
 unpacked(Do, Who, Payload, #reader{slots = Slots, context = C, waiting = Waiting} = S) ->
     S1 = passed(byte_size(Payload), S),
@@ -408,9 +424,9 @@ tell_end(End, S) ->
 tell_waiting(End, #reader{waiting = Waiting} = S) ->
     lists:foreach(
         fun
-            ({Ref, close}) -> py_port_ask:answer(Ref, ok);
-            ({Ref, result}) when End =:= done -> py_port_ask:answer(Ref, not_a_result());
-            ({Ref, _}) -> py_port_ask:answer(Ref, End)
+            ({Ref, close, _}) -> py_port_ask:answer(Ref, ok);
+            ({Ref, result, _}) when End =:= done -> py_port_ask:answer(Ref, not_a_result());
+            ({Ref, _, _}) -> py_port_ask:answer(Ref, End)
         end,
         Waiting
     ),
@@ -435,7 +451,7 @@ close(_, #reader{phase = closing} = S) ->
 close(Why, #reader{pending = Pending, context = #ctx{pid = Owner}} = S) ->
     _ = is_pid(S#reader.inlet) andalso py_port_inlet:abort(S#reader.inlet, Why),
     maps:foreach(fun(Alias, {Id, _}) -> Owner ! {cancel, Alias, Id} end, Pending),
-    {Closers, Others} = lists:partition(fun({_, Want}) -> Want =:= close end, S#reader.waiting),
+    {Closers, Others} = lists:partition(fun({_, Want, _}) -> Want =:= close end, S#reader.waiting),
     S1 = tell_waiting({error, closed}, S#reader{waiting = Others}),
     close_source(S1#reader{phase = closing, waiting = Closers, pending = #{}}).
 

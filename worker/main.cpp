@@ -172,7 +172,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   Handles handles;
   auto codec = Codec::make(gil, type_options(config), handles);
   if (!codec) return start_failed(outbox, "python", codec.error().message);
-  if (auto attached = attach(gil, {.codec = codec.value().get()}); !attached)
+  if (auto attached = attach(gil, {.codec = codec.value().get(), .max_frame = config.max_frame}); !attached)
     return start_failed(outbox, "python", attached.error().message);
   if (config.sandbox == "audit" && !install_sandbox(gil)) {
     PyErr_Print();  // which is output, and so in the report
@@ -222,7 +222,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
       return kExitStart;
     }
   }
-  if (auto attached = attach(gil, {.codec = codec.value().get(), .context = calls.value().get()}); !attached)
+  if (auto attached = attach(gil, {.codec = codec.value().get(), .context = calls.value().get(), .max_frame = config.max_frame}); !attached)
     return start_failed(outbox, "python", attached.error().message);
   send_ready(outbox);
   const auto end = main_loop.run(gil);

@@ -31,7 +31,8 @@ class PyBuffer:
     buffer. What was read is kept, so that :meth:`seek` can go back: for streams without end take a channel.
 
     What has been fetched is in this object: keep it if a later call is to read on. Raises :class:`~erlang.StreamAborted` when the process
-    behind the buffer ended before all was fetched, and ``ValueError`` after :meth:`close`.
+    behind the buffer ended before all was fetched, or a read that waited was interrupted, with what was on its way to it; and ``ValueError``
+    after :meth:`close`, also in a read that waits meanwhile.
     """
 
     def __init__(self, value: Any) -> None:
@@ -236,6 +237,7 @@ class PyBuffer:
         self._check_open()
         while amount() is None:
             await self._source.fetch_async()
+            self._check_open()
             self._source.pour_into(self._body)
         return self._body.take(amount() or 0)
 
@@ -243,6 +245,7 @@ class PyBuffer:
         while not is_enough():
             _port.warn_if_blocking("reading a PyBuffer", "'await buffer.async_read()'", 5)
             self._source.fetch()
+            self._check_open()  # closed meanwhile: this is not the end of the data
             self._source.pour_into(self._body)
 
     def _look(self, is_quiet: bool = False) -> None:
@@ -278,24 +281,16 @@ class _Source(Inlet):
         """Waits for a batch or the end."""
         self._check()
         _port.waited.count += 1
-        self._told(*_port.call_op("inlet", (TAKE, self._pid, self._batch), None))
+        self._fetch_now(TAKE)
 
     def try_fetch(self) -> bool:
         """False: there is nothing now."""
         self._check()
-        ok, answer = _port.call_op("inlet", (TRY_TAKE, self._pid, self._batch), None)
-        if ok and _port.text(answer) == "empty":
-            return False
-        self._told(ok, answer)
-        return not self._ended
+        return self._fetch_now(TRY_TAKE) and not self._ended
 
     async def fetch_async(self) -> None:
         self._check()
-        try:
-            await self._fetch()
-        except StreamAborted as error:
-            self._broken = error
-            raise
+        await self._fetch()
 
     def pour_into(self, body: Body) -> None:
         while self._items:
@@ -304,9 +299,9 @@ class _Source(Inlet):
         if self._ended and self._broken is None:
             body.finish()
 
-    def _told(self, ok: bool, answer: Any) -> None:
+    def _keep(self, ok: bool, answer: Any) -> None:
         try:
-            self._keep(ok, answer)
+            super()._keep(ok, answer)
         except StreamAborted as error:
             self._broken = error
             raise

@@ -30,6 +30,8 @@ def call(name: str, /, *args: object, timeout: Optional[float] = None) -> Any:
 
 def _call(name: str, args: tuple[object, ...], timeout: Optional[float]) -> Any:
     _port.warn_if_blocking("the blocking form of an Erlang call", "'await erlang.async_call(...)'", 4)
+    if timeout is not None:
+        _check_timeout(timeout)
     _port.waited.count += 1
     ok, value = _port.call_op("call", (name, list(args)), timeout)
     return value if ok else _port.value_of(ok, value, name)
@@ -41,6 +43,8 @@ async def async_call(name: str, /, *args: object, timeout: Optional[float] = Non
     Cancelling the task that waits kills the Erlang process of the call, which may have had its effects by then.
     """
     check_name(name)
+    if timeout is not None:
+        _check_timeout(timeout)
     ok, value = await (_perform or _load_perform())("call", (name, list(args)), timeout)
     return value if ok else _port.value_of(ok, value, name)
 
@@ -108,6 +112,13 @@ def _exists(name: str) -> bool:
 def check_name(name: object) -> None:
     if not isinstance(name, str):
         raise TypeError(f"the name of an Erlang function is a str, not {type(name).__name__}")
+
+
+def _check_timeout(timeout: Any) -> None:
+    if not hasattr(timeout, "__float__") and not hasattr(timeout, "__index__"):
+        raise TypeError(f"timeout is a number of seconds, not {type(timeout).__name__}")
+    if timeout != timeout:
+        raise ValueError("timeout is not a number of seconds")
 
 
 def _refuse_keywords(name: str, keywords: dict[str, object]) -> NoReturn:

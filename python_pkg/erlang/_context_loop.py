@@ -87,6 +87,10 @@ class ContextLoop(ErlangEventLoop):
         self._allow("close")
         super().close()
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self._allow("shutdown_default_executor")
+        await super().shutdown_default_executor(*args)
+
     def _allow(self, what: str) -> None:
         if not self._finishing:
             raise RuntimeError(f"{what}: this loop belongs to the context; use erlang.run() for a loop of your own")

@@ -18,6 +18,7 @@ from ._outside import Atom, BitString, ImproperList, Opaque, TermError, encoders
 __all__ = ["encode", "fail"]
 
 _DEPTH = 512
+_LONGEST_KEY = 60  # characters of it in a path
 
 
 def encode(value: object, root: str = "term") -> bytes:
@@ -46,7 +47,7 @@ def _put(out: bytearray, value: Any, path: str, depth: int) -> None:
         if isinstance(value, kinds):
             return put(out, value, path, depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _put(out, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}, path, depth)
+        return _put_dict(out, _fields(value, path), path, depth)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
         return _put(out, value.tolist(), path, depth + 1)
     if object in encoders:
@@ -90,7 +91,7 @@ def _put_str(out: bytearray, value: str, path: str, _: int) -> None:
 
 
 def _put_items(out: bytearray, value: Any, path: str, depth: int) -> None:
-    items = list(value)
+    items = list.copy(value) if isinstance(value, list) else list(value)  # what a list holds, not what a subclass iterates over
     if items:
         out += b"l" + struct.pack(">I", len(items))
         for i, item in enumerate(items):
@@ -99,22 +100,47 @@ def _put_items(out: bytearray, value: Any, path: str, depth: int) -> None:
 
 
 def _put_tuple(out: bytearray, value: tuple[Any, ...], path: str, depth: int) -> None:
-    out += bytes((104, len(value))) if len(value) < 256 else b"i" + struct.pack(">I", len(value))
-    for i, item in enumerate(value):
+    items = tuple.__getitem__(value, slice(None))
+    out += bytes((104, len(items))) if len(items) < 256 else b"i" + struct.pack(">I", len(items))
+    for i, item in enumerate(items):
         _put(out, item, f"{path}[{i}]", depth + 1)
 
 
 def _put_dict(out: bytearray, value: dict[Any, Any], path: str, depth: int) -> None:
-    out += b"t" + struct.pack(">I", len(value))
+    out += b"t" + struct.pack(">I", dict.__len__(value))
     seen: set[bytes] = set()
-    for i, (key, item) in enumerate(value.items()):
+    for i, (key, item) in enumerate(dict.items(value)):
         encoded = bytearray()
         _put(encoded, key, f"{path}.keys()[{i}]", depth + 1)
         if bytes(encoded) in seen:
             raise fail(f"{path}.keys()[{i}]", "another key is equal to it in Erlang")
         seen.add(bytes(encoded))
         out += encoded
-        _put(out, item, f"{path}[{key!r}]", depth + 1)
+        _put(out, item, path + _key(key), depth + 1)
+
+
+def _key(key: Any) -> str:
+    if type(key) is str and key.isidentifier() and len(key) <= _LONGEST_KEY:
+        return f".{key}"
+    if type(key) not in (str, bytes, int, float, bool, type(None)):
+        return f"[<{_type_name(key)}>]"
+    shown = repr(key)
+    return f"[{shown[:_LONGEST_KEY]}{'...' if len(shown) > _LONGEST_KEY else ''}]"
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _fields(value: Any, path: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        try:
+            fields[field.name] = getattr(value, field.name)
+        except AttributeError:
+            raise fail(f"{path}.{field.name}", "the dataclass has no value for this field") from None
+    return fields
 
 
 def _put_improper(out: bytearray, value: ImproperList, path: str, depth: int) -> None:

@@ -10,12 +10,13 @@ import os
 import struct
 import sys
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Optional
 
 from . import _erlang, _port
-from ._erlang import binary_to_term, term_to_binary
+from ._erlang import TermError, binary_to_term, term_to_binary
 
 __all__ = ["Call", "Job", "NEVER", "Operations", "in_worker", "new_pid", "through"]
 
@@ -31,9 +32,14 @@ def new_pid(number: int) -> Any:
     return binary_to_term(b"\x83\x58\x77\x0dnonode@nohost" + struct.pack(">III", number, 0, 0))
 
 
-def through(value: object) -> Any:
+def through(value: object, root: str = "term") -> Any:
     """What is there on the other side of the border."""
-    return binary_to_term(term_to_binary(value))
+    try:
+        return binary_to_term(term_to_binary(value))
+    except TermError as error:
+        said = TermError(root + str(error)[len("term") :])
+        said.path = root + error.path[len("term") :]
+        raise said from None
 
 
 class Call:
@@ -126,7 +132,10 @@ class Operations:
             answers.append((ok, value))
             ended.set()
 
-        job = self._begin(Job(op, _crossed(args), timeout, deliver))
+        job = Job(op, _crossed(op, args), timeout, deliver)
+        if self._is_late(timeout):
+            raise TimeoutError("no answer in time")
+        self._begin(job)
         if not ended.is_set() and timeout is not None and op == "call":
             job.cancelled = True
             raise TimeoutError("no answer in time")
@@ -135,9 +144,13 @@ class Operations:
             raise TimeoutError("no answer in time") if timeout is not None else AssertionError(f"waits for {job.waits_for}, which never comes")
         return answers[0]
 
+    def _is_late(self, timeout: Optional[float]) -> bool:
+        deadline = (self._call.get() or Call()).deadline
+        return (timeout is not None and timeout <= 0) or 0 < deadline <= time.monotonic_ns()
+
     def start_op(self, mailbox: Mailbox, done: Callable[[bool, Any], object], op: str, args: tuple[Any, ...], timeout: Optional[float]) -> int:
         number = next(self._numbers)
-        job = Job(op, _crossed(args), timeout, lambda ok, value: mailbox.put((number, self._jobs, done, ok, value)))
+        job = Job(op, _crossed(op, args), timeout, lambda ok, value: mailbox.put((number, self._jobs, done, ok, value)))
         self._jobs[number] = job
         self._begin(job)
         if timeout is not None and job.waits_for:
@@ -214,9 +227,9 @@ class Operations:
             box.close()
 
 
-def _crossed(args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _crossed(op: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """As the other side sees them. Raises TermError."""
-    return tuple(through(list(args)))
+    return tuple(through(value, "name" if i == 0 else "args" if op == "call" else "term") for i, value in enumerate(args))
 
 
 def _forget_self() -> None:

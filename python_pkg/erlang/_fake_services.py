@@ -4,11 +4,44 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Callable, Optional
+from collections.abc import MutableMapping
+from typing import Any, Callable, Iterator, Optional
 
+from ._erlang import binary_to_term, term_to_binary
 from ._fake import Job
 
-__all__ = ["BUILT_IN", "Queue"]
+__all__ = ["BUILT_IN", "Queue", "State"]
+
+
+class State(MutableMapping):  # type: ignore[type-arg]
+    """Like a dict whose keys and values are terms: any of them can be a key, 1, 1.0 and True are three, and what is read is a copy."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, bytes] = {}
+
+    def __getitem__(self, key: object) -> Any:
+        try:
+            return binary_to_term(self._entries[term_to_binary(key)])
+        except KeyError:
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: object, value: object) -> None:
+        self._entries[term_to_binary(key)] = term_to_binary(value)
+
+    def __delitem__(self, key: object) -> None:
+        try:
+            del self._entries[term_to_binary(key)]
+        except KeyError:
+            raise KeyError(key) from None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([binary_to_term(key) for key in self._entries])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{key!r}: {self[key]!r}' for key in self)}}}"
 
 
 class Queue:
@@ -20,6 +53,12 @@ class Queue:
         self._receivers: deque[Job] = deque()
         self._senders: deque[tuple[Job, Any]] = deque()
         self._lock = threading.RLock()
+
+    def offer(self, item: Any) -> None:
+        with self._lock:
+            if self._closed or self._is_full():
+                raise ValueError(f"the channel is {'closed' if self._closed else 'full'}: Erlang could not send into it")
+            self.put(item)
 
     def put(self, item: Any) -> None:
         with self._lock:
@@ -130,14 +169,22 @@ def _get(node: Any, key: Any, found: Any = None) -> Any:
     return [node.state[key]] if key in node.state else []
 
 
+def _delete(node: Any, key: Any) -> None:
+    node.state.pop(key, None)
+
+
+def _set(node: Any, key: Any, value: Any) -> None:
+    node.state[key] = value
+
+
 BUILT_IN: dict[str, Callable[..., Any]] = {
     "_py_log": _log,
     "_py_span": _span,
     "state_clear": lambda node: node.state.clear(),
     "state_decr": lambda node, key, amount=1: _incr(node, key, -amount),
-    "state_delete": lambda node, key: node.state.pop(key, None) and None,
+    "state_delete": _delete,
     "state_get": _get,
     "state_incr": _incr,
     "state_keys": lambda node: list(node.state),
-    "state_set": lambda node, key, value: node.state.__setitem__(key, value),
+    "state_set": _set,
 }

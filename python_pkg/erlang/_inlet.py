@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _port
 from ._erlang import Atom
-from .errors import StreamAborted
+from .errors import StreamAborted, TermError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class Inlet:
 
     What Erlang has pushed lies in its bounded buffer until it is fetched here, in batches; the pushing side feels how fast this one reads.
     Ends when Erlang finishes the stream; raises :class:`~erlang.StreamAborted` when Erlang breaks it off, after the items before that.
-    Read by one thread or by tasks of one loop. Cancelling a task that waits loses no item. Letting go of it closes it.
+    An item without counterpart raises :class:`~erlang.TermError` in its place; who reads on gets the next one.
+    Read by one thread or by tasks of one loop. Cancelling a task that waits loses no item. After a ``for`` that was interrupted while it waited
+    :class:`~erlang.StreamAborted` is raised: what was on its way then is lost. Letting go of it closes it.
     """
 
     _batch = BATCH
@@ -38,6 +40,7 @@ class Inlet:
         self._pid = pid
         self._items: deque[Any] = deque()
         self._ended = False
+        self._has_hole = False  # a read was interrupted, perhaps with items on their way to it
         self._receiver: Optional[Receiver] = None
         self._turn: Optional[asyncio.Lock] = None
 
@@ -48,9 +51,9 @@ class Inlet:
         if not self._items and not self._ended:
             _port.warn_if_blocking("reading an inlet with 'for' or next()", "'async for'")
             _port.waited.count += 1
-            self._keep(*_port.call_op("inlet", (TAKE, self._pid, self._batch), None))
+            self._fetch_now(TAKE)
         if self._items:
-            return self._items.popleft()
+            return self._next_item()
         raise StopIteration
 
     def __aiter__(self) -> Inlet:
@@ -60,8 +63,41 @@ class Inlet:
         if not self._items and not self._ended:
             await self._fetch()
         if self._items:
-            return self._items.popleft()
+            return self._next_item()
         raise StopAsyncIteration
+
+    def _next_item(self) -> Any:
+        item = self._items.popleft()
+        if isinstance(item, TermError):
+            raise item
+        return item
+
+    def _fetch_now(self, what: Atom) -> bool:
+        """Waits, for TAKE. False: there is nothing now."""
+        self._check_whole()
+        answer = None
+        try:
+            answer = self._ask(what)
+            if _port.text(answer[1]) == "empty":
+                return False
+            self._keep(*answer)
+        except BaseException:
+            self._has_hole = answer is None or (answer[0] and not self._ended)  # Erlang's word that it failed says that nothing was given out
+            raise
+        return True
+
+    def _check_whole(self) -> None:
+        if self._has_hole:
+            raise StreamAborted("interrupted")
+
+    def _ask(self, what: Atom) -> tuple[bool, Any]:
+        left = self._receiver.left() if self._receiver is not None else None
+        if left is not None:
+            return left
+        try:
+            return _port.call_op("inlet", (what, self._pid, self._batch), None)
+        except TermError as error:
+            return False, error
 
     async def _fetch(self) -> None:
         import asyncio
@@ -73,9 +109,13 @@ class Inlet:
             self._turn = asyncio.Lock()
         async with self._turn:  # one take at a time, so that batches stay in order
             if not self._items and not self._ended:
+                self._check_whole()
                 self._keep(*await self._receiver.next())
 
     def _keep(self, ok: bool, answer: Any) -> None:
+        if isinstance(answer, TermError) and hasattr(answer, "items"):
+            self._items.extend(answer.items)  # an item that has no counterpart here is the error that says so
+            return
         answer = _port.value_of(ok, answer)
         if isinstance(answer, tuple) and _port.text(answer[0]) == "items":
             self._items.extend(answer[1])

@@ -171,44 +171,75 @@ def _limit(answer: asyncio.Future[tuple[bool, Any]], deadline: int) -> _Group:
 
 
 class Receiver:
-    """The operation that fetches the next message of something, for waiters that may be cancelled without losing a message.
+    """The operations that fetch the next messages of something, for waiters that may be cancelled without losing a message.
 
-    Erlang may have let go of a message at the moment when its waiter is cancelled. So the operation then stays, and its answer belongs to
-    the next one who asks: nothing is lost, and order is kept. For the same reason the operation has no time limit of its own.
+    Erlang may have let go of a message at the moment when its waiter is cancelled. So the operation then stays. Whichever operation an answer
+    comes by, it belongs to the waiter that has waited longest, or to the next one who asks: nothing is lost, order is kept, and nobody waits
+    behind an operation that nobody waits for. For the same reason the operations have no time limit of their own.
     :meth:`close` cancels operations that nobody came back for.
-    Threads: one loop at a time. What stands for another loop, which has ended, is given up.
+    Threads: one loop at a time. What stands for another loop, which has ended, is given up, but for the answers that had come.
     """
 
     def __init__(self, op: str, *args: object) -> None:
         self._op = op
         self._args = args
-        self._left: deque[tuple[asyncio.Future[tuple[bool, Any]], int]] = deque()
+        self._loop: Optional[weakref.ref[asyncio.AbstractEventLoop]] = None
+        self._waiters: deque[asyncio.Future[tuple[bool, Any]]] = deque()
+        self._operations: dict[Settle, Union[int, Settle]] = {}
+        self._answers: deque[tuple[bool, Any]] = deque()
 
     async def next(self) -> tuple[bool, Any]:
         loop = asyncio.get_running_loop()
-        answer, number = self._take_over(loop) or (loop.create_future(), 0)
-        done = _settling(answer)
+        self._serve(loop)
+        if self._answers:
+            return self._answers.popleft()
+        waiter: asyncio.Future[tuple[bool, Any]] = loop.create_future()
+        self._waiters.append(waiter)
         try:
-            if not number:
-                number = _port.start_op(mailbox_of(loop), done, self._op, self._args, None)
-            return await asyncio.shield(answer)
+            if len(self._operations) < len(self._waiters):
+                self._start(loop)
+            return await waiter
         except BaseException:
-            if number:
-                self._left.append((answer, number))
-            else:
-                _port.cancel_op(done)  # an interrupt came before the number did
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            if waiter.done() and not waiter.cancelled():
+                self._hand_on(waiter.result(), self._answers.appendleft)
             raise
 
-    def _take_over(self, loop: asyncio.AbstractEventLoop) -> Optional[tuple[asyncio.Future[tuple[bool, Any]], int]]:
-        while self._left:
-            entry = self._left.popleft()
-            if entry[0].get_loop() is loop:
-                return entry
-            _port.cancel_op(entry[1])
-        return None
+    def left(self) -> Optional[tuple[bool, Any]]:
+        """An answer that came for nobody, and is the caller's now."""
+        return self._answers.popleft() if self._answers else None
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is None or self._loop() is not loop:
+            self._waiters.clear()
+            self._cancel()
+            self._loop = weakref.ref(loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        def done(ok: bool, value: Any) -> None:
+            if self._operations.pop(done, None) is not None:
+                self._hand_on((ok, value), self._answers.append)
+
+        self._operations[done] = done  # an interrupt may come before its number does
+        try:
+            self._operations[done] = _port.start_op(mailbox_of(loop), done, self._op, self._args, None)
+        except BaseException:
+            _port.cancel_op(self._operations.pop(done, done))
+            raise
+
+    def _hand_on(self, answer: tuple[bool, Any], keep: Callable[[tuple[bool, Any]], None]) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(answer)
+                return
+        keep(answer)
+
+    def _cancel(self) -> None:
+        while len(self._operations) > len(self._waiters):
+            _port.cancel_op(self._operations.popitem()[1])
 
     def close(self) -> None:
-        while self._left:
-            answer, number = self._left.popleft()
-            if not answer.done():
-                _port.cancel_op(number)
+        self._cancel()
+        self._answers.clear()

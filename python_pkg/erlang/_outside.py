@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, NoReturn
 
 __all__ = ["Atom", "BitString", "ErlangError", "Export", "Fun", "ImproperList", "Pid", "Port", "Ref", "TermError",
-           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "install_sandbox", "is_sandboxed",
+           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "encode_items", "install_sandbox", "is_sandboxed",
            "new_mailbox", "register_encoder", "reset_trace", "set_trace", "start_op", "term_to_binary", "unregister_encoder"]  # fmt: skip
 
 HELP = (
@@ -206,7 +206,7 @@ def call_op(*_: object) -> Any:
     raise RuntimeError(HELP)
 
 
-start_op = new_mailbox = context_mailbox = context_loop = set_trace = reset_trace = call_op
+encode_items = start_op = new_mailbox = context_mailbox = context_loop = set_trace = reset_trace = call_op
 
 
 def cancel_op(_: object) -> bool:

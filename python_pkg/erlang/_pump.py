@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import islice
 from time import monotonic
 from typing import Any, AsyncIterator, Callable, Coroutine, NamedTuple, Optional
 
@@ -43,7 +44,8 @@ class AsyncReader:
         self._home: Optional[asyncio.AbstractEventLoop] = None
         self._begun = False  # a task that is cancelled before its first step runs nothing at all
         self._parked: Optional[asyncio.Future[None]] = None
-        self._error: Optional[BaseException] = None  # of the producer; for the take that finds nothing else
+        self._given = 0
+        self._error: Any = None  # of the producer or of an item; for the take that finds nothing else
         self._close_error: Optional[BaseException] = None
         self._ended = False
         self._closing = False
@@ -62,13 +64,14 @@ class AsyncReader:
     async def _take(self, max_items: int, max_bytes: int) -> Any:
         if self._line or not (self._ready or self._ended):
             await self._stand_in_line(max_items, max_bytes)
-        from ._streams import DONE, ITEMS
+        from ._streams import DONE, ITEMS, tell
 
-        if self._ready:
-            return ITEMS, self._batch(max_items, max_bytes)
+        batch = self._batch(max_items, max_bytes)
+        if batch:
+            return ITEMS, batch
         if self._error is not None:
             error, self._error = self._error, None
-            raise error
+            return tell(error)
         return DONE
 
     async def _stand_in_line(self, max_items: int, max_bytes: int) -> None:
@@ -89,15 +92,18 @@ class AsyncReader:
         self._line = deque(other for other in self._line if other is not waiting)
 
     def _batch(self, max_items: int, max_bytes: int) -> list[Any]:
-        from ._streams import size_of
+        from ._streams import batch_of, size_of
 
-        batch: list[Any] = []
-        size = 0
-        while self._ready and len(batch) < max_items and size < max_bytes:
-            item = self._ready.popleft()
-            batch.append(item)
-            size += size_of(item)
-        self._size -= size
+        if not self._ready:
+            return []
+        batch, failure = batch_of(list(islice(self._ready, max_items)), self._given, max_bytes)
+        for item in batch:
+            self._ready.popleft()
+            self._size -= size_of(item)
+        self._given += len(batch)
+        if failure is not None:
+            self._begin_close()
+            self._error = failure
         return batch
 
     def _serve(self) -> None:

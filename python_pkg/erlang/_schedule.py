@@ -2,7 +2,8 @@
 stands for.
 
 The marker is run when the answer is made, so the function that returned it has ended by then: one that returns a marker for itself, a hundred
-thousand times, needs no more stack than one. Anywhere but in the answer to Erlang a marker is an ordinary object that nobody runs.
+thousand times, needs no more stack than one. Whatever else goes to Erlang, arguments and messages too, is encoded in the same way: a marker in it
+is run then. Python code that gets a marker has an ordinary object, which nobody runs.
 """
 
 from __future__ import annotations

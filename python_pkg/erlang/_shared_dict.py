@@ -21,7 +21,7 @@ _NOTHING: Any = object()
 class SharedDict(MutableMapping):  # type: ignore[type-arg]
     """A mapping whose contents are in Erlang: ``SharedDict(handle)``, with the handle that Erlang passed, or another SharedDict.
 
-    Each operation is one short round trip and happens at once for everybody: also :meth:`pop`, :meth:`setdefault` and :meth:`update`.
+    Each operation is one short round trip and happens at once for everybody: also :meth:`pop`, :meth:`popitem`, :meth:`setdefault` and :meth:`update`.
     Keys and values are terms, and what is read is a copy: to change a value, set it anew. A stored None is a value like any other.
     From any thread; in a coroutine an operation holds the loop for its round trip.
 
@@ -73,6 +73,15 @@ class SharedDict(MutableMapping):  # type: ignore[type-arg]
         if default is _NOTHING:
             raise KeyError(key)
         return default
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove some key and return it with its value. ``KeyError`` only when there is none."""
+        while keys := self.keys():
+            for key in keys:
+                value = self._find("take", key)
+                if value is not _NOTHING:
+                    return key, value
+        raise KeyError("the shared dictionary is empty")
 
     def setdefault(self, key: object, default: Any = None) -> Any:
         """The value under the key, which is set first if there is none, in one step."""

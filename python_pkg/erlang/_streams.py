@@ -13,7 +13,7 @@ from io import IOBase
 from time import monotonic
 
 from . import _names, _port
-from ._erlang import Atom
+from ._erlang import Atom, encode_items, register_encoder
 from ._report import report
 
 TYPE_CHECKING = False  # a stream of plain numbers must not have to wait for asyncio, inspect and typing
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     from ._pump import AsyncReader
 
-    Batch = Union[tuple[Atom, list[Any]], Atom]
+    Answer = Union[tuple[Atom, list[Any]], tuple[Atom, str, str], Atom]
 
 __all__ = ["DONE", "ITEMS", "Source", "is_source", "open_source", "run_with_inlet"]
 
 ITEMS = Atom("items")
 DONE = Atom("done")
+BAD_ITEM = Atom("bad_item")
 CHUNK = 64 * 1024  # of what has `read`
 LARGEST = 65536  # items of a batch
 PROMPT = 0.001  # seconds that finished items may be held back for a fuller batch
@@ -84,12 +85,13 @@ class Source:
         self._reader: Optional[Union[SyncReader, AsyncReader]] = None
         self._reader = _reader_of(producer, 1 if singly else LARGEST)
 
-    def take(self, max_items: int, max_bytes: int) -> Union[Batch, Coroutine[Any, Any, Batch]]:
+    def take(self, max_items: int, max_bytes: int) -> Union[Answer, Coroutine[Any, Any, Answer]]:
         """``(items, [...])`` with at least one item, or ``done`` (both atoms): at once, or as a coroutine for an asynchronous producer.
 
-        Waits for the first item only; more come along if they are there within a millisecond. Sizes count bytes and str by their length
-        and anything else as 64; the item that reaches ``max_bytes`` still goes along. What the producer raises is raised by the take
-        after its last items, once; then it is ``done``. Takes are served in the order they came; cancelling one loses no item.
+        Waits for the first item only; more come along if they are there within a millisecond. Sizes are those of the external term format;
+        the item that reaches ``max_bytes`` still goes along. What the producer raises is raised by the take after its last items, once;
+        then it is ``done``. An item without counterpart ends the stream: ``(bad_item, path, why)``, in the place of what is raised. Takes are
+        served in the order they came; cancelling one loses no item.
         """
         assert self._reader is not None
         return self._reader.take(max_items, max_bytes)
@@ -158,7 +160,32 @@ async def _async_chunks(read: Callable[[int], Any]) -> Any:
 
 
 def size_of(item: object) -> int:
+    """What is known before it is encoded."""
     return len(item) if isinstance(item, (bytes, str, bytearray, memoryview)) else 64
+
+
+class Batch(list):  # type: ignore[type-arg]
+    """Items, and what they are encoded: that was seen to before they left the reader, so that one of them stops none before it."""
+
+    __slots__ = ("encoded",)
+
+
+register_encoder(Batch, lambda batch: batch.encoded)
+
+
+def batch_of(items: list[Any], first: int, max_bytes: int) -> tuple[Batch, Any]:
+    """As many of the items as go together, and the failure of the one behind them, if it is that: see :func:`tell`. ``first`` is how many
+    items were given out before."""
+    encoded, count, failure = encode_items(items, first, max_bytes)
+    batch = Batch(items[:count])
+    batch.encoded = encoded
+    return batch, (BAD_ITEM, *failure) if isinstance(failure, tuple) else failure
+
+
+def tell(failure: Any) -> Any:
+    if isinstance(failure, tuple):
+        return failure
+    raise failure
 
 
 class SyncReader:
@@ -174,30 +201,43 @@ class SyncReader:
         self._close = close
         self._largest = largest
         self._batch = 1
-        self._ready: list[Any] = []  # taken out of the iterator by a take that was interrupted
-        self._error: Optional[BaseException] = None
+        self._ready: list[Any] = []  # taken out of the iterator by a take that was interrupted, or too much for one batch
+        self._given = 0
+        self._error: Any = None
         self._ended = False
         self._closing = False
         self._busy = False
 
-    def take(self, max_items: int, max_bytes: int) -> Batch:
+    def take(self, max_items: int, max_bytes: int) -> Answer:
         if self._busy:
             raise RuntimeError("this stream is being read already, further up in this call or in another thread")
         self._busy = True
         try:
             if not self._ended and not self._ready:
                 self._fill(max_items, max_bytes)
+            batch = self._next_batch(max_bytes)
         finally:
             self._busy = False
             if self._closing:
                 self._finish()
-        if self._ready:
-            batch, self._ready = self._ready, []
+        if batch and not self._closing:
             return ITEMS, batch
         if self._error is not None:
             error, self._error = self._error, None
-            raise error
+            return tell(error)
         return DONE
+
+    def _next_batch(self, max_bytes: int) -> Optional[Batch]:
+        if not self._ready:
+            return None
+        batch, failure = batch_of(self._ready, self._given, max_bytes)
+        del self._ready[: len(batch)]
+        self._given += len(batch)
+        if failure is not None:
+            self._ready, self._ended, self._error = [], True, failure
+        elif self._ready:
+            self._batch = len(batch)
+        return batch
 
     def _fill(self, max_items: int, max_bytes: int) -> None:
         ready, limit, size, slow = self._ready, min(self._batch, max_items), 0, False
@@ -214,7 +254,9 @@ class SyncReader:
                 before = now
             else:
                 self._ended = True
-        except Exception as error:
+        except KeyboardInterrupt:  # of this call, and not of the producer
+            raise
+        except BaseException as error:
             self._ended, self._error = True, error
             return
         if slow:

@@ -16,7 +16,7 @@ the way to it and back, as they do in a worker, so what Erlang has no counterpar
 With pytest: ``from erlang.testing import erlang_node`` in ``conftest.py``, and a test that has ``erlang_node`` as an argument has a node.
 
 Not here: the loop of a context (``erlang.run`` and ``new_event_loop`` give asyncio's own loop, ``spawn_task`` wants a loop that runs), calls
-from Erlang, and the option ``types``.
+from Erlang, ``SharedDict``, ``PyBuffer``, and the option ``types``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class FakeNode:
         self.sent: list[tuple[Any, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self.spans: list[dict[str, Any]] = []
-        self.state: dict[Any, Any] = {}
+        self.state = _fake_services.State()
         self._functions: dict[str, Any] = {}
         self._names: dict[str, Pid] = {}
         self._gone: dict[Pid, Any] = {}
@@ -110,8 +110,8 @@ class FakeNode:
         return channel
 
     def put(self, channel: Channel, item: object) -> None:
-        """What Erlang sends into the channel."""
-        self._queues[channel.pid].put(_fake.through(item))
+        """What Erlang sends into the channel. ``ValueError`` when it is full or closed."""
+        self._queues[channel.pid].offer(_fake.through(item))
 
     def taken(self, channel: Channel) -> list[Any]:
         """What is in the channel, for Erlang to receive: it is empty afterwards."""
@@ -161,7 +161,7 @@ class FakeNode:
 
     def _op_call(self, job: _fake.Job, name: str, args: list[Any]) -> None:
         if name not in self._functions and name in _fake_services.BUILT_IN:
-            job.answer(_fake_services.BUILT_IN[name](self, *args))
+            job.answer(_fake.through(_fake_services.BUILT_IN[name](self, *args)))
             return
         self.calls.append((name, args))
         function = self._functions.get(name)

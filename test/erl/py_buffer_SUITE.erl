@@ -195,6 +195,26 @@ a_writer_that_dies_is_no_end(Config) ->
     ?assertEqual([<<"StreamAborted">>, <<"bc">>, <<"StreamAborted">>], [Class, Rest, Later]),
     ?assertEqual({error, closed}, py_buffer:write(Buffer, <<"d">>)).
 
+%% What was on its way to the read is gone with it.
+an_interrupted_read_leaves_no_hole(Config) ->
+    {ok, Buffer} = py_buffer:new(),
+    ok = py_buffer:write(Buffer, <<"abc">>),
+    ?assertEqual({ok, <<"a">>}, read(Config, keep, [Buffer])),
+    ?assertEqual({error, timeout}, py_port:call(py_port_test:ctx(Config), probe_data, read_all, [Buffer], #{}, #{timeout => 100})),
+    ok = py_buffer:write(Buffer, <<"d">>),
+    {ok, [{Class, _}, Rest, {Later, _}]} = read(Config, wait_for_more, [Buffer]),
+    ?assertEqual([<<"StreamAborted">>, <<"bc">>, <<"StreamAborted">>], [Class, Rest, Later]).
+
+closing_is_no_end_for_a_read_that_waits(Config) ->
+    [
+        begin
+            {ok, Buffer} = py_buffer:new(),
+            ok = py_buffer:write(Buffer, <<"abc">>),
+            ?assertEqual({F, {ok, <<"ValueError">>}}, {F, read(Config, F, [Buffer])})
+        end
+     || F <- [closed_by_another_thread, closed_by_another_task]
+    ].
+
 %% Size ----------------------------------------------------------------------------------------------------------------
 
 a_body_is_written_before_anybody_reads(Config) ->

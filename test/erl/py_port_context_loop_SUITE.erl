@@ -50,6 +50,10 @@ it_cannot_be_ended_or_run_by_others(Config) ->
      || Where <- [refused_in_a_coroutine, refused_outside]
     ].
 
+threads_are_there_for_later_calls(Config) ->
+    ?assertEqual({ok, [<<"RuntimeError">>, 5]}, call(Config, end_the_executor, [])),
+    ?assertEqual({ok, [<<"RuntimeError">>, 5]}, call(Config, end_the_executor, [])).
+
 exceptions_that_end_programs_end_one_task(Config) ->
     [
         begin

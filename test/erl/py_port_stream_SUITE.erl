@@ -85,6 +85,41 @@ an_error_comes_after_the_items_before_it(Config) ->
      || F <- [fails_after, fails_after_async]
     ].
 
+an_item_without_counterpart_stops_none_before_it(Config) ->
+    Ctx = ctx(Config),
+    Collect = fun(S) ->
+        End = py_port:foreach(fun(N) -> self() ! {item, N} end, S),
+        {End, [N || {item, N} <- py_port_test:flush()]}
+    end,
+    [
+        begin
+            {ok, S} = py_port:stream(Ctx, probe_streams, F, [20]),
+            ?assertEqual([{ok, N} || N <- lists:seq(0, 19)], [py_port:next(S) || _ <- lists:seq(0, 19)]),
+            ?assertMatch({error, {bad_term, <<"item[20][0]">>, _}}, py_port:next(S)),
+            ?assertEqual({error, closed}, py_port:next(S)),
+            {ok, Again} = py_port:stream(Ctx, probe_streams, F, [2000]),
+            {{error, {bad_term, <<"item[2000][0]">>, _}}, Items} = Collect(Again),
+            ?assertEqual(lists:seq(0, 1999), Items)
+        end
+     || F <- [with_a_bad_one, with_a_bad_one_async]
+    ],
+    {ok, Exits} = py_port:stream(Ctx, probe_streams, exits_after, [3]),
+    {{error, {python, #{type := <<"SystemExit">>}}}, Before} = Collect(Exits),
+    ?assertEqual([0, 1, 2], Before).
+
+%% Each row is far below max_frame; many are quicker to make than a batch takes.
+large_items_are_batches_of_their_own(_Config) ->
+    Small = context(#{max_frame => 100000}),
+    [
+        begin
+            {ok, S} = py_port:stream(Small, probe_streams, F, [200, 10000]),
+            ?assertEqual({F, {ok, 200}}, {F, py_port:fold(fun(Row, N) -> 10000 = length(Row), N + 1 end, 0, S)})
+        end
+     || F <- [rows, rows_async]
+    ],
+    {ok, Huge} = py_port:stream(Small, probe_streams, rows, [1, 100000]),
+    ?assertMatch({error, {bad_term, <<"item[0]">>, _}}, py_port:next(Huge)).
+
 what_cannot_be_opened_is_said_at_once(Config) ->
     Ctx = ctx(Config),
     ?assertMatch({error, {python, #{type := <<"TypeError">>}}}, py_port:stream(Ctx, probe_streams, no_stream, [])),
@@ -106,6 +141,17 @@ a_wait_that_is_over_takes_nothing(Config) ->
     ok = py_port:close(S).
 
 %% The end by the consumer ---------------------------------------------------------------------------------------------
+
+an_item_is_not_for_a_reader_that_has_died(Config) ->
+    {ok, Out} = py_port:open_stream(ctx(Config), probe_streams, doubled, []),
+    {Pid, _} = Reader = async(fun() -> py_port:next(Out) end),
+    Waits = [{status, waiting}, {current_function, {py_port_ask, ask_ref, 3}}],
+    true = wait_until(fun() -> process_info(Pid, [status, current_function]) =:= Waits end, 10000),
+    ok = kill(Reader),
+    ok = py_port:push(Out, 1),
+    ?assertEqual({ok, 2}, py_port:next(Out, 10000)),
+    ok = py_port:finish(Out),
+    ?assertEqual(done, py_port:next(Out)).
 
 closing_runs_the_finally_of_the_producer(Config) ->
     Ctx = ctx(Config),
@@ -251,6 +297,27 @@ what_is_pushed_is_read(Config) ->
     ok = py_port:finish(K),
     ?assertEqual({ok, 10}, py_port:result(K)),
     ?assertEqual({error, closed}, py_port:result(K)).
+
+what_has_no_counterpart_in_python_takes_nothing_else_along(Config) ->
+    Ctx = ctx(Config),
+    [
+        begin
+            {ok, S} = py_port:open_stream(Ctx, probe_streams, F, []),
+            [ok = py_port:push(S, Item) || Item <- [1, 2, [#{a => 1, <<"a">> => 2}], #{[] => 1}, 5]],
+            ok = py_port:finish(S),
+            ?assertEqual({F, {ok, [1, 2, <<"item[0].a">>, <<"item.keys()[0]">>, 5]}}, {F, py_port:result(S)})
+        end
+     || F <- [goes_on, goes_on_async]
+    ].
+
+what_lies_in_the_buffer_may_be_more_than_a_frame(_Config) ->
+    {ok, Go} = py_port_channel:new(),
+    {ok, S} = py_port:open_stream(context(#{max_frame => 100000}), probe_streams, sizes_when_told, [Go]),
+    [ok = py_port:push(S, binary:copy(<<"x">>, 60000), 0) || _ <- lists:seq(1, 10)],
+    [ok = py_port:push(S, binary:copy(<<"x">>, 6000), 0) || _ <- lists:seq(1, 20)],
+    ok = py_port:finish(S),
+    ok = py_port_channel:send(Go, go),
+    ?assertEqual({ok, lists:duplicate(10, 60000) ++ lists:duplicate(20, 6000)}, py_port:result(S)).
 
 a_full_buffer_is_busy(Config) ->
     Ctx = ctx(Config),

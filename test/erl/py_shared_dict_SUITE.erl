@@ -119,6 +119,13 @@ a_pop_is_for_one(_Config) ->
      || N <- lists:seq(1, 20)
     ].
 
+an_item_is_popped_by_one_until_none_is_left(_Config) ->
+    {ok, Dict} = py_shared_dict:new(),
+    Items = [[N, -N] || N <- lists:seq(1, 300)],
+    [ok = py_shared_dict:set(Dict, N, M) || [N, M] <- Items],
+    {ok, [Taken, Left]} = py_port:call(context(#{}), probe_data, dict_popitems, [Dict, 4]),
+    ?assertEqual({[{N, M} || [N, M] <- Items], [0, 0, 0, 0]}, {Taken, Left}).
+
 python_hears_of_the_end(_Config) ->
     Ctx = context(#{}),
     {ok, Dict} = py_shared_dict:new(),

@@ -212,6 +212,10 @@ void Writer::close_list(std::size_t opened, std::uint32_t count) {
   total_ -= 5;
 }
 
+void Writer::raw_reference(Bytes encoded, Lease lease) {
+  if (room(encoded.size())) references_.push_back({buffer_.size(), encoded, std::move(lease)});
+}
+
 void Writer::raw(Bytes encoded) { append(std::array<std::byte, 0>{}, encoded); }
 
 void Writer::plain(Bytes bytes) { append(std::array<std::byte, 0>{}, bytes); }

@@ -65,6 +65,8 @@ class Writer {
   void close_list(std::size_t opened, std::uint32_t count);
   /// Bytes of one whole term without version byte, such as an opaque token's.
   void raw(Bytes encoded);
+  /// Like raw(), as binary_reference() is like binary().
+  void raw_reference(Bytes encoded, Lease lease);
   /// Plain bytes that are no term (a frame header, say).
   void plain(Bytes bytes);
 

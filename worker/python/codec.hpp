@@ -16,6 +16,8 @@
 
 namespace pyw {
 
+struct Step;
+
 struct TypeOptions {
   enum class Atoms : std::uint8_t { str, atom };
   enum class Binaries : std::uint8_t { automatic, bytes, str };
@@ -70,7 +72,8 @@ class Codec {
   Ref decode(const Gil&, etf::Reader&, std::string_view root, BadTerm& bad);
   /// Writes one term (without version byte). False likewise; what was written so far the caller rolls back. Bytes of 64 KiB and more are
   /// referred to, not copied: such a lease must end under the GIL. May run Python code: registered encoders, isoformat() and such.
-  bool encode(const Gil&, PyObject* value, etf::Writer&, std::string_view root, BadTerm& bad);
+  /// `at` is where below the root the value is.
+  bool encode(const Gil&, PyObject* value, etf::Writer&, std::string_view root, BadTerm& bad, const Step* at = nullptr);
 
   const TypeOptions& options() const { return options_; }
   const Terms& terms() const { return terms_; }

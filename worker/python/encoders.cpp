@@ -54,7 +54,7 @@ Form term_form(const Terms& terms, PyTypeObject* type) {
   if (object == terms.atom.get()) return Form::atom;
   if (object == terms.bitstring.get()) return Form::bitstring;
   if (object == terms.improper.get()) return Form::improper;
-  for (const Ref* opaque : {&terms.pid, &terms.port, &terms.reference, &terms.fun, &terms.export_})
+  for (const Ref* opaque : {&terms.pid, &terms.port, &terms.reference, &terms.fun, &terms.export_, &terms.encoded})
     if (object == opaque->get()) return Form::opaque;
   return Form::unknown;
 }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/check.hpp"
+#include "python/path.hpp"
 #include "python/sandbox.hpp"
 
 namespace pyw {
@@ -48,6 +49,46 @@ PyObject* term_to_binary(PyObject* module, PyObject* value) {
   return bad ? raise_term_error(state.terms, bad) : nullptr;
 }
 
+/// What an item failed with. Empty: an interrupt is pending, which is none of the item's business.
+Ref failure_of(const BadTerm& bad) {
+  if (bad) return Ref::steal(Py_BuildValue("(s#s#)", bad.path.data(), static_cast<Py_ssize_t>(bad.path.size()), bad.why.data(),
+                                           static_cast<Py_ssize_t>(bad.why.size())));
+  return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ? Ref() : Ref::steal(compat::take_raised());
+}
+
+PyObject* encode_items(PyObject* module, PyObject* args) {
+  constexpr std::uint64_t kAround = 64;  // of the frame, for what the list is part of
+  const GilHeld gil;
+  PyObject* items = nullptr;
+  Py_ssize_t first = 0, max_bytes = 0;
+  if (!PyArg_ParseTuple(args, "O!nn:encode_items", &PyList_Type, &items, &first, &max_bytes)) return nullptr;
+  ModuleState& state = module_state(gil, module);
+  etf::Writer out(state.hooks.max_frame - kAround);
+  const std::size_t opened = out.open_list();
+  Ref failure = Ref::share(gil, Py_None);
+  std::uint32_t count = 0;
+  for (; count < PyList_GET_SIZE(items) && (count == 0 || out.size() < static_cast<std::uint64_t>(max_bytes)); ++count) {
+    const Ref item = Ref::share(gil, PyList_GET_ITEM(items, count));
+    const Step here{nullptr, Step::Kind::index, first + static_cast<Py_ssize_t>(count), nullptr};
+    const auto before = out.mark();
+    BadTerm bad;
+    if (codec_of(state).encode(gil, item.get(), out, "item", bad, &here)) continue;
+    const bool is_in_next = out.overflowed() && count != 0 && bad;
+    out.rollback(before);
+    if (is_in_next) break;
+    failure = failure_of(bad);
+    if (!failure) return nullptr;
+    break;
+  }
+  out.close_list(opened, count);
+  out.nil();
+  const Ref whole = Ref::steal(joined(out));
+  if (!whole) return nullptr;
+  const Ref encoded = make_opaque(
+      gil, state.terms.encoded, bytes_of({PyBytes_AS_STRING(whole.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(whole.get()))}));
+  return encoded ? Py_BuildValue("(OIO)", encoded.get(), static_cast<unsigned>(count), failure.get()) : nullptr;
+}
+
 Ref decode_whole(const Gil& gil, Codec& codec, Bytes input, BadTerm& bad) {
   etf::Reader in(input, codec.options().limits);
   if (!in.version()) {
@@ -88,6 +129,9 @@ PyObject* unregister_encoder(PyObject* module, PyObject* type) {
 PyMethodDef functions[] = {
     {"term_to_binary", term_to_binary, METH_O, "term_to_binary($module, value, /)\n--\n\nThe value in Erlang's external term format. Raises TermError."},
     {"binary_to_term", binary_to_term, METH_O, "binary_to_term($module, data, /)\n--\n\nThe Python value of one encoded term. Raises TermError."},
+    {"encode_items", encode_items, METH_VARARGS,
+     "encode_items($module, items, first, max_bytes, /)\n--\n\n(list, count, failure): as many of the items, encoded, as come before one that has no "
+     "counterpart, and the one that reaches max_bytes at most. failure is None, (path, why) or an exception; paths count from first."},
     {"register_encoder", register_encoder, METH_VARARGS,
      "register_encoder($module, cls, function, /)\n--\n\nValues of cls and its subclasses are encoded as what function(value) returns."},
     {"unregister_encoder", unregister_encoder, METH_O, "unregister_encoder($module, cls, /)\n--\n\nTrue if there was one."},

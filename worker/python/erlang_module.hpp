@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <memory>
 
 #include "base/result.hpp"
@@ -16,8 +18,9 @@ namespace pyw {
 /// What a worker adds to the module once it runs. Without it (py_worker --python) the module has the terms, term_to_binary and
 /// binary_to_term with default options, the encoders, and call functions that raise RuntimeError.
 struct ModuleHooks {
-  Codec* codec = nullptr;            ///< used by term_to_binary and binary_to_term; null: the module's own. Must outlive the interpreter
+  Codec* codec = nullptr;   ///< used by term_to_binary and binary_to_term; null: the module's own. Must outlive the interpreter
   void* context = nullptr;  ///< the Outcalls behind call_op and its like; null: they say that there is no Erlang
+  std::uint64_t max_frame = std::numeric_limits<std::uint32_t>::max();
 };
 
 /// Everything that the module owns. GIL: needed.

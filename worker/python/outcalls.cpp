@@ -293,8 +293,40 @@ Ref Outcalls::decode(const Gil& gil, const port::Frame& frame) {
   } else {
     bad = {BadTerm::Kind::term, "result", in.error()};
   }
-  if (bad) raise_term_error(parts_.codec.terms(), bad);
+  if (bad) raise_term_error(parts_.codec.terms(), bad), add_items(gil, frame);
   return pair(frame.header.kind == port::Kind::callback_ok, value);
+}
+
+/// Gives the TermError that is pending the attribute `items`, if the answer is `{items, [...]}`: see items_of().
+void Outcalls::add_items(const Gil& gil, const port::Frame& frame) {
+  const Ref error = Ref::steal(compat::take_raised());
+  if (!error) return;
+  const Ref items = items_of(gil, frame.payload());
+  if (PyErr_Occurred() || (items && PyObject_SetAttrString(error.get(), "items", items.get()) < 0)) return;
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
+}
+
+/// Each item by itself, or the TermError that stands for it: one that has no counterpart takes no other along. Empty: an exception is
+/// pending, or these are no items.
+Ref Outcalls::items_of(const Gil& gil, Bytes payload) {
+  auto& codec = parts_.codec;
+  etf::Reader in(payload, codec.options().limits);
+  etf::Token token;
+  if (!in.version() || !in.next(token) || token.kind != etf::Kind::tuple || token.count != 2) return {};
+  if (!in.next(token) || token.kind != etf::Kind::atom || text_of(token.bytes) != "items") return {};
+  if (!in.next(token) || token.kind != etf::Kind::list) return {};
+  Ref items = Ref::steal(PyList_New(static_cast<Py_ssize_t>(token.count)));
+  for (Py_ssize_t i = 0; items && i < static_cast<Py_ssize_t>(token.count); ++i) {
+    Bytes encoded;
+    if (!in.skip(&encoded)) return {};
+    etf::Reader one(encoded, codec.options().limits);
+    BadTerm bad;
+    Ref item = codec.decode(gil, one, "item", bad);
+    if (bad) raise_term_error(codec.terms(), bad), item = Ref::steal(compat::take_raised());
+    if (!item) return {};
+    PyList_SET_ITEM(items.get(), i, item.release());
+  }
+  return items;
 }
 
 void Outcalls::run_nested(const Gil& gil, const port::Frame& frame, Executor::Place place) {

@@ -95,6 +95,8 @@ class Outcalls {
   Ref wait_on_main(const Gil& gil, const Outgoing& out, BlockedThread& thread);
   void raise_stop(const Gil& gil, std::uint64_t origin);
   Ref decode(const Gil& gil, const port::Frame& frame);
+  void add_items(const Gil&, const port::Frame&);
+  Ref items_of(const Gil&, Bytes payload);
   void run_nested(const Gil& gil, const port::Frame& frame, Executor::Place place);
   void hand_out(const Gil& gil, Mailbox& mailbox, Mailbox::Mail& mail);
   void flush();

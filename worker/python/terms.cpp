@@ -158,6 +158,8 @@ PyObject* identifier_node(PyObject* self, void*) {
   return text_object(node);
 }
 
+PyObject* encoded_repr(PyObject* self) { return text_object("<" + std::to_string(content(self).size()) + " bytes of an encoded term>"); }
+
 PyObject* fun_repr(PyObject* self) {
   constexpr std::uint8_t kNewFun = 112;
   Parts parts(self);
@@ -435,6 +437,7 @@ bool Terms::make(const Gil&, PyObject* module) {
   if (!(reference = add_opaque(module, "erlang.Ref", "An Erlang reference.", identifier_repr, identifier_getset))) return false;
   if (!(fun = add_opaque(module, "erlang.Fun", "An Erlang fun with its environment.", fun_repr, no_getset))) return false;
   if (!(export_ = add_opaque(module, "erlang.Export", "An Erlang external fun: fun Module:Function/Arity.", export_repr, no_getset))) return false;
+  if (!(encoded = add_opaque(module, "erlang._Encoded", "A term that is encoded already.", encoded_repr, no_getset))) return false;
   if (!(bitstring = add_bitstring(module))) return false;
   if (!(improper = add_improper(module))) return false;
   erlang_error = add_exception(module, "erlang.ErlangError", "ErlangError", "Base of the exceptions that the erlang package raises.", nullptr);
@@ -447,13 +450,13 @@ bool Terms::make(const Gil&, PyObject* module) {
 }
 
 int Terms::traverse(visitproc visit, void* arg) const {
-  for (const Ref* one : {&atom, &pid, &port, &reference, &fun, &export_, &bitstring, &improper, &erlang_error, &term_error})
+  for (const Ref* one : {&atom, &pid, &port, &reference, &fun, &export_, &encoded, &bitstring, &improper, &erlang_error, &term_error})
     if (const int stop = one->traverse(visit, arg)) return stop;
   return 0;
 }
 
 void Terms::clear() {
-  for (Ref* one : {&atom, &pid, &port, &reference, &fun, &export_, &bitstring, &improper, &erlang_error, &term_error}) one->reset();
+  for (Ref* one : {&atom, &pid, &port, &reference, &fun, &export_, &encoded, &bitstring, &improper, &erlang_error, &term_error}) one->reset();
 }
 
 Ref make_opaque(const Gil&, const Ref& type, Bytes encoded) { return new_bytes(as<PyTypeObject>(type.get()), encoded, 8); }

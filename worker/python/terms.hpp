@@ -13,6 +13,7 @@ namespace pyw {
 /// GIL: needed by everything here.
 struct Terms {
   Ref atom, pid, port, reference, fun, export_, bitstring, improper;
+  Ref encoded;       ///< opaque too, and for this package alone: what has been encoded already
   Ref erlang_error;  ///< erlang.ErlangError(Exception)
   Ref term_error;    ///< erlang.TermError(ErlangError, ValueError), with .path
 

@@ -328,7 +328,7 @@ class ToEtf {
       case Form::dataclass: return dataclass(object, choice.extra.get(), at);
       case Form::improper: return improper(object, at);
       case Form::atom: return atom(object);
-      case Form::opaque: out_.raw(opaque_bytes(object)); return true;
+      case Form::opaque: return opaque(object);
       case Form::bitstring: out_.bitstring(bitstring_bytes(object), bitstring_last_bits(object)); return true;
       case Form::unknown: return !PyErr_Occurred() && fail(at, "a " + type_name(gil_, Py_TYPE(object)) + " has no counterpart in Erlang");
       default: return replaced(object, choice, at);
@@ -339,6 +339,13 @@ class ToEtf {
     Py_ssize_t size = 0;
     const char* name = PyUnicode_AsUTF8AndSize(atom_text(object), &size);  // its maker saw to it that this is possible
     return name && constant({name, static_cast<std::size_t>(size)});
+  }
+
+  bool opaque(PyObject* object) {
+    const Bytes encoded = opaque_bytes(object);
+    if (encoded.size() >= kRefer && keys_ == 0) out_.raw_reference(encoded, lease_of(object));
+    else out_.raw(encoded);
+    return true;
   }
 
   static Ref replacement(PyObject* object, const Encoders::Choice& choice) {
@@ -371,11 +378,11 @@ class ToEtf {
   std::uint32_t keys_ = 0;  ///< how many keys we are inside of
 };
 
-bool Codec::encode(const Gil& gil, PyObject* value, etf::Writer& out, std::string_view root, BadTerm& bad) {
+bool Codec::encode(const Gil& gil, PyObject* value, etf::Writer& out, std::string_view root, BadTerm& bad, const Step* at) {
   bad = {};
-  if (!ToEtf(gil, *this, out, root, bad).value(value, nullptr)) return false;
+  if (!ToEtf(gil, *this, out, root, bad).value(value, at)) return false;
   if (!out.overflowed()) return true;
-  bad = {BadTerm::Kind::term, std::string(root), "the term is larger than a frame may be"};
+  bad = {BadTerm::Kind::term, path_text(gil, root, at), "the term is larger than a frame may be"};
   return false;
 }
 

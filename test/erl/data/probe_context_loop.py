@@ -52,6 +52,15 @@ def refused_outside():
     return refusals(the_loop())
 
 
+async def end_the_executor():
+    loop = asyncio.get_running_loop()
+    try:
+        said = await loop.shutdown_default_executor()
+    except RuntimeError:
+        said = "RuntimeError"
+    return [said, await loop.run_in_executor(None, lambda: 5)]
+
+
 async def raise_in_a_task(name):
     """Another task ends so while this one waits for it."""
     error = {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit}[name]

@@ -342,3 +342,51 @@ def size_of_rest(buffer):
         if not piece:
             return total
         total += len(piece)
+
+
+def closed_by_another_thread(buffer):
+    ended = []
+
+    def read():
+        try:
+            ended.append(buffer.read())
+        except ValueError:
+            ended.append("ValueError")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    while not buffer._body.arrived:
+        pass
+    buffer.close()
+    reader.join()
+    return ended[0]
+
+
+async def closed_by_another_task(buffer):
+    reading = asyncio.ensure_future(buffer.async_read())
+    while not buffer._body.arrived:
+        await asyncio.sleep(0)
+    buffer.close()
+    try:
+        return await reading
+    except ValueError:
+        return "ValueError"
+
+
+def dict_popitems(handle, threads):
+    """What several threads take out of a dictionary, and what they found when they saw it empty."""
+    shared, taken, left = erlang.SharedDict(handle), [], []
+
+    def take():
+        while True:
+            try:
+                taken.append(shared.popitem())
+            except KeyError:
+                return left.append(len(shared))
+
+    running = [threading.Thread(target=take) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return [sorted(taken), left]

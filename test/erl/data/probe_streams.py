@@ -182,3 +182,58 @@ def keep_going(fetch, end):
             return got
         except erlang.CallError:
             pass
+
+
+def with_a_bad_one(n):
+    yield from range(n)
+    yield [object()]
+    yield "never"
+
+
+async def with_a_bad_one_async(n):
+    for item in with_a_bad_one(n):
+        yield item
+
+
+def rows(n, length):
+    row = list(range(100000, 100000 + length))
+    for _ in range(n):
+        yield row
+
+
+async def rows_async(n, length):
+    for row in rows(n, length):
+        yield row
+
+
+def exits_after(n):
+    yield from range(n)
+    raise SystemExit(3)
+
+
+def goes_on(inlet):
+    """Reads on after what it cannot have."""
+    found = []
+    while True:
+        try:
+            found.append(next(inlet))
+        except erlang.TermError as error:
+            found.append(error.path)
+        except StopIteration:
+            return found
+
+
+async def goes_on_async(inlet):
+    found = []
+    while True:
+        try:
+            found.append(await inlet.__anext__())
+        except erlang.TermError as error:
+            found.append(error.path)
+        except StopAsyncIteration:
+            return found
+
+
+async def sizes_when_told(inlet, channel):
+    await erlang.Channel(channel).async_receive()
+    return [len(item) async for item in inlet]

@@ -4,7 +4,7 @@ Only the terms and what the package imports; in a worker the built-in module of 
 """
 
 __all__ = ["Atom", "BitString", "ErlangError", "Export", "Fun", "ImproperList", "Pid", "Port", "Ref", "TermError",
-           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "install_sandbox", "is_sandboxed",
+           "binary_to_term", "call_op", "cancel_op", "context_loop", "context_mailbox", "current", "encode_items", "install_sandbox", "is_sandboxed",
            "new_mailbox", "register_encoder", "reset_trace", "set_trace", "start_op", "term_to_binary", "unregister_encoder"]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def call_op(*_):
     raise RuntimeError("there is no Erlang to call")
 
 
-start_op = cancel_op = new_mailbox = context_mailbox = context_loop = set_trace = reset_trace = call_op
+encode_items = start_op = cancel_op = new_mailbox = context_mailbox = context_loop = set_trace = reset_trace = call_op
 
 
 def current():

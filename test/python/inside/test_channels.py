@@ -272,6 +272,43 @@ def test_random_cancellations_lose_nothing_and_keep_the_order(queue):
     assert asyncio.run(main()) == list(range(300))
 
 
+def test_a_message_is_for_the_receiver_that_still_waits(queue):
+    """One of several workers is cancelled, the one at the front of the queue in Erlang: the others must not wait behind its place."""
+
+    async def main():
+        channel, done = Channel(pid(1)), []
+
+        async def worker(name):
+            async for job in channel:
+                done.append((name, job))
+
+        workers = [asyncio.ensure_future(worker(name)) for name in "abc"]
+        await turns()
+        workers[0].cancel()
+        await turns()
+        for job in (1, 2, 3):
+            await channel.async_send(job)
+            await turns()
+        for each in workers:
+            each.cancel()
+        return done
+
+    assert asyncio.run(main()) == [("b", 1), ("c", 2), ("b", 3)]
+
+
+def test_a_message_for_a_receiver_that_is_cancelled_goes_to_the_next_in_line(queue):
+    async def main():
+        channel = Channel(pid(1))
+        first, second = (asyncio.ensure_future(channel.async_receive()) for _ in range(2))
+        await turns()
+        first.cancel()
+        queue.receivers[0].answer(("ok", "m"))
+        queue.receivers.pop(0)
+        return await asyncio.wait_for(second, 5)
+
+    assert asyncio.run(main()) == "m"
+
+
 def test_a_dropped_channel_gives_up_its_place(node, queue):
     async def main():
         channel = Channel(pid(1))
@@ -494,6 +531,45 @@ def test_an_inlet_goes_on_in_another_loop(pushed):
     pushed.push("a")
     pushed.finish()
     assert asyncio.run(read()) == ["a"]
+
+
+@pytest.mark.parametrize("how", [lambda inlet: asyncio.run(collected(inlet)), list])
+def test_what_came_for_nobody_is_for_whoever_reads_on(pushed, how):
+    inlet = Inlet(pid(2))
+
+    async def give_up():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(inlet.__anext__(), 0.001)
+        pushed.push("a", "b")
+        await turns()
+
+    asyncio.run(give_up())
+    pushed.push("c")
+    pushed.finish()
+    assert how(inlet) == ["a", "b", "c"]
+
+
+async def collected(inlet):
+    return [item async for item in inlet]
+
+
+@pytest.mark.parametrize("how", [lambda inlet: asyncio.run(collected(inlet)), list])
+def test_an_interrupted_read_is_not_read_on_as_if_nothing_was_lost(pushed, monkeypatch, how):
+    inlet = Inlet(pid(2))
+    pushed.push("a")
+    assert next(inlet) == "a"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("erlang._port.call_op", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(inlet)
+    pushed.push("c")
+    pushed.finish()
+    with pytest.raises(erlang.StreamAborted):
+        how(inlet)
 
 
 def test_letting_go_of_an_inlet_gives_up_its_take(node, pushed):

@@ -199,7 +199,81 @@ def test_slow_items_come_one_by_one():
     assert asyncio.run(batches(Source(slow()))) == [[0], [1], [2], [3], [4]]
 
 
-@pytest.mark.parametrize("item, size", [(b"x" * 1000, 1000), ("x" * 1000, 1000), (bytearray(1000), 1000), (object(), 64), ([1] * 1000, 64)])
+class Stubborn:
+    """Its encoder raises."""
+
+
+class Interrupting:
+    """Its encoder is interrupted, once."""
+
+
+@pytest.mark.parametrize("kind", [iter, lambda items: each(items)])
+def test_what_cannot_be_encoded_stops_nothing_before_it(kind):
+    async def main():
+        source = Source(kind([*range(20), {"k": [object()]}, 21]))
+        found = []
+        while (batch := await taken(source, 7))[0] == ITEMS:
+            found += batch[1]
+        assert found == list(range(20))
+        assert batch[:2] == (_streams.BAD_ITEM, "item[20].k[0]") and "object" in batch[2]
+        assert await taken(source) == DONE
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [iter, lambda items: each(items)])
+def test_what_an_encoder_raises_comes_after_the_items_before_it(kind):
+    def no(_):
+        raise LookupError("no form")
+
+    erlang.register_encoder(Stubborn, no)
+
+    async def main():
+        source = Source(kind([1, 2, Stubborn(), 3]))
+        assert [item for item in [*(await taken(source, 1))[1], *(await taken(source))[1]]] == [1, 2]
+        with pytest.raises(LookupError):
+            await taken(source)
+        assert await taken(source) == DONE
+
+    asyncio.run(main())
+
+
+def test_an_interrupt_of_an_encoder_loses_no_item():
+    interrupts = [KeyboardInterrupt()]
+
+    def encode(_):
+        if interrupts:
+            raise interrupts.pop()
+        return "at last"
+
+    erlang.register_encoder(Interrupting, encode)
+    source = Source(iter([Interrupting(), 2]))
+    with pytest.raises(KeyboardInterrupt):
+        source.take(10, 1000)
+    assert len(source.take(10, 1000)[1]) == 1 and source.take(10, 1000) == (ITEMS, [2])
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
+def test_whatever_a_producer_raises_comes_after_its_items(error):
+    def producer():
+        yield 1
+        yield 2
+        yield 3
+        raise error
+
+    source, found = Source(producer()), []
+    with pytest.raises(type(error)):
+        while True:
+            found += source.take(10, 1000)[1]
+    assert found == [1, 2, 3]
+
+
+async def each(items):
+    for item in items:
+        yield item
+
+
+@pytest.mark.parametrize("item, size", [(b"x" * 1000, 1000), ("x" * 1000, 1000), (bytearray(1000), 1000), (1, 64), ([1] * 1000, 2006)])
 def test_batches_stop_at_the_byte_limit(item, size):
     async def sized():
         for _ in range(200):

@@ -1,6 +1,7 @@
 """The stand-in for Erlang does what Erlang does, as far as it says so."""
 
 import asyncio
+import dataclasses
 import datetime
 import logging
 import os
@@ -330,3 +331,84 @@ def test_the_page_about_it():
 def test_the_fixture(erlang_node):
     erlang_node.register("f", lambda: "from the fixture")
     assert erlang.call("f") == "from the fixture"
+
+
+@dataclasses.dataclass
+class Half:
+    a: int
+    b: int = dataclasses.field(init=False)
+
+
+@pytest.mark.parametrize("value, path", [
+    ({"k": [object()]}, "args[0].k[0]"), ({"two words": object()}, "args[0]['two words']"), ({(1,): object()}, "args[0][<tuple>]"),
+    ({1j: 1}, "args[0].keys()[0]"), (Half(1), "args[0].b"),
+])  # fmt: skip
+def test_a_path_is_the_one_that_a_worker_says(node, value, path):
+    node.register("echo", lambda value: value)
+    with pytest.raises(erlang.TermError) as caught:
+        erlang.call("echo", value)
+    assert caught.value.path == path and str(caught.value).startswith(path + ": ")
+    with pytest.raises(erlang.TermError) as caught:
+        erlang.send(node.pid(), value)
+    assert caught.value.path == path.replace("args[0]", "term")
+
+
+class OddList(list):
+    def __iter__(self):
+        return iter([9])
+
+
+class OddTuple(tuple):
+    def __iter__(self):
+        return iter([9])
+
+
+class OddDict(dict):
+    def items(self):
+        return [("z", 26)]
+
+
+def test_a_subclass_is_what_it_holds(node):
+    node.register("echo", lambda value: value)
+    assert erlang.call("echo", [OddList([1, 2]), OddTuple((1, 2)), OddDict(a=1)]) == [[1, 2], (1, 2), {"a": 1}]
+
+
+def test_state_is_made_of_terms(node):
+    for key in ((), [1, 2], {"a": 1}, 1, 1.0, True):
+        erlang.state_set(key, ())
+        assert erlang.state_get(key) == ()
+        erlang.state_delete(key)
+        assert erlang.state_get(key, "none") == "none" and not node.state
+    for key, value in ((1, "int"), (1.0, "float"), (True, "bool")):
+        erlang.state_set(key, value)
+    assert [erlang.state_get(key) for key in (1, 1.0, True)] == ["int", "float", "bool"]
+    erlang.state_set("l", [1])
+    erlang.state_get("l").append(2)
+    assert erlang.state_get("l") == node.state["l"] == [1]
+
+
+@pytest.mark.parametrize("timeout, error", [(float("nan"), ValueError), ("3", TypeError), (-1, TimeoutError), (0, TimeoutError)])
+def test_time_limits_are_those_of_a_worker(node, timeout, error):
+    node.register("echo", lambda value: value)
+    with pytest.raises(error):
+        erlang.call("echo", 1, timeout=timeout)
+    with pytest.raises(error):
+        erlang.run(erlang.async_call("echo", 1, timeout=timeout))
+
+
+def test_after_the_deadline_nothing_answers(node):
+    node.register("echo", lambda value: value)
+    with node.request(timeout=0):
+        with pytest.raises(TimeoutError):
+            erlang.call("echo", 1)
+    assert erlang.call("echo", 1) == 1
+
+
+def test_nothing_is_put_into_a_channel_that_is_full_or_closed(node):
+    channel = node.channel([1], size=1)
+    with pytest.raises(ValueError, match="full"):
+        node.put(channel, 2)
+    node.close(channel)
+    with pytest.raises(ValueError, match="closed"):
+        node.put(channel, 2)
+    assert node.taken(channel) == [1]

@@ -147,6 +147,7 @@ class Session {
   struct Task {
     Waiter* loop;  ///< null: the context's
     bool cancelled = false;
+    std::uint64_t behind = 0;  ///< the call that it stood behind when its cancel came, or was last asked about
   };
   struct Unsent {
     std::uint64_t id;
@@ -167,6 +168,8 @@ class Session {
   void cancel(std::uint64_t id);
   bool cancel_queued(std::uint64_t id);
   void cancel_task(std::uint64_t id, Task& task);
+  void ask(std::uint64_t id);
+  std::uint64_t call_on_main() const;
   void cancel_outer(std::uint64_t id);
   void cancel_waits_on_main(std::uint64_t origin);
   bool holds(std::uint64_t callback, std::uint64_t request) const;

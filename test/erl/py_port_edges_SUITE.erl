@@ -177,7 +177,7 @@ a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything(_Config) 
 %% It has been told of its cancel, and has not ended when somebody else's call begins: before that is over it cannot.
 a_coroutine_that_cleans_up_behind_a_longer_call_costs_nobody_anything(_Config) ->
     Self = self(),
-    ok = py_port:register_function(nap, fun([]) -> timer:sleep(3000) end),
+    ok = py_port:register_function(nap, fun([]) -> receive never -> ok after 3000 -> ok end end),
     {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 1500}),
     ok = py_port:exec(
         Ctx,

@@ -74,9 +74,10 @@ void Session::receive_answer(Frame&& frame) {
   const auto found = callbacks_.find(id);
   if (found == callbacks_.end()) return;  // a job that was killed as it answered: the second word on it
   Waiter* waiter = take_waiter(found->second);
+  --unanswered_;
+  --unanswered_of_[found->second.turn];
   callbacks_.erase(found);
   lineage_.callback_back(id);
-  --unanswered_;
   send_unsent();
   if (waiter) waiter->answered(id, std::move(frame));
 }

@@ -7,7 +7,7 @@
 -include("py_port.hrl").
 -include("py_port_wire.hrl").
 
--export([how/2, name/2, args/1, kwargs/1, text/2, timeout/1, bad/2]).
+-export([how/2, name/2, args/1, kwargs/1, names_as_binaries/1, text/2, timeout/1, bad/2]).
 
 %% @doc `Default': the timeout of a request without one, or the context that says it, whose the
 %% namespace must be then.
@@ -72,8 +72,32 @@ args(Args) when length(Args) >= 0 -> Args;
 args(_) -> bad(args, "must be a proper list").
 
 -spec kwargs(term()) -> map().
-kwargs(Kwargs) when is_map(Kwargs) -> Kwargs;
-kwargs(_) -> bad(kwargs, "must be a map").
+kwargs(Kwargs) when Kwargs =:= #{} ->
+    Kwargs;
+kwargs(Kwargs) when is_map(Kwargs) ->
+    case lists:any(fun is_list/1, maps:keys(Kwargs)) of
+        true -> maps:from_list([{keyword(Key), Value} || {Key, Value} <- maps:to_list(Kwargs)]);
+        false -> Kwargs
+    end;
+kwargs(_) ->
+    bad(kwargs, "must be a map").
+
+%% A string need not be one of bytes.
+-spec keyword(term()) -> term().
+keyword(Key) when is_list(Key) -> name(kwargs, Key);
+keyword(Key) -> Key.
+
+%% @doc A call that Python finds by itself gets its names as values, and as such some atoms are no
+%% names: `none', `true'.
+-spec names_as_binaries({atom() | binary() | tuple(), atom() | binary(), [term()], map()}) ->
+    [term()].
+names_as_binaries({Where, Function, Args, Kwargs}) ->
+    Keywords = maps:from_list([{as_binary(Key), Value} || {Key, Value} <- maps:to_list(Kwargs)]),
+    [as_binary(Where), as_binary(Function), Args, Keywords].
+
+-spec as_binary(term()) -> term().
+as_binary(Name) when is_atom(Name) -> atom_to_binary(Name);
+as_binary(Other) -> Other.
 
 -spec text(atom(), term()) -> binary().
 text(Which, Text) ->

@@ -22,7 +22,7 @@
 -include("py_port.hrl").
 -include("py_port_wire.hrl").
 
--import(py_port_args, [how/2, name/2, args/1, kwargs/1, text/2, bad/2]).
+-import(py_port_args, [how/2, name/2, args/1, kwargs/1, names_as_binaries/1, text/2, bad/2]).
 
 -export([call/6, cast/6, eval/4, exec/4, call_method/6, getattr/4, to_term/2]).
 -export([release/1, give_away/2]).
@@ -79,7 +79,7 @@ request(Module, Function, Args, Kwargs, #how{thread = InThread, env = Env}) ->
     case InThread of
         false when Where =:= M -> {?K_CALL, Checked, M, F};
         false -> {?K_METHOD, Checked, M, F};
-        true -> {?K_CALL, {'erlang._threads', run, tuple_to_list(Checked), #{}}, M, F}
+        true -> {?K_CALL, {'erlang._threads', run, names_as_binaries(Checked), #{}}, M, F}
     end.
 
 -spec where(atom() | binary(), none | ref()) -> atom() | binary() | ref().

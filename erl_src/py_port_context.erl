@@ -485,7 +485,7 @@ stop_request(Why, #request{id = Id, module = M, function = F}, #s{ladder = Ladde
     #s{options = #{kill_after := KillAfter}, counters = Counters} = S,
     ok = atomics:add(Counters, ?C_DONE, 1),
     ok = control(?K_CANCEL, Id, S),
-    Timer = erlang:send_after(KillAfter, self(), {overdue, Id}),
+    Timer = erlang:send_after(py_port_ladder:quarter(KillAfter), self(), {overdue, Id}),
     S#s{ladder = py_port_ladder:add(Id, {Why, {M, F}}, now_ms(), Timer, Ladder)}.
 
 -spec now_ms() -> integer().
@@ -498,8 +498,8 @@ overdue(Id, #s{ladder = Ladder} = S) ->
     Busy = ets:info(Requests, size) > 0,
     case py_port_ladder:overdue({Id, now_ms()}, Busy, Ladder) of
         again ->
-            ok = control(?K_CANCEL, Id, S),
-            Timer = erlang:send_after(KillAfter, self(), {overdue, Id}),
+            ok = py_port_writer:send(S#s.writer, py_port_wire:ask(Id)),
+            Timer = erlang:send_after(py_port_ladder:quarter(KillAfter), self(), {overdue, Id}),
             loop(S#s{ladder = py_port_ladder:asked_again(Id, Timer, Busy, Ladder)});
         {Outcome, Why} -> end_worker(Why, stopped(Outcome, S));
         error -> loop(S)

@@ -5,8 +5,9 @@
 %% Invariant: every CALLBACK that was admitted is open until its job has ended, and is answered: by
 %% the job ({@link py_port_job}), or, when that could not, for it from here.
 %%
-%% The credit is what `max_callbacks' says. The worker knows of an answer before we know of the end
-%% of the job that gave it, so twice as many may be open before it is an overdraft.
+%% The credit is what `max_callbacks' says, and one more for each depth of nesting and each kind of
+%% waiting (docs/protocol.md, section 5). The worker knows of an answer before we know of the end of
+%% the job that gave it, so twice as many may be open before it is an overdraft.
 %% @end
 -module(py_port_jobs).
 
@@ -14,6 +15,9 @@
 
 -export([new/2, start/2, cancel/2, down/4, end_all/1, size/1]).
 -export_type([jobs/0]).
+
+%% Depths 1 to 101, of which each has two.
+-define(TURNS, 202).
 
 -record(jobs, {
     %% what a job gets to know
@@ -31,7 +35,7 @@
 
 -spec new(#ctx{}, pos_integer()) -> jobs().
 new(Ctx, Max) ->
-    #jobs{ctx = Ctx, max = 2 * Max}.
+    #jobs{ctx = Ctx, max = 2 * (Max + ?TURNS)}.
 
 %% @doc A CALLBACK has come. Its end comes as `{{job, Id}, _, process, Pid, Reason}', for {@link
 %% down/4}.

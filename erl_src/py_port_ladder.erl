@@ -6,6 +6,9 @@
 %% does not say so in time, with the worker. Nothing here sends, kills or reads a clock: every
 %% function says what the owner must do.
 %%
+%% The time is counted in quarters, and one that a coroutine stood behind somebody else's call does
+%% not count: so the worker is asked about that once more at the end of each.
+%%
 %% Invariant: an id is either in the table of requests or being stopped here, never in both; so an
 %% answer for an id that is in neither was sent twice, with one exception. A CANCEL can overtake its
 %% request, while the request's caller is suspended on a full pipe: the worker says that it does not
@@ -14,7 +17,7 @@
 %% @end
 -module(py_port_ladder).
 
--export([new/1, add/5, late/4, overdue/3, asked_again/4, level/1, size/1]).
+-export([new/1, add/5, quarter/1, late/4, overdue/3, asked_again/4, level/1, size/1]).
 -export_type([ladder/0, why/0, step/0, outcome/0, late/0, todo/0]).
 
 -type id() :: py_port_wire:id().
@@ -31,6 +34,8 @@
 %% stopped: say so, and cancel the timer; release: nobody will ever hold the object
 -type todo() :: {stopped, outcome(), reference()} | {release, py_port_refs:handle()}.
 
+-define(QUARTERS, 4).
+
 -record(stop, {
     why :: why(),
     %% what was asked for, for reports
@@ -38,9 +43,12 @@
     %% milliseconds, any clock, the same for all
     since :: integer(),
     timer :: reference(),
-    %% The worker has said that it will come to it after somebody else's call (ENDED 4).
-    deferred = false :: boolean(),
-    %% It was asked once more when the context had no other call any more.
+    %% quarters of its time that are left
+    left = ?QUARTERS :: pos_integer(),
+    %% How often the worker has said in this quarter that it stands behind somebody else's call
+    %% (ENDED 4). A count, for the word on the quarter before may be late.
+    deferred = 0 :: non_neg_integer(),
+    %% The worker was asked when the context had no other call any more.
     last = false :: boolean()
 }).
 -record(ladder, {
@@ -59,6 +67,11 @@
 -spec new(pos_integer()) -> ladder().
 new(MaxPending) ->
     #ladder{max_overtaken = max(?MIN_OVERTAKEN, 2 * MaxPending)}.
+
+%% @doc How long the timer of a request runs that is to be stopped in `KillAfter' ms.
+-spec quarter(non_neg_integer()) -> non_neg_integer().
+quarter(KillAfter) ->
+    (KillAfter + ?QUARTERS - 1) div ?QUARTERS.
 
 %% @doc The owner sends one CANCEL for it, and starts the timer for {@link overdue/3}.
 -spec add(id(), {why(), term()}, integer(), reference(), ladder()) -> ladder().
@@ -83,7 +96,8 @@ accept(_, Id, #{last_issued := Last}, _) when Id > Last ->
     {broken, {id_never_issued, Id}};
 accept({ended, 4}, Id, _, #ladder{stopping = Stopping} = Ladder) ->
     case Stopping of
-        #{Id := Stop} -> {ok, [], Ladder#ladder{stopping = Stopping#{Id := Stop#stop{deferred = true}}}};
+        #{Id := #stop{deferred = Deferred} = Stop} ->
+            {ok, [], Ladder#ladder{stopping = Stopping#{Id := Stop#stop{deferred = Deferred + 1}}}};
         %% It was answered while the CANCEL was on its way.
         #{} -> {ok, [], Ladder}
     end;
@@ -129,24 +143,35 @@ overtaken({ended, 3} = Late, Id, #ladder{overtaken = Overtaken} = Ladder) ->
 overtaken(_, _, Ladder) ->
     Ladder.
 
-%% @doc The time for the gentle steps is over. `again': it stands behind somebody else's call, which is
-%% no fault of its own, so the worker is asked once more; that is believed while the context has other
-%% calls (`Busy'), and once after that, for the last of them may have ended just now. `error': it
-%% ended in time.
+%% @doc A quarter of the time for the gentle steps is over. `again': there are more. One in which it
+%% stood behind somebody else's call is no fault of its own; that is believed while the context has
+%% other calls (`Busy'), and once after that, for the last of them may have ended just now. `error':
+%% it ended in time.
 -spec overdue({id(), integer()}, Busy :: boolean(), ladder()) -> again | {outcome(), why()} | error.
 overdue({Id, Now}, Busy, #ladder{stopping = Stopping}) ->
     case Stopping of
-        #{Id := #stop{deferred = true, last = Last}} when Busy; not Last -> again;
-        #{Id := #stop{why = Why} = Stop} -> {outcome(Id, killed, Now, Stop), Why};
-        #{} -> error
+        #{Id := #stop{why = Why} = Stop} ->
+            case left(Busy, Stop) of
+                0 -> {outcome(Id, killed, Now, Stop), Why};
+                _ -> again
+            end;
+        #{} ->
+            error
     end.
 
-%% @doc The owner has sent another CANCEL and started another timer. `Busy': as {@link overdue/3} was told.
+%% @doc The owner has asked once more, with another CANCEL, and started another timer. `Busy': as
+%% {@link overdue/3} was told.
 -spec asked_again(id(), reference(), Busy :: boolean(), ladder()) -> ladder().
 asked_again(Id, Timer, Busy, #ladder{stopping = Stopping, cancels = Cancels} = Ladder) ->
     #{Id := Stop} = Stopping,
-    Again = Stop#stop{timer = Timer, deferred = false, last = not Busy},
+    Again = Stop#stop{timer = Timer, left = left(Busy, Stop), deferred = 0, last = not Busy},
     Ladder#ladder{stopping = Stopping#{Id := Again}, cancels = Cancels + 1}.
+
+-spec left(Busy :: boolean(), #stop{}) -> non_neg_integer().
+left(Busy, #stop{left = Left, deferred = Deferred, last = Last}) when Busy; not Last ->
+    Left - 1 + Deferred;
+left(_, #stop{left = Left}) ->
+    Left - 1.
 
 %% @doc How loudly the log says how it ended.
 -spec level(step()) -> logger:level().

@@ -100,7 +100,7 @@ default_timeout(into, _) -> infinity.
 -spec call(term(), term(), term(), term(), #how{}) -> [term()].
 call(Module, Function, Args, Kwargs, #how{thread = false} = How) ->
     {_, Call, _, _} = py_port_call:request(Module, Function, Args, Kwargs, How),
-    tuple_to_list(Call);
+    py_port_args:names_as_binaries(Call);
 call(_, _, _, _, _) ->
     bad(thread, "a stream has no such option").
 

@@ -8,7 +8,7 @@
 
 -include("py_port_wire.hrl").
 
--export([request/6, short/2, short/3, hello/1, stream/1, kind_name/1]).
+-export([request/6, short/2, short/3, ask/1, hello/1, stream/1, kind_name/1]).
 -export_type([id/0, hello/0]).
 
 -type id() :: non_neg_integer().
@@ -45,6 +45,11 @@ short(Kind, Id) ->
 -spec short(byte(), id(), iodata()) -> iolist().
 short(Kind, Id, Payload) ->
     [short(Kind, Id) | Payload].
+
+%% @doc A CANCEL that tells the worker nothing new, but asks what has become of the one before.
+-spec ask(id()) -> binary().
+ask(Id) ->
+    <<?K_CANCEL, ?F_ASK, 0:16, Id:64>>.
 
 %% @doc Reads a whole HELLO frame.
 -spec hello(binary()) -> {ok, hello()} | error.

@@ -41,6 +41,9 @@
 -define(F_RETURN_REF, 16#02).
 -define(F_NO_RESULT, 16#04).
 
+%% CANCEL flags
+-define(F_ASK, 16#01).
+
 %% OUTPUT flags
 -define(F_STDOUT, 16#01).
 -define(F_STDERR, 16#02).
@@ -50,5 +53,5 @@
 
 %% ENDED: the worker does not know the id: answered already, or not there yet.
 -define(ENDED_UNKNOWN, 3).
-%% ENDED: no answer yet; a coroutine that the worker stops as soon as somebody else's call is over.
+%% ENDED: no answer yet; a coroutine that can go on only when somebody else's call is over.
 -define(ENDED_DEFERRED, 4).

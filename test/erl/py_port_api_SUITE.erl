@@ -556,3 +556,25 @@ kills(What, Config) ->
         {'EXIT', Ctx, Reason} -> ok
     end,
     process_flag(trap_exit, Old).
+
+%% Python takes some atoms for values; as names they are names, however the call is made.
+atoms_that_are_values_in_python_are_names_all_the_same(Config) ->
+    Ctx = ctx(Config),
+    Names = [none, nil, undefined, true],
+    [
+        begin
+            ok = py_port:exec(Ctx, ["def ", atom_to_list(Name), "(**given): return [k for k in sorted(given)]\n"]),
+            Given = maps:from_list([{Key, 1} || Key <- [Name, "text", "größe"]]),
+            Expected = {ok, lists:sort([atom_to_binary(Name), <<"text">>, <<"größe"/utf8>>])},
+            [
+                ?assertEqual({Name, Opts, Expected}, {Name, Opts, py_port:call(Ctx, '__main__', Name, [], Given, Opts)})
+             || Opts <- [#{}, #{thread => true}]
+            ],
+            {ok, Stream} = py_port:stream(Ctx, '__main__', Name, [], #{kwargs => Given}),
+            ?assertEqual({Name, Expected}, {Name, py_port:to_list(Stream)})
+        end
+     || Name <- Names
+    ],
+    ?assertMatch(
+        {error, {bad_argument, kwargs, _}}, py_port:call(Ctx, '__main__', none, [], #{[16#d800] => 1}, #{})
+    ).

@@ -480,10 +480,12 @@ the_end_of_the_supervisor_is_the_end_of_all_jobs(_Config) ->
 too_many_callbacks_end_the_context(_Config) ->
     Ctx = fake(#{max_callbacks => 10}),
     waiting(f),
-    {ok, _} = py_port:call(Ctx, fake, callbacks, [1, 20, term_to_binary(call(<<"f">>))]),
-    Jobs = [running() || _ <- lists:seq(1, 20)],
-    ?assertMatch(#{callbacks := 20}, py_port:info(Ctx)),
-    _ = py_port:call(Ctx, fake, callbacks, [21, 21, term_to_binary(call(<<"f">>))]),
+    %% twice what an honest worker may have out: ten, and one for each depth, of those that wait and of the others
+    Most = 2 * (10 + 2 * 101),
+    {ok, _} = py_port:call(Ctx, fake, callbacks, [1, Most, term_to_binary(call(<<"f">>))]),
+    Jobs = [running() || _ <- lists:seq(1, Most)],
+    ?assertMatch(#{callbacks := Most}, py_port:info(Ctx)),
+    _ = py_port:call(Ctx, fake, callbacks, [Most + 1, Most + 1, term_to_binary(call(<<"f">>))]),
     ?assertMatch({protocol_error, callback_without_credit, _}, exit_of(Ctx)),
     ?assertEqual([], [P || P <- Jobs, is_process_alive(P)]).
 

@@ -14,6 +14,7 @@
     secrets_stay_out_of_child_specs_and_errors/1,
     a_late_cancel_does_not_wait_for_a_batch_of_calls/1,
     a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything/1,
+    a_coroutine_that_cleans_up_behind_a_longer_call_costs_nobody_anything/1,
     what_waits_for_erlang_can_be_interrupted/1,
     what_is_interrupted_as_it_reports_its_exception_was_interrupted/1,
     an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits/1,
@@ -41,6 +42,7 @@ all() ->
         secrets_stay_out_of_child_specs_and_errors,
         a_late_cancel_does_not_wait_for_a_batch_of_calls,
         a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything,
+        a_coroutine_that_cleans_up_behind_a_longer_call_costs_nobody_anything,
         what_waits_for_erlang_can_be_interrupted,
         what_is_interrupted_as_it_reports_its_exception_was_interrupted,
         an_interrupt_in_the_delivery_of_an_answer_reaches_who_waits,
@@ -170,6 +172,43 @@ a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything(_Config) 
     receive {task, Task} -> ?assertEqual({error, timeout}, Task) end,
     receive {slow, Got} -> ?assertEqual({ok, none}, Got) end,
     true = py_port_test:wait_until(fun() -> {ok, [1]} =:= py_port:eval(Ctx, "ended") end, 10000),
+    ok = py_port:stop_context(Ctx).
+
+%% It has been told of its cancel, and has not ended when somebody else's call begins: before that is over it cannot.
+a_coroutine_that_cleans_up_behind_a_longer_call_costs_nobody_anything(_Config) ->
+    Self = self(),
+    ok = py_port:register_function(nap, fun([]) -> receive never -> ok after 3000 -> ok end end),
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 1500}),
+    ok = py_port:exec(
+        Ctx,
+        "import asyncio, time, erlang\n"
+        "async def polite(test):\n"
+        "    global over\n"
+        "    over = asyncio.Event()\n"
+        "    try:\n"
+        "        erlang.send(test, 'runs')\n"
+        "        await asyncio.sleep(1000)\n"
+        "    finally:\n"
+        "        erlang.send(test, 'cleans up')\n"
+        "        await over.wait()\n"
+        "        erlang.send(test, 'ended')\n"
+        "def busy(): time.sleep(3); over.set()\n"
+        "def blocked(): erlang.call('nap'); over.set()\n"
+    ),
+    lists:foreach(
+        fun(Longer) ->
+            Polite = py_port:async_call(Ctx, '__main__', polite, [Self]),
+            receive <<"runs">> -> ok end,
+            %% Then it waits: inside of its step the cancel would be an interrupt.
+            {ok, 1} = py_port:eval(Ctx, "1"),
+            ok = py_port:cancel(Polite),
+            receive <<"cleans up">> -> ok end,
+            ?assertEqual({Longer, {ok, none}}, {Longer, py_port:call(Ctx, '__main__', Longer, [])}),
+            receive <<"ended">> -> ok end
+        end,
+        [busy, blocked]
+    ),
+    ok = py_port:unregister_function(nap),
     ok = py_port:stop_context(Ctx).
 
 %% Code that takes SIGINT for itself does not take our means to stop it away.

@@ -15,7 +15,9 @@
     overtaken_request_may_be_answered_once/1,
     overtaken_requests_are_bounded/1,
     overdue_is_for_those_that_have_not_ended/1,
-    one_behind_another_call_is_asked_again_while_there_is_such_a_call/1
+    one_behind_another_call_is_asked_again_while_there_is_such_a_call/1,
+    more_words_than_questions_are_broken/1,
+    a_word_that_is_late_takes_no_time_away/1
 ]).
 
 all() ->
@@ -30,7 +32,9 @@ all() ->
         overtaken_request_may_be_answered_once,
         overtaken_requests_are_bounded,
         overdue_is_for_those_that_have_not_ended,
-        one_behind_another_call_is_asked_again_while_there_is_such_a_call
+        one_behind_another_call_is_asked_again_while_there_is_such_a_call,
+        more_words_than_questions_are_broken,
+        a_word_that_is_late_takes_no_time_away
     ].
 
 -define(UNKNOWN, {ended, 3}).
@@ -118,10 +122,22 @@ overtaken_requests_are_bounded(_Config) ->
 
 overdue_is_for_those_that_have_not_ended(_Config) ->
     {_, L} = stopping(17),
-    ?assertMatch({#{id := 17, step := killed, after_ms := 250}, timeout}, py_port_ladder:overdue({17, 1250}, false, L)),
+    Overdue = last_quarter(17, L),
+    ?assertMatch({#{id := 17, step := killed, after_ms := 250}, timeout}, py_port_ladder:overdue({17, 1250}, false, Overdue)),
     ?assertEqual(error, py_port_ladder:overdue({18, 1250}, false, L)),
     {ok, _, L1} = late(value, 17, L),
     ?assertEqual(error, py_port_ladder:overdue({17, 1250}, false, L1)).
+
+%% Nothing is heard of it in the first three.
+last_quarter(Id, Ladder) ->
+    lists:foldl(
+        fun(_, L) ->
+            ?assertEqual(again, py_port_ladder:overdue({Id, 1100}, true, L)),
+            py_port_ladder:asked_again(Id, make_ref(), true, L)
+        end,
+        Ladder,
+        [1, 2, 3]
+    ).
 
 new() ->
     py_port_ladder:new(100).
@@ -142,7 +158,7 @@ late(Late, Id, Ladder) ->
 
 one_behind_another_call_is_asked_again_while_there_is_such_a_call(_Config) ->
     Facts = #{last_issued => 20, now => 1100},
-    L = py_port_ladder:add(17, {timeout, f}, 1000, make_ref(), py_port_ladder:new(10)),
+    L = last_quarter(17, py_port_ladder:add(17, {timeout, f}, 1000, make_ref(), py_port_ladder:new(10))),
     {ok, [], Deferred} = py_port_ladder:late({ended, 4}, 17, Facts, L),
     ?assertEqual(again, py_port_ladder:overdue({17, 1250}, true, Deferred)),
     %% The call before it may have ended a moment ago: it gets the whole of its time, but no more than that.
@@ -150,9 +166,23 @@ one_behind_another_call_is_asked_again_while_there_is_such_a_call(_Config) ->
     {ok, [], Last} = py_port_ladder:late({ended, 4}, 17, Facts, py_port_ladder:asked_again(17, make_ref(), false, Deferred)),
     ?assertMatch({#{step := killed}, timeout}, py_port_ladder:overdue({17, 1500}, false, Last)),
     ?assertEqual(again, py_port_ladder:overdue({17, 1500}, true, Last)),
-    %% Each asking is believed once, and has one answer.
-    ?assertMatch({broken, _}, py_port_ladder:late({ended, 4}, 17, Facts, Deferred)),
     Again = py_port_ladder:asked_again(17, make_ref(), true, Deferred),
     ?assertMatch({#{step := killed}, timeout}, py_port_ladder:overdue({17, 1500}, true, Again)),
     {ok, [], Twice} = py_port_ladder:late({ended, 4}, 17, Facts, Again),
     {ok, [{stopped, #{step := cancelled}, _}], _} = py_port_ladder:late({ended, 1}, 17, Facts, Twice).
+
+%% No CANCEL is answered so more than once.
+more_words_than_questions_are_broken(_Config) ->
+    Facts = #{last_issued => 20, now => 1100},
+    L = py_port_ladder:add(17, {timeout, f}, 1000, make_ref(), py_port_ladder:new(10)),
+    {ok, [], Deferred} = py_port_ladder:late({ended, 4}, 17, Facts, L),
+    ?assertMatch({broken, _}, py_port_ladder:late({ended, 4}, 17, Facts, Deferred)).
+
+%% A busy machine: the word on a quarter comes in the next one, and counts for it all the same.
+a_word_that_is_late_takes_no_time_away(_Config) ->
+    Facts = #{last_issued => 20, now => 1100},
+    Add = fun() -> py_port_ladder:add(17, {timeout, f}, 1000, make_ref(), py_port_ladder:new(10)) end,
+    Quarter = fun(L) -> py_port_ladder:asked_again(17, make_ref(), true, L) end,
+    Word = fun(L) -> {ok, [], L1} = py_port_ladder:late({ended, 4}, 17, Facts, L), L1 end,
+    L = lists:foldl(fun(_, L) -> Word(Word(Quarter(Quarter(L)))) end, Add(), lists:seq(1, 10)),
+    last_quarter(17, L).

@@ -145,6 +145,57 @@ more_than_the_credit_queue_in_the_worker(_Config) ->
     ?assertEqual({ok, true}, py_port:call(Ctx, probe_reentry, many_tasks, [2000])),
     ?assertEqual({ok, []}, py_port:call(Ctx, probe_reentry, many_threads, [50, 20])).
 
+%% Callbacks that wait for what is nested in them hold all the credit that there is.
+more_nested_calls_than_the_credit_end_all_the_same(_Config) ->
+    Ctx = py_port_test:context(#{io => null, max_callbacks => 3}),
+    ok = py_port:register_function(same, fun([X]) -> X end),
+    ok = py_port:register_function(below, fun([]) ->
+        {ok, X} = py_port:call(Ctx, '__main__', inner, []),
+        X
+    end),
+    ok = py_port:exec(
+        Ctx,
+        "import asyncio, erlang\n"
+        "def inner(): return erlang.call('same', 7)\n"
+        "async def outer(n): return await asyncio.gather(*(erlang.async_call('below') for _ in range(n)))\n"
+    ),
+    ?assertEqual({ok, lists:duplicate(20, 7)}, py_port:call(Ctx, '__main__', outer, [20], #{}, #{timeout => 60000})).
+
+%% Processes that are watched for long hold it.
+more_monitors_than_the_credit_keep_no_call_back(_Config) ->
+    Ctx = py_port_test:context(#{io => null, max_callbacks => 3}),
+    ok = py_port:register_function(same, fun([X]) -> X end),
+    ok = py_port:exec(
+        Ctx,
+        "import erlang\n"
+        "def watch(pid):\n"
+        "    kept = [erlang.monitor(pid, print) for _ in range(5)]\n"
+        "    return erlang.call('same', 7, timeout=60)\n"
+    ),
+    ?assertEqual({ok, 7}, py_port:call(Ctx, '__main__', watch, [self()])).
+
+%% So do receives from an empty channel, and sends to one that is full: neither keeps back what ends the other.
+more_receives_or_sends_than_the_credit_meet_all_the_same(_Config) ->
+    Ctx = py_port_test:context(#{io => null, max_callbacks => 3}),
+    {Owner, _} = spawn_monitor(fun() -> receive stop -> ok end end),
+    {ok, Channel} = py_port_channel:new(#{capacity => 1, owner => Owner}),
+    ok = py_port:exec(
+        Ctx,
+        "import asyncio, erlang\n"
+        "async def meet(value, first, second):\n"
+        "    ends = [erlang.Channel(value) for _ in range(8)]\n"
+        "    do = {'send': lambda c: c.async_send(7), 'receive': lambda c: c.async_receive()}\n"
+        "    early = [asyncio.ensure_future(do[first](c)) for c in ends]\n"
+        "    await asyncio.sleep(0)\n"
+        "    return len(await asyncio.gather(*early, *(do[second](c) for c in ends)))\n"
+    ),
+    [
+        ?assertEqual({ok, 16}, py_port:call(Ctx, '__main__', meet, [Channel | Order], #{}, #{timeout => 60000}))
+     || Order <- [[send, 'receive'], ['receive', send]]
+    ],
+    Owner ! stop,
+    receive {'DOWN', _, process, Owner, normal} -> ok end.
+
 %% A failure prints the seed.
 a_random_mix_runs_everything_once(Config) ->
     Ctx = ctx(Config),

@@ -458,3 +458,40 @@ large_values_pass(Config) ->
     Map = maps:from_list([{N, integer_to_binary(N)} || N <- lists:seq(0, 99999)]),
     ?assertEqual({ok, Map}, py_port:call(Ctx, probe_types, big_map, [100000])),
     ?assertEqual({ok, lists:sum(maps:keys(Map))}, py_port:call(Ctx, probe_types, sum_of_keys, [Map])).
+
+%% Forty-five lists that hold each other twice would be a term of 2^45 elements.
+objects_that_share_their_parts_end_where_a_frame_does(Config) ->
+    Ctx = ctx(Config),
+    Too = <<"the term is larger than a frame may be">>,
+    ok = py_port:exec(
+        Ctx,
+        "import dataclasses, erlang\n"
+        "Two = dataclasses.make_dataclass('Two', ['a', 'b'])\n"
+        "def shared(pair):\n"
+        "    x = 0\n"
+        "    for _ in range(45): x = pair(x)\n"
+        "    return x\n"
+    ),
+    [
+        ?assertEqual(
+            {Pair, {error, {bad_term, <<"result">>, Too}}},
+            {Pair, py_port:eval(Ctx, ["shared(", Pair, ")"], #{}, #{timeout => 60000})}
+        )
+     || Pair <- ["lambda x: [x, x]", "lambda x: (x, x)", "lambda x: {0: x, 1: x}", "lambda x: Two(x, x)"]
+    ],
+    ?assertEqual({ok, 1}, py_port:eval(Ctx, "1")).
+
+%% Such a term can be stopped as it is made.
+an_endless_term_is_interrupted(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 60000}),
+    ok = py_port:exec(Ctx, "x = ''\nfor _ in range(45): x = [x, x]\n"),
+    Begun = erlang:monotonic_time(millisecond),
+    Got = py_port:eval(Ctx, "x", #{}, #{timeout => 100}),
+    ?assertMatch({error, _}, Got),
+    ?assertEqual({ok, 1}, py_port:eval(Ctx, "1")),
+    ?assert(erlang:monotonic_time(millisecond) - Begun < 30000),
+    ok = py_port:stop_context(Ctx).
+
+a_class_of_integers_with_a_negation_of_its_own_is_sent_as_it_is(Config) ->
+    ok = py_port:exec(ctx(Config), "class Odd(int):\n    def __neg__(self): return 7\n    __abs__ = __neg__\n"),
+    ?assertEqual({ok, -(1 bsl 70)}, py_port:eval(ctx(Config), "Odd(-(1 << 70))")).

@@ -23,7 +23,7 @@ Result<Header> parse_header(Bytes frame) {
   header.ns = static_cast<std::uint16_t>(get_be(frame.data() + 2, 2));
   header.id = get_be(frame.data() + 4, 8);
   header.payload_at = kShortHeader;
-  const std::uint8_t known = header.is_request() ? kFlagTrace | kFlagReturnRef | kFlagNoResult : 0;
+  const std::uint8_t known = header.is_request() ? kFlagTrace | kFlagReturnRef | kFlagNoResult : header.kind == Kind::cancel ? kFlagAsk : 0;
   if (header.flags & ~known) return bad("frame flags " + std::to_string(header.flags) + " are unknown");
   if (header.ns != 0) return bad("namespace " + std::to_string(header.ns) + " is unknown");
   if (!header.is_request()) return header;

@@ -49,6 +49,7 @@ enum class Kind : std::uint8_t {
 inline constexpr std::uint8_t kFlagTrace = 0x01;
 inline constexpr std::uint8_t kFlagReturnRef = 0x02;
 inline constexpr std::uint8_t kFlagNoResult = 0x04;
+inline constexpr std::uint8_t kFlagAsk = 0x01;  ///< of a cancel
 inline constexpr std::uint8_t kFlagStdout = 0x01;
 inline constexpr std::uint8_t kFlagStderr = 0x02;
 inline constexpr std::uint8_t kFlagCut = 0x10;
@@ -60,7 +61,7 @@ enum class Ended : std::uint8_t {
   cancelled = 1,  ///< it was running
   expired = 2,    ///< its deadline had passed before it ran
   unknown = 3,    ///< the id of a cancel is not here: answered already, or not come yet
-  deferred = 4,   ///< no answer yet: a coroutine that will be cancelled as soon as the main thread is done with somebody else's call
+  deferred = 4,   ///< no answer yet: a coroutine that can go on only when the main thread is done with somebody else's call
 };
 
 struct Header {

@@ -128,12 +128,25 @@ Ref pair(bool ok, const Ref& value) {
 
 }  // namespace
 
+namespace {
+
+bool waits_for_something(const Terms& terms, std::string_view op, PyObject* args) {
+  if (op == "monitor") return true;
+  if ((op != "channel" && op != "inlet") || PyTuple_GET_SIZE(args) == 0) return false;
+  PyObject* what = PyTuple_GET_ITEM(args, 0);
+  if (!Py_IS_TYPE(what, reinterpret_cast<PyTypeObject*>(terms.atom.get()))) return false;
+  return PyUnicode_CompareWithASCIIString(atom_text(what), op == "channel" ? "receive" : "take") == 0;
+}
+
+}  // namespace
+
 /// A callback that is being made.
 struct Outcalls::Outgoing {
   explicit Outgoing(std::uint64_t max_frame) : frame(max_frame) {}
   std::uint64_t id = 0;
   std::uint64_t origin = 0;
   std::uint64_t deadline = 0;
+  bool waits = false;  ///< for something to happen, which may never be
   port::FrameBuilder frame;
 };
 
@@ -205,6 +218,7 @@ bool Outcalls::build(const Gil& gil, Outgoing& out, PyObject* op, PyObject* args
       if (out.deadline == 0 || until < out.deadline) out.deadline = until;
     }
   }
+  out.waits = waits_for_something(parts_.codec.terms(), {name, static_cast<std::size_t>(size)}, args);
   out.id = parts_.session.next_callback();
   out.frame.begin_callback(out.id, out.origin, out.deadline, current.trace);
   return write_args(gil, out, {name, static_cast<std::size_t>(size)}, args);
@@ -231,7 +245,7 @@ Ref Outcalls::call(const Gil& gil, PyObject* op, PyObject* args, PyObject* timeo
   Outgoing out(parts_.max_frame);
   if (!build(gil, out, op, args, timeout)) return {};
   BlockedThread thread(on_main() ? session::Waiter::Where::main : session::Waiter::Where::thread);
-  parts_.session.send_callback(out.id, out.origin, thread, std::move(out.frame));
+  parts_.session.send_callback(out.id, out.origin, thread, std::move(out.frame), out.waits);
   return on_main() ? wait_on_main(gil, out, thread) : wait_here(gil, out, thread);
 }
 
@@ -361,7 +375,7 @@ std::uint64_t Outcalls::start(const Gil& gil, Mailbox& mailbox, PyObject* done, 
     return 0;
   }
   mailbox.expect(gil, out.id, Ref::share(gil, done));
-  parts_.session.send_callback(out.id, out.origin, mailbox, std::move(out.frame));
+  parts_.session.send_callback(out.id, out.origin, mailbox, std::move(out.frame), out.waits);
   // The main loop writes at the end of its turn what coroutines of the context's loop have to say.
   if (&mailbox != mailbox_ || !on_main()) flush();
   return out.id;

@@ -14,6 +14,7 @@
 namespace pyw {
 namespace {
 
+constexpr std::uint32_t kBreath = 4096;  ///< values that are encoded between two looks at whether to go on
 constexpr Py_ssize_t kRefer = 64 * 1024;  ///< from this size on, bytes are referred to instead of copied
 
 Lease lease_of(PyObject* owner) {
@@ -52,6 +53,7 @@ class ToEtf {
 
   /// Exact types first, the frequent ones first among them.
   bool value(PyObject* object, const Step* at) {
+    if (++values_ % kBreath == 0 && !goes_on()) [[unlikely]] return false;
     PyTypeObject* type = Py_TYPE(object);
     if (type == &PyUnicode_Type) return text(object, at);
     if (type == &PyLong_Type) return integer(object);
@@ -70,6 +72,12 @@ class ToEtf {
   bool fail(const Step* at, std::string why) {
     bad_ = {BadTerm::Kind::term, path_text(gil_, root_, at), std::move(why)};
     return false;
+  }
+
+  /// A few objects that hold each other many times are a term without end: it ends where a frame would, or when somebody stops it.
+  bool goes_on() {
+    if (out_.overflowed()) return fail(nullptr, "the term is larger than a frame may be");
+    return PyErr_CheckSignals() == 0;
   }
 
   bool constant(std::string_view name) {
@@ -97,7 +105,8 @@ class ToEtf {
   }
 
   bool big(PyObject* object, bool negative) {
-    const Ref magnitude = negative ? Ref::steal(PyNumber_Negative(object)) : Ref::share(gil_, object);
+    // int's own negation: a class that is derived from it may say something else.
+    const Ref magnitude = negative ? Ref::steal(PyLong_Type.tp_as_number->nb_negative(object)) : Ref::share(gil_, object);
     const Py_ssize_t size = magnitude ? compat::long_magnitude_size(magnitude.get()) : -1;
     if (size < 0) return false;
     unsigned char few[256];
@@ -375,6 +384,7 @@ class ToEtf {
   std::string_view root_;
   BadTerm& bad_;
   std::uint32_t depth_ = 0;
+  std::uint32_t values_ = 0;
   std::uint32_t keys_ = 0;  ///< how many keys we are inside of
 };
 

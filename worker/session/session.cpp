@@ -21,7 +21,7 @@ Result<void> Session::receive(Frame&& frame) {
   switch (frame.header.kind) {
     case Kind::callback_ok:
     case Kind::callback_error: receive_answer(std::move(frame)); return {};
-    case Kind::cancel: cancel(id); return {};
+    case Kind::cancel: frame.header.flags & port::kFlagAsk ? ask(id) : cancel(id); return {};
     case Kind::interrupt: interrupt_running(id); return {};
     case Kind::ping: outbox_.append(Kind::pong, 0, id); return {};
     case Kind::status: answer_status(id); return {};
@@ -74,9 +74,10 @@ void Session::receive_answer(Frame&& frame) {
   const auto found = callbacks_.find(id);
   if (found == callbacks_.end()) return;  // a job that was killed as it answered: the second word on it
   Waiter* waiter = take_waiter(found->second);
+  --unanswered_;
+  --unanswered_of_[found->second.turn];
   callbacks_.erase(found);
   lineage_.callback_back(id);
-  --unanswered_;
   send_unsent();
   if (waiter) waiter->answered(id, std::move(frame));
 }
@@ -122,11 +123,24 @@ void Session::cancel_task(std::uint64_t id, Task& task) {
   command({Command::What::cancel_task, id});
   // Should the task be what keeps the main thread busy right now, then the signal finds it: the handler compares it with the current task.
   blocked_.push_back(id);
-  if (running() == 0 || step_is_innermost()) return effects_.signal_main();
+  task.behind = call_on_main();
+  if (task.behind == 0) return effects_.signal_main();
   // The main thread is in somebody else's call; the task stands still, and cannot even be told before that call is over.
   ended(id, Ended::deferred);
   cancel_waits_on_main(id);
 }
+
+/// What a cancelled task of the context's loop has come to: whether the same call of somebody else keeps main that did so when this was last
+/// asked, so that it could not clean up meanwhile. Between two calls it could.
+void Session::ask(std::uint64_t id) {
+  const auto task = tasks_.find(id);
+  if (task == tasks_.end() || task->second.loop) return;
+  const std::uint64_t before = std::exchange(task->second.behind, call_on_main());
+  if (before != 0 && task->second.behind == before) ended(id, Ended::deferred);
+}
+
+/// The call because of which the tasks of the context's loop stand still: the outermost on main. 0: they do not.
+std::uint64_t Session::call_on_main() const { return stack_.empty() || step_is_innermost() ? 0 : stack_.front().id; }
 
 /// A request that waits on main for something nested in it: the callbacks that it waits for go, and what stands above it on main, whether or
 /// not those who asked for it have gone with their jobs. Then it is the innermost and gets its interrupt.

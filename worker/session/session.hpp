@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -51,7 +53,8 @@ enum class Interrupt : std::uint8_t { none, cancel, interrupt };
 /// Invariants: a request's id is in exactly one of: our queue, handed (to a waiter), running (main's stack), elsewhere (another thread runs
 /// it), tasks, answered; and an answer is given exactly once, when it goes to answered. An interrupt names one request; it is void as soon
 /// as that request has ended. A callback that has a waiter gets exactly one answer; no more than `max_callbacks` are unanswered at a time,
-/// the others wait here for their turn.
+/// the others wait here for their turn. But one of each Turn may always be out, so that nested requests get on whatever those hold that
+/// they descend from, and messages get through however many wait for one.
 /// Threads: any; one lock. Answers are appended to the outbox under it, so their order is the order of decisions.
 class Session {
  public:
@@ -98,8 +101,9 @@ class Session {
 
   // Callbacks.
   std::uint64_t next_callback() { return last_callback_.fetch_add(1, std::memory_order_relaxed) + 1; }
-  /// Sends it now or when its turn comes. `origin` is the request that makes it, or 0.
-  void send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame);
+  /// Sends it now or when its turn comes. `origin` is the request that makes it, or 0. `waits`: it is answered when something happens, and
+  /// not when something is done.
+  void send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame, bool waits = false);
   /// Nobody waits for it any more; Erlang is told. The waiter will not hear of it again. False: it had been answered.
   bool abandon(std::uint64_t id);
   /// Nested requests that nobody will run where they should.
@@ -139,14 +143,18 @@ class Session {
     std::uint64_t id;
     std::uint64_t deadline;
   };
+  /// Callbacks that may need one another's credit do not share a turn: how deep the request lies that made it, and whether it waits.
+  using Turn = std::pair<unsigned, bool>;
   struct Callback {
     std::uint64_t origin;
     Waiter* waiter;  ///< null: nobody waits
+    Turn turn;
     bool cancelled = false;
   };
   struct Task {
     Waiter* loop;  ///< null: the context's
     bool cancelled = false;
+    std::uint64_t behind = 0;  ///< the call that it stood behind when its cancel came, or was last asked about
   };
   struct Unsent {
     std::uint64_t id;
@@ -162,11 +170,14 @@ class Session {
   void run_on_main(const port::Header& header);
   void receive_answer(port::Frame&& frame);
   void send_unsent();
+  bool may_send(Turn turn) const;
   Waiter* take_waiter(Callback& callback);
   void cancel_callback(std::uint64_t id, Callback& callback);
   void cancel(std::uint64_t id);
   bool cancel_queued(std::uint64_t id);
   void cancel_task(std::uint64_t id, Task& task);
+  void ask(std::uint64_t id);
+  std::uint64_t call_on_main() const;
   void cancel_outer(std::uint64_t id);
   void cancel_waits_on_main(std::uint64_t origin);
   bool holds(std::uint64_t callback, std::uint64_t request) const;
@@ -202,8 +213,9 @@ class Session {
 
   Lineage lineage_;
   std::unordered_map<std::uint64_t, Callback> callbacks_;
-  std::deque<Unsent> unsent_;
-  std::uint64_t unanswered_ = 0;  ///< callbacks that have been sent
+  std::map<Turn, std::deque<Unsent>, std::greater<>> unsent_;  ///< the deepest first, for the others wait for them; no queue is empty
+  std::uint64_t unanswered_ = 0;                               ///< callbacks that have been sent
+  std::map<Turn, std::uint64_t> unanswered_of_;
   std::atomic<std::uint64_t> last_callback_{0};
 
   static constexpr std::uint64_t kNoStep = ~std::uint64_t{0};

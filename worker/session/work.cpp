@@ -1,5 +1,6 @@
 // What the threads of the worker do with the session: take requests, say that they are done, send callbacks.
 #include <algorithm>
+#include <iterator>
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
@@ -166,12 +167,13 @@ void Session::task_finished(std::uint64_t id) {
   done_with(id);
 }
 
-void Session::send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame) {
+void Session::send_callback(std::uint64_t id, std::uint64_t origin, Waiter& waiter, port::FrameBuilder&& frame, bool waits) {
   const std::lock_guard lock(mutex_);
   lineage_.callback_out(id, origin);
+  const Turn turn{lineage_.depth_below(id), waits};
   if (waiter.where() != Waiter::Where::context_loop) awaited_.fetch_add(1, std::memory_order_relaxed);
-  callbacks_.emplace(id, Callback{origin, &waiter});
-  unsent_.push_back({id, std::move(frame)});
+  callbacks_.emplace(id, Callback{origin, &waiter, turn});
+  unsent_[turn].push_back({id, std::move(frame)});
   send_unsent();
   if (const auto runs = elsewhere_.find(origin); runs != elsewhere_.end() && runs->second) runs->second = !stop_threads(origin);
 }
@@ -183,11 +185,21 @@ Waiter* Session::take_waiter(Callback& callback) {
   return waiter;
 }
 
+bool Session::may_send(Turn turn) const {
+  if (unanswered_ < options_.max_callbacks) return true;
+  const auto out = unanswered_of_.find(turn);
+  return out == unanswered_of_.end() || out->second == 0;
+}
+
 void Session::send_unsent() {
-  while (!unsent_.empty() && unanswered_ < options_.max_callbacks) {
-    outbox_.append(unsent_.front().frame);
-    unsent_.pop_front();
-    ++unanswered_;
+  for (auto at = unsent_.begin(); at != unsent_.end();) {
+    auto& [turn, queue] = *at;
+    for (; !queue.empty() && may_send(turn); queue.pop_front()) {
+      outbox_.append(queue.front().frame);
+      ++unanswered_;
+      ++unanswered_of_[turn];
+    }
+    at = queue.empty() ? unsent_.erase(at) : std::next(at);
   }
 }
 
@@ -196,13 +208,16 @@ bool Session::abandon(std::uint64_t id) {
   const std::lock_guard lock(mutex_);
   const auto found = callbacks_.find(id);
   if (found == callbacks_.end()) return false;
-  const auto waiting = std::find_if(unsent_.begin(), unsent_.end(), [id](const Unsent& one) { return one.id == id; });
-  if (waiting == unsent_.end()) {
+  const auto queue = unsent_.find(found->second.turn);
+  auto waiting = std::deque<Unsent>::iterator();
+  if (queue != unsent_.end()) waiting = std::find_if(queue->second.begin(), queue->second.end(), [id](const Unsent& one) { return one.id == id; });
+  if (queue == unsent_.end() || waiting == queue->second.end()) {
     take_waiter(found->second);
     cancel_callback(id, found->second);
   } else {
     never_sent.emplace(std::move(*waiting));
-    unsent_.erase(waiting);
+    queue->second.erase(waiting);
+    if (queue->second.empty()) unsent_.erase(queue);
     take_waiter(found->second);
     callbacks_.erase(found);
     lineage_.callback_back(id);

@@ -63,13 +63,13 @@ struct Fixture {
   }
   void answer(std::uint64_t id) { receive(frames::raw(frames::header(0x30, 0, id) + "\x83j")); }
   void cancel(std::uint64_t id) { receive(frames::control(port::Kind::cancel, id)); }
-  std::uint64_t call(std::uint64_t origin, Waiter& waiter) {
+  std::uint64_t call(std::uint64_t origin, Waiter& waiter, bool waits = false) {
     const auto id = session->next_callback();
     port::FrameBuilder frame(1 << 10);
     frame.begin_callback(id, origin, 7, "");
     frame.writer().version();
     frame.writer().nil();
-    session->send_callback(id, origin, waiter, std::move(frame));
+    session->send_callback(id, origin, waiter, std::move(frame), waits);
     return id;
   }
   static std::string called(std::uint64_t id, std::uint64_t origin) {
@@ -122,6 +122,33 @@ TEST_CASE("callbacks: no more are out than there is credit for, and none is forg
   fixture.answer(ids[0]);
   CHECK(fixture.sent() == Fixture::called(ids[3], 0));
   CHECK(waiter.answers.empty());
+}
+
+TEST_CASE("callbacks: what is nested gets on although those that it descends from hold all the credit") {
+  Fixture fixture({.max_callbacks = 2});
+  FakeWaiter waiter(Waiter::Where::context_loop);
+  const auto outer = fixture.call(0, waiter);
+  fixture.call(0, waiter);
+  fixture.sent();
+  fixture.request(5, outer);
+  CHECK(fixture.take() == 5);
+  const auto first = fixture.call(5, waiter), second = fixture.call(5, waiter);
+  CHECK(fixture.sent() == Fixture::called(first, 5));  // one at a time
+  fixture.answer(first);
+  CHECK(fixture.sent() == Fixture::called(second, 5));
+}
+
+TEST_CASE("callbacks: those that wait for something do not keep back what they wait for, nor the other way round") {
+  for (const bool waits : {true, false}) {
+    Fixture fixture({.max_callbacks = 2});
+    FakeWaiter waiter(Waiter::Where::context_loop);
+    for (int i = 0; i < 3; ++i) fixture.call(0, waiter, waits);
+    fixture.sent();
+    const auto first = fixture.call(0, waiter, !waits), second = fixture.call(0, waiter, !waits);
+    CHECK(fixture.sent() == Fixture::called(first, 0));
+    CHECK(fixture.session->abandon(second));
+    CHECK(fixture.sent() == "");
+  }
 }
 
 TEST_CASE_FIXTURE(Fixture, "callbacks: who has given up hears nothing any more") {

@@ -51,6 +51,7 @@ struct Fixture {
   }
   void request(std::uint64_t id, std::uint64_t deadline = 0) { REQUIRE(receive(frames::request(id, "p", deadline))); }
   void control(port::Kind kind, std::uint64_t id) { REQUIRE(receive(frames::control(kind, id))); }
+  void ask(std::uint64_t id) { REQUIRE(receive(frames::control(port::Kind::cancel, id, port::kFlagAsk))); }
   std::string answers() {
     outbox->flush();
     std::string out(1 << 16, '\0');
@@ -147,6 +148,30 @@ TEST_CASE_FIXTURE(Fixture, "session: a task is cancelled by the main thread, and
   CHECK(answers() == ended(1, port::Ended::deferred));
   session->finished(2);
   session->task_finished(1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "session: a cancelled task has no time to clean up as long as one and the same call keeps main") {
+  request(1);
+  session->take();
+  session->became_task(1, nullptr);
+  control(port::Kind::cancel, 1);
+  session->commands();
+  const std::string deferred = ended(1, port::Ended::deferred);
+  for (const std::uint64_t id : {2, 3}) {
+    request(id);
+    session->take();
+    ask(1);
+    CHECK(answers().empty());  // it may have cleaned up before this call began
+    ask(1);
+    CHECK(answers() == deferred);
+    session->finished(id);
+    ask(1);
+    CHECK(answers().empty());
+  }
+  CHECK_FALSE(session->has_commands());  // it is asked about, and not cancelled again
+  session->task_finished(1);
+  ask(1);
+  CHECK(answers().empty());
 }
 
 TEST_CASE_FIXTURE(Fixture, "session: of several cancelled tasks the one that keeps main busy is found, whichever was cancelled last") {

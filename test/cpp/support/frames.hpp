@@ -21,6 +21,8 @@ inline std::string header(std::uint8_t kind, std::uint8_t flags, std::uint64_t i
 inline std::string request(std::uint64_t id, const std::string& payload, std::uint64_t deadline = 0) {
   return raw(header(0x10, 0, id) + u64(0) + u64(deadline) + payload);
 }
-inline std::string control(pyw::port::Kind kind, std::uint64_t id) { return raw(header(static_cast<std::uint8_t>(kind), 0, id)); }
+inline std::string control(pyw::port::Kind kind, std::uint64_t id, std::uint8_t flags = 0) {
+  return raw(header(static_cast<std::uint8_t>(kind), flags, id));
+}
 
 }  // namespace frames

@@ -26,6 +26,7 @@
     silence_ends_with_the_deadline/1,
     closed_pipe_ends_with_the_deadline/1,
     stop_that_is_ignored_ends_the_worker/1,
+    flood_instead_of_the_stacks_ends_with_the_kill/1,
     wrong_start_is_an_error/1
 ]).
 
@@ -52,6 +53,7 @@ all() ->
         silence_ends_with_the_deadline,
         closed_pipe_ends_with_the_deadline,
         stop_that_is_ignored_ends_the_worker,
+        flood_instead_of_the_stacks_ends_with_the_kill,
         wrong_start_is_an_error
     ].
 
@@ -366,6 +368,21 @@ stop_that_is_ignored_ends_the_worker(_Config) ->
     ?assertEqual(normal, exit_of(Ctx)),
     ?assertEqual([{error, {worker_down, stopped}}], lists:usort(outcomes(Callers))),
     dismiss(Callers).
+
+%% Asked for its stacks, it pours out frames: it is killed in time all the same, and nothing piles up here.
+flood_instead_of_the_stacks_ends_with_the_kill(_Config) ->
+    Ctx = hostile(#{kill_after => 100}),
+    {ok, 1} = py_port:call(Ctx, fake, flood_at_dump, [64]),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, fake, stuck, [], #{}, #{timeout => 100})),
+    ?assertMatch({worker_killed, sigkill, #{stopped_by := timeout}}, exit_within(Ctx, 8000)).
+
+exit_within(Ctx, Ms) ->
+    receive
+        {'EXIT', Ctx, Reason} -> Reason
+    after Ms ->
+        exit(Ctx, kill),
+        error(context_lives)
+    end.
 
 wrong_start_is_an_error(_Config) ->
     lists:foreach(

@@ -13,9 +13,15 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from fake_worker import OUT, Worker, encode  # noqa: E402
 
 
+def framed(kind, ident, payload=b"", flags=0):
+    frame = struct.pack(">BBHQ", kind, flags, 0, ident) + payload
+    return struct.pack(">I", len(frame)) + frame
+
+
 class Hostile(Worker):
     mute = False
     status = None
+    flood = None
 
     def start(self, config):
         mode = config["env"].get("HOSTILE_START", "")
@@ -46,12 +52,28 @@ class Hostile(Worker):
             return
         if frame[0] == 0x23 and self.status is not None:
             self.send(0x53, struct.unpack_from(">BBHQ", frame)[3], self.status)
+        elif frame[0] == 0x27 and self.flood is not None:
+            self.pour(self.flood)
         else:
             super().frame(frame)
 
     def do_mute(self, ident, _flags):
         """READY and then silence: reads everything, answers nothing, not even STOP."""
         self.mute = True
+        self.ok(ident, 1)
+
+    def pour(self, megabytes):
+        """Lines and PONGs in turn; bounded, in case nobody stops it."""
+        pair = framed(0x60, 0, b"a line", 1) + framed(0x54, 12345)
+        chunk = pair * ((1 << 18) // len(pair))
+        for _ in range(4 * megabytes):
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(OUT, rest):]
+        signal.pause()
+
+    def do_flood_at_dump(self, ident, _flags, megabytes):
+        self.flood = megabytes
         self.ok(ident, 1)
 
     def do_status(self, ident, _flags, payload, times):

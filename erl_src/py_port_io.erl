@@ -145,7 +145,7 @@ handle({cast_failed, Module, Function, Payload}, Io) ->
     log(
         warning,
         {"cast of ~tp:~tp in ~ts failed: ~ts", [
-            Module, Function, Io#io.label, py_port_error:format(Why)
+            Module, Function, Io#io.label, harmless(py_port_error:format(Why), record)
         ]},
         #{},
         [py_port],
@@ -200,7 +200,7 @@ told(N) ->
 deliver(_, _, #io{target = null}) ->
     ok;
 deliver(Stream, Line, #io{target = logger} = Io) ->
-    log(notice, {"~ts", [printable(Line)]}, #{stream => Stream}, [py_port, python], Io);
+    log(notice, {"~ts", [harmless(Line, line)]}, #{stream => Stream}, [py_port, python], Io);
 deliver(Stream, Line, #io{target = Pid, owner = Owner}) when is_pid(Pid) ->
     Message = {py_port_output, Owner, Stream, Line},
     case node(Pid) =:= node() andalso erlang:process_info(Pid, message_queue_len) of
@@ -251,6 +251,10 @@ log(Level, What, Meta, Domain, #io{owner = Owner, label = Label, os_pid = OsPid}
         {report, Report} -> ?LOG(Level, Report, Metadata);
         {Format, Args} -> ?LOG(Level, Format, Args, Metadata)
     end.
+
+-spec harmless(binary(), line | record) -> binary().
+harmless(Text, What) ->
+    py_port_error:harmless(py_port_error:text(printable(Text)), What).
 
 %% Output need not be UTF-8: what is not stands as its bytes in Latin-1.
 -spec printable(binary()) -> unicode:chardata().

@@ -27,6 +27,9 @@
     closed_pipe_ends_with_the_deadline/1,
     stop_that_is_ignored_ends_the_worker/1,
     flood_instead_of_the_stacks_ends_with_the_kill/1,
+    long_errors_of_casts_are_short_in_the_log/1,
+    control_characters_do_not_reach_the_log/1,
+    claims_at_the_start_are_looked_at/1,
     wrong_start_is_an_error/1
 ]).
 
@@ -54,6 +57,9 @@ all() ->
         closed_pipe_ends_with_the_deadline,
         stop_that_is_ignored_ends_the_worker,
         flood_instead_of_the_stacks_ends_with_the_kill,
+        long_errors_of_casts_are_short_in_the_log,
+        control_characters_do_not_reach_the_log,
+        claims_at_the_start_are_looked_at,
         wrong_start_is_an_error
     ].
 
@@ -384,6 +390,43 @@ exit_within(Ctx, Ms) ->
         error(context_lives)
     end.
 
+%% The text of a deep map would be its depth squared, that of an integer takes time by its length squared.
+long_errors_of_casts_are_short_in_the_log(_Config) ->
+    Ctx = hostile(#{}),
+    ok = py_port_test:catch_logs(?FUNCTION_NAME),
+    Digits = <<131, 111, 60000:32, 0, (binary:copy(<<255>>, 60000))/binary>>,
+    Errors = [{nest_error, [2000]}, {error, [Digits]}, {error, [term_to_binary(lists:duplicate(5000, {[<<"x">>]}))]}],
+    lists:foreach(
+        fun({Function, Args}) ->
+            ok = py_port:cast(Ctx, fake, Function, Args),
+            ?assert(length(py_port_test:message(py_port_test:await_log())) < 10000)
+        end,
+        Errors
+    ),
+    ok = py_port_test:release_logs(?FUNCTION_NAME),
+    Texts = [py_port:format_error(py_port:call(Ctx, fake, F, A)) || {F, A} <- Errors],
+    ?assertEqual([], [T || T <- Texts, byte_size(T) > 10000 orelse byte_size(T) < 10]).
+
+%% A terminal that shows the log would obey them, and a line that is two looks like one of somebody else.
+control_characters_do_not_reach_the_log(_Config) ->
+    Ctx = hostile(#{io => logger}),
+    ok = py_port_test:catch_logs(?FUNCTION_NAME),
+    Log = fun() -> py_port_test:message(py_port_test:await_log()) end,
+    {ok, ok} = py_port:call(Ctx, fake, print, [<<"stdout">>, <<"a\tb\e[2Jc\r\nforged", 127, 0, "\xc2\x9b", "ä"/utf8>>]),
+    ?assertEqual("a\tb\\x1b[2Jc\\x0d\\x0aforged\\x7f\\x00\\x9b\x{e4}", Log()),
+    {ok, ok} = py_port:call(Ctx, fake, print, [<<"stdout">>, <<255, "\e">>]),
+    ?assertEqual("\x{ff}\\x1b", Log()),
+    Error = {python, #{type => <<"x">>, message => <<>>, formatted => <<"two\nlines\e]0;title\7">>}},
+    ok = py_port:cast(Ctx, fake, error, [term_to_binary(Error)]),
+    ?assertNotEqual(nomatch, string:find(Log(), "two\nlines\\x1b]0;title\\x07")),
+    ok = py_port_test:release_logs(?FUNCTION_NAME).
+
+claims_at_the_start_are_looked_at(_Config) ->
+    Ctx = hostile(#{env => #{'HOSTILE_START' => <<"strange_ready">>}}),
+    ?assertMatch(#{version := undefined, python := undefined, prefix := <<"/usr">>, executable := undefined}, py_port:info(Ctx)),
+    {error, {start_failed, Nested}} = py_port:start_context(with_worker(#{env => #{'HOSTILE_START' => <<"nested_failure">>}})),
+    ?assert(byte_size(maps:get(message, Nested)) < 10000).
+
 wrong_start_is_an_error(_Config) ->
     lists:foreach(
         fun({Env, Expected}) ->
@@ -396,6 +439,8 @@ wrong_start_is_an_error(_Config) ->
             {#{'HOSTILE_START' => <<"truncated">>}, worker},
             {#{'HOSTILE_START' => <<"start_failed_bomb">>}, protocol},
             {#{'HOSTILE_START' => <<"start_failed_and_stay">>}, worker},
+            {#{'HOSTILE_START' => <<"long_failure">>}, protocol},
+            {#{'HOSTILE_START' => <<"big_ready">>}, protocol},
             {#{'HOSTILE_START' => <<"close">>}, ready_timeout},
             {#{'HOSTILE_START' => <<"flood">>}, protocol},
             {#{'HOSTILE_START' => <<"garbage">>}, protocol},

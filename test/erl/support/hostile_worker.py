@@ -10,7 +10,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-from fake_worker import OUT, Worker, encode  # noqa: E402
+from fake_worker import OUT, Atom, Worker, encode  # noqa: E402
 
 
 def framed(kind, ident, payload=b"", flags=0):
@@ -41,6 +41,18 @@ class Hostile(Worker):
         elif mode == "start_failed_and_stay":
             self.send(0x42, 1, encode(b"no, but I stay"))
             signal.pause()
+        elif mode == "nested_failure":
+            self.send(0x42, 1, b"\x83" + b"t\x00\x00\x00\x01w\x02ok" * 2000 + b"a\x01")
+            os._exit(1)
+        elif mode == "long_failure":
+            self.send(0x42, 1, b"\x83l" + struct.pack(">I", 2 << 20) + b"j" * (2 << 20) + b"j")
+            os._exit(1)
+        elif mode == "big_ready":
+            self.send(0x41, 1, encode({Atom("version"): b"x" * 70000}))
+            signal.pause()
+        elif mode == "strange_ready":
+            strange = {"version": b"x" * 5000, "python": [1], "prefix": b"/usr", "executable": 1, "calls": b"?"}
+            self.send(0x41, 1, encode({Atom(key): value for key, value in strange.items()}))
         elif mode == "close":
             os.close(OUT)
             signal.pause()
@@ -79,6 +91,9 @@ class Hostile(Worker):
     def do_status(self, ident, _flags, payload, times):
         self.status = payload * times
         self.ok(ident, 1)
+
+    def do_nest_error(self, ident, _flags, depth):
+        self.send(0x51, ident, b"\x83" + b"t\x00\x00\x00\x01w\x02ok" * depth + b"a\x01")
 
     def do_close_output(self, _ident, _flags):
         os.close(OUT)

@@ -183,7 +183,11 @@ frame(
 ) ->
     callback(
         #callback{
-            id = Id, parent = Parent, deadline = Deadline, trace = Trace, payload = Payload
+            id = Id,
+            parent = Parent,
+            deadline = Deadline,
+            trace = py_port_lineage:received(Trace),
+            payload = Payload
         },
         S
     );

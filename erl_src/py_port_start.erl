@@ -122,7 +122,10 @@ begin_start(Port, Options, #{credit := Credit} = Start) ->
         end,
     Writer = py_port_writer:start_link(Port),
     Io = py_port_io:start_link(#{
-        target => maps:get(io, Options), owner => self(), label => label(Options), os_pid => undefined
+        target => maps:get(io, Options),
+        owner => self(),
+        label => label(Options),
+        rate => maps:get(io_rate, Options)
     }),
     #s{
         start = Start,
@@ -294,6 +297,7 @@ next(#s{port = Port, timer = Timer, start = #{parent := Parent}, output = Output
             {timeout, S};
         {credit, N} ->
             ok = py_port_writer:send(S#s.writer, py_port_wire:short(?K_CREDIT, N)),
+            ok = py_port_writer:tell(S#s.writer, S#s.io, credited),
             next(S#s{output = py_port_output:allow(N, Output)})
     end.
 

@@ -27,6 +27,8 @@
     closed_pipe_ends_with_the_deadline/1,
     stop_that_is_ignored_ends_the_worker/1,
     flood_instead_of_the_stacks_ends_with_the_kill/1,
+    lines_are_no_faster_than_the_rate/1,
+    cancelling_without_reading_ends_the_context/1,
     long_errors_of_casts_are_short_in_the_log/1,
     control_characters_do_not_reach_the_log/1,
     claims_at_the_start_are_looked_at/1,
@@ -57,6 +59,8 @@ all() ->
         closed_pipe_ends_with_the_deadline,
         stop_that_is_ignored_ends_the_worker,
         flood_instead_of_the_stacks_ends_with_the_kill,
+        lines_are_no_faster_than_the_rate,
+        cancelling_without_reading_ends_the_context,
         long_errors_of_casts_are_short_in_the_log,
         control_characters_do_not_reach_the_log,
         claims_at_the_start_are_looked_at,
@@ -389,6 +393,23 @@ exit_within(Ctx, Ms) ->
         exit(Ctx, kill),
         error(context_lives)
     end.
+
+%% A worker that minds its credit and not the rate is held to it by the credit.
+lines_are_no_faster_than_the_rate(_Config) ->
+    Rate = 100,
+    Ctx = hostile(#{io_rate => Rate}),
+    Start = erlang:monotonic_time(millisecond),
+    {ok, Printed} = py_port:call(Ctx, fake, print_fast, [100000, 2]),
+    Seconds = (erlang:monotonic_time(millisecond) - Start) / 1000,
+    %% What it had from the beginning, one second's worth at once, and what the time allows.
+    ?assert(Printed =< 256 + Rate + Rate * (Seconds + 1)),
+    ?assert(Printed >= 256 + Rate).
+
+%% Calls that are cancelled are answered; where nobody reads the answers they count all the same.
+cancelling_without_reading_ends_the_context(_Config) ->
+    Ctx = hostile(#{max_callbacks => 200}),
+    {ok, 1} = py_port:call(Ctx, fake, cancel_flood, [3000]),
+    ?assertMatch({protocol_error, callback_without_credit, _}, exit_within(Ctx, 15000)).
 
 %% The text of a deep map would be its depth squared, that of an integer takes time by its length squared.
 long_errors_of_casts_are_short_in_the_log(_Config) ->

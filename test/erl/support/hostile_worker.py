@@ -5,9 +5,11 @@ An environment variable of the configuration, HOSTILE_START, chooses what comes 
 """
 
 import os
+import select
 import signal
 import struct
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from fake_worker import OUT, Atom, Worker, encode  # noqa: E402
@@ -94,6 +96,30 @@ class Hostile(Worker):
 
     def do_nest_error(self, ident, _flags, depth):
         self.send(0x51, ident, b"\x83" + b"t\x00\x00\x00\x01w\x02ok" * depth + b"a\x01")
+
+    def do_print_fast(self, ident, _flags, lines, seconds):
+        """Minds its credit, but not the rate."""
+        end, printed = time.monotonic() + seconds, 0
+        while printed < lines and time.monotonic() < end:
+            while select.select([self.fd], [], [], 0 if self.credit > 0 else 0.05)[0]:
+                self.buffer += os.read(self.fd, 1 << 20)
+                self.credits()
+            while self.credit > 0:
+                self.output(b"stdout", b"a line")
+                printed += 1
+        self.ok(ident, printed)
+
+    def do_cancel_flood(self, ident, _flags, pairs):
+        """Does not read any more; the first answers fill the pipe, then come calls that are cancelled at once."""
+        self.ok(ident, 1)
+        long = encode((Atom("call"), b"n" * 60000, []))
+        for callback in range(1, 60):
+            self.send_callback(callback, 0, 0, b"", long)
+        for callback in range(1000, 1000 + pairs):
+            self.send_callback(callback, 0, 0, b"", encode((Atom("self"),)))
+            self.send(0x62, callback)
+            time.sleep(0.001)  # for the job to end before too many are open
+        signal.pause()
 
     def do_close_output(self, _ident, _flags):
         os.close(OUT)

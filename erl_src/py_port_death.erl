@@ -184,15 +184,28 @@ killer(Port, Text) ->
 %% complete, for a bounded time.
 -spec collect(exit_seen(), body()) -> remains().
 collect(Seen, #{report := Report} = Body) ->
-    Found = read_report(Report, now_ms() + ?REPORT_TIMEOUT),
+    IsOver = fun() -> has_ended(Seen, Body) end,
+    Found = confirmed(read_report(Report, now_ms() + ?REPORT_TIMEOUT, IsOver), Seen),
     Late = drain(Body, ?LATE_LINES, []),
     ok = make_sure(Seen, Found, Body),
     #{status => status(Found, Seen), report => Found, late => Late}.
 
--spec read_report(file:fd() | none, integer()) -> py_port_report:report() | missing.
-read_report(none, _) ->
+%% Before the launcher has ended, a worker that is up to no good may have written it.
+-spec has_ended(exit_seen(), body()) -> boolean().
+has_ended({exit_status, _}, _) ->
+    true;
+has_ended(_, #{launcher := Launcher, start_time := StartTime}) ->
+    case py_port_proc:stat(Launcher) of
+        {ok, #{start_time := StartTime, state := State}} -> State =:= $Z;
+        _ -> true
+    end.
+
+-spec read_report(file:fd() | none, integer(), fun(() -> boolean())) ->
+    py_port_report:report() | missing.
+read_report(none, _, _) ->
     missing;
-read_report(Fd, Deadline) ->
+read_report(Fd, Deadline, IsOver) ->
+    Over = IsOver(),
     Text =
         case file:pread(Fd, 0, py_port_report:max_bytes()) of
             {ok, Data} -> Data;
@@ -200,19 +213,29 @@ read_report(Fd, Deadline) ->
             {error, _} -> <<>>
         end,
     case py_port_report:parse(Text) of
-        {ok, Report} ->
+        {ok, Report} when Over ->
             Report;
-        incomplete ->
+        _ ->
             case now_ms() < Deadline of
                 true ->
                     %% Nobody tells when a file is complete.
                     receive
-                    after ?REPORT_TICK -> read_report(Fd, Deadline)
+                    after ?REPORT_TICK -> read_report(Fd, Deadline, IsOver)
                     end;
                 false ->
                     missing
             end
     end.
+
+%% A worker may have written it, and killed the launcher; then the launcher's own status says something
+%% else.
+-spec confirmed(Report, exit_seen()) -> Report | missing when
+    Report :: py_port_report:report() | missing.
+confirmed(#{status := {signaled, N}} = Report, {exit_status, Status}) when Status =:= 128 + N -> Report;
+confirmed(#{status := {exited, Status}} = Report, {exit_status, Status}) -> Report;
+confirmed(#{status := start_failed} = Report, {exit_status, 127}) -> Report;
+confirmed(_, {exit_status, _}) -> missing;
+confirmed(Report, _) -> Report.
 
 -spec status(py_port_report:report() | missing, exit_seen()) -> py_port_report:status() | unknown.
 status(#{status := Status}, _) -> Status;

@@ -27,6 +27,7 @@
     closed_pipe_ends_with_the_deadline/1,
     stop_that_is_ignored_ends_the_worker/1,
     flood_instead_of_the_stacks_ends_with_the_kill/1,
+    a_forged_report_is_none/1,
     lines_are_no_faster_than_the_rate/1,
     cancelling_without_reading_ends_the_context/1,
     long_errors_of_casts_are_short_in_the_log/1,
@@ -59,6 +60,7 @@ all() ->
         closed_pipe_ends_with_the_deadline,
         stop_that_is_ignored_ends_the_worker,
         flood_instead_of_the_stacks_ends_with_the_kill,
+        a_forged_report_is_none,
         lines_are_no_faster_than_the_rate,
         cancelling_without_reading_ends_the_context,
         long_errors_of_casts_are_short_in_the_log,
@@ -410,6 +412,16 @@ cancelling_without_reading_ends_the_context(_Config) ->
     Ctx = hostile(#{max_callbacks => 200}),
     {ok, 1} = py_port:call(Ctx, fake, cancel_flood, [3000]),
     ?assertMatch({protocol_error, callback_without_credit, _}, exit_within(Ctx, 15000)).
+
+%% The launcher's report is a file that a worker can find and write to. Killed, the launcher says nothing, and asked to end,
+%% the truth.
+a_forged_report_is_none(_Config) ->
+    Killed = hostile(#{}),
+    {error, {worker_down, _}} = py_port:call(Killed, fake, forge_and_die, [9]),
+    ?assertMatch({_, sigkill, #{report := missing, stack := <<>>, stderr := []}}, exit_of(Killed)),
+    Asked = hostile(#{}),
+    {error, {worker_down, _}} = py_port:call(Asked, fake, forge_and_die, [15]),
+    ?assertMatch({worker_killed, sigkill, #{report := complete, stack := <<>>, stderr := []}}, exit_of(Asked)).
 
 %% The text of a deep map would be its depth squared, that of an integer takes time by its length squared.
 long_errors_of_casts_are_short_in_the_log(_Config) ->

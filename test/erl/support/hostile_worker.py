@@ -121,6 +121,14 @@ class Hostile(Worker):
             time.sleep(0.001)  # for the job to end before too many are open
         signal.pause()
 
+    def do_forge_and_die(self, _ident, _flags, number):
+        """Writes a report of its own, and ends the launcher, which would write a better one."""
+        launcher = os.getppid()
+        folder = f"/proc/{launcher}/fd/"
+        fd = [os.open(folder + name, os.O_RDWR) for name in os.listdir(folder) if "report" in os.readlink(folder + name)][0]
+        os.pwrite(fd, b"py_launcher 1\nstatus exited 0\nmessage 0\n\nstack 5\nlies!\nstdout 0\n\nstderr 6\nforged\n", 0)
+        os.kill(launcher, number)
+
     def do_close_output(self, _ident, _flags):
         os.close(OUT)
         self.mute = True

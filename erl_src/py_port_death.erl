@@ -37,8 +37,8 @@
     late := [binary()]
 }.
 
-%% How long a worker has to write its stacks before it is killed, and how much it may send meanwhile.
-%% A frame costs its bytes and ?FRAME_COST: small ones cost us more than their size.
+%% How long a worker has to write its stacks before it is killed, and how much it may send
+%% meanwhile. A frame costs its bytes and ?FRAME_COST: small ones cost us more than their size.
 -define(DUMP_TIMEOUT, 500).
 -define(DUMP_BYTES, 16777216).
 -define(FRAME_COST, 256).
@@ -227,11 +227,14 @@ read_report(Fd, Deadline, IsOver) ->
             end
     end.
 
-%% A worker may have written it, and killed the launcher; then the launcher's own status says something
-%% else.
+%% A worker may have written it, and killed the launcher; then the launcher's own status says
+%% something else.
 -spec confirmed(Report, exit_seen()) -> Report | missing when
     Report :: py_port_report:report() | missing.
-confirmed(#{status := {signaled, N}} = Report, {exit_status, Status}) when Status =:= 128 + N -> Report;
+confirmed(#{status := {signaled, N}} = Report, {exit_status, Status}) when
+    Status =:= 128 + N
+->
+    Report;
 confirmed(#{status := {exited, Status}} = Report, {exit_status, Status}) -> Report;
 confirmed(#{status := start_failed} = Report, {exit_status, 127}) -> Report;
 confirmed(_, {exit_status, _}) -> missing;

@@ -1,7 +1,7 @@
 %% @doc The error vocabulary: every reason that {@link py_port} returns, and a sentence for each.
 %%
-%% Pure. `format/1' never fails: a term that is not in the vocabulary is printed as it is, but for what
-%% would make its text very long: it may be a worker's.
+%% Pure. `format/1' never fails: a term that is not in the vocabulary is printed as it is, but for
+%% what would make its text very long: it may be a worker's.
 %% @end
 -module(py_port_error).
 
@@ -108,8 +108,8 @@ bounded_text(Term, Depth, Chars) ->
 term(Term) ->
     io_lib:format("~0tp", [trimmed(Term, ?TERM_DEPTH)], [{chars_limit, ?TERM_CHARS}]).
 
-%% What a limit of characters does not spare us: the digits of an integer, whose time is the square of
-%% their number, and what lies deep.
+%% What a limit of characters does not spare us: the digits of an integer, whose time is the square
+%% of their number, and what lies deep.
 -spec trimmed(term(), non_neg_integer()) -> term().
 trimmed(N, _) when is_integer(N), N > -?HUGE, N < ?HUGE -> N;
 trimmed(N, _) when is_integer(N) -> {integer_of_bytes, erlang:external_size(N)};
@@ -134,8 +134,8 @@ trimmed_pairs({K, V, I}, Max, Depth) when Max > 0 ->
     [{trimmed(K, Depth), trimmed(V, Depth)} | trimmed_pairs(maps:next(I), Max - 1, Depth)];
 trimmed_pairs(_, _, _) -> [].
 
-%% @doc A worker's text as it may go into a log: without the control characters that a terminal obeys.
-%% Tabs stay, and in a record, which has several lines, their ends. For valid UTF-8.
+%% @doc A worker's text as it may go into a log: without the control characters that a terminal
+%% obeys. Tabs stay, and in a record, which has several lines, their ends. For valid UTF-8.
 -spec harmless(binary(), line | record) -> binary().
 harmless(Text, line) ->
     binary:replace(harmless(Text, record), <<"\n">>, escaped($\n), [global]);
@@ -239,7 +239,7 @@ sentence({bad_reply, Why}) -> say("the reply was refused: ~ts", [bad_reply(Why)]
 sentence({too_large, Bytes, Max}) ->
     say("the request has ~b bytes, and max_frame allows ~b", [Bytes, Max]);
 sentence({nesting_too_deep, Max}) ->
-    say("Erlang and Python called each other more than ~b deep in one context", [Max]);
+    say("Erlang and Python called each other more than ~ts deep in one context", [term(Max)]);
 sentence({start_failed, Failure}) -> start_failed(Failure);
 sentence({worker_down, Reason}) -> down(Reason);
 sentence({worker_exited, _, _} = Reason) -> down(Reason);

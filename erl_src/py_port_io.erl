@@ -4,8 +4,8 @@
 %% The owner hands lines over and goes on; a slow target holds up this process alone. Nothing grows
 %% meanwhile: each line costs the worker one credit, and credit goes back (through the owner) only
 %% for lines that were handled, so a worker that floods runs out of credit and counts what it drops.
-%% The rate is the worker's to keep, in bursts of one second's worth; one that does not keep it gets no
-%% more credit than one that does. The next credit waits until the last has been written.
+%% The rate is the worker's to keep, in bursts of one second's worth; one that does not keep it gets
+%% no more credit than one that does. The next credit waits until the last has been written.
 %% A pid whose mailbox is long gets nothing until it is shorter. Dropped lines are reported as one
 %% line, at the end at the latest.
 %%

@@ -23,8 +23,9 @@
 %% </table>
 %%
 %% A message is a list of characters, one element for each (`"é"' is `[233]'), and not of the bytes
-%% of its UTF-8 form as in erlang_python; of a long one the first 64 KiB, and then `...'. The class of an exception becomes an atom only if that
-%% atom exists already; those of Python's own exceptions always do.
+%% of its UTF-8 form as in erlang_python; of a long one the first 64 KiB, and then `...'. The class of
+%% an exception becomes an atom only if that atom exists already; those of Python's own exceptions
+%% always do.
 %%
 %% Nothing need be lost: with the application key `error_details' at `true', every reason that says
 %% less than py_port's gets it as one more element: `{"KeyError", "'k'", Reason}', `{stop_iteration,

@@ -428,7 +428,10 @@ long_errors_of_casts_are_short_in_the_log(_Config) ->
     Ctx = hostile(#{}),
     ok = py_port_test:catch_logs(?FUNCTION_NAME),
     Digits = <<131, 111, 60000:32, 0, (binary:copy(<<255>>, 60000))/binary>>,
-    Errors = [{nest_error, [2000]}, {error, [Digits]}, {error, [term_to_binary(lists:duplicate(5000, {[<<"x">>]}))]}],
+    <<131, Number/binary>> = Digits,
+    <<131, Atom/binary>> = term_to_binary(nesting_too_deep),
+    Levels = <<131, 104, 2, Atom/binary, Number/binary>>,
+    Errors = [{nest_error, [2000]}, {error, [Digits]}, {error, [Levels]}, {error, [term_to_binary(lists:duplicate(5000, {[<<"x">>]}))]}],
     lists:foreach(
         fun({Function, Args}) ->
             ok = py_port:cast(Ctx, fake, Function, Args),

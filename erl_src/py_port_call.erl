@@ -265,11 +265,13 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, kind = Kind} = How) ->
         end
     end.
 
-%% A deadline that was inherited may be nearer than the timeout.
+%% A deadline that was inherited may be nearer than the timeout. It is a worker's word, and may lie
+%% further away than `receive' can wait.
 -spec wait(lineage(), timeout()) -> timeout().
 wait({0, _}, Timeout) -> Timeout;
 wait({_, infinity}, Timeout) -> Timeout;
-wait({_, Deadline}, _) -> max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000).
+wait({_, Deadline}, _) ->
+    min(16#ffffffff, max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000)).
 
 %% @doc Encodes, monitors the owner, enters the row, writes the frame. The monitor is the alias of
 %% the row: the answer, or the owner's end, comes there.

@@ -183,7 +183,11 @@ frame(
 ) ->
     callback(
         #callback{
-            id = Id, parent = Parent, deadline = Deadline, trace = Trace, payload = Payload
+            id = Id,
+            parent = Parent,
+            deadline = Deadline,
+            trace = py_port_lineage:received(Trace),
+            payload = Payload
         },
         S
     );
@@ -332,7 +336,10 @@ message({overdue, Id}, S) ->
     overdue(Id, S);
 message({credit, N}, #s{output = Output} = S) ->
     ok = control(?K_CREDIT, N, S),
+    ok = py_port_writer:tell(S#s.writer, S#s.io, credited),
     loop(S#s{output = py_port_output:allow(N, Output)});
+message({answered, Id}, S) ->
+    loop(S#s{jobs = py_port_jobs:answered(Id, S#s.jobs)});
 message({release, Handle}, #s{refs = Refs} = S) ->
     case py_port_refs:remove(Handle, Refs) of
         {ok, Refs1} -> loop(release_frame(Handle, S#s{refs = Refs1}));

@@ -37,8 +37,11 @@
     late := [binary()]
 }.
 
-%% How long a worker has to write its stacks before it is killed.
+%% How long a worker has to write its stacks before it is killed, and how much it may send
+%% meanwhile. A frame costs its bytes and ?FRAME_COST: small ones cost us more than their size.
 -define(DUMP_TIMEOUT, 500).
+-define(DUMP_BYTES, 16777216).
+-define(FRAME_COST, 256).
 %% How long the killing program may take. The launcher kills with SIGKILL and then collects
 %% descendants.
 -define(KILL_TIMEOUT, 5000).
@@ -51,36 +54,64 @@
 
 %% @doc As kill/1, with the Python stacks in the report: for a worker that may be stuck.
 -spec dump_and_kill(body(), py_port_wire:id()) -> exit_seen().
-dump_and_kill(Body, Token) ->
-    case dump(Body, Token) of
-        no -> kill(Body);
-        Exit -> Exit
-    end.
-
-%% Asks for the Python stacks. Best effort: a stopped worker does not answer, and a writer that is
-%% stuck on a full pipe does not even ask.
--spec dump(body(), py_port_wire:id()) -> exit_seen().
-dump(#{port := Port, writer := Writer}, Token) ->
-    ok = py_port_writer:send(Writer, py_port_wire:short(?K_DUMP, Token)),
-    Timer = erlang:start_timer(?DUMP_TIMEOUT, self(), dump),
-    Seen = await_dump(Port, Token, Timer),
-    _ = erlang:cancel_timer(Timer),
-    receive
-        {timeout, Timer, dump} -> ok
-    after 0 -> ok
-    end,
+dump_and_kill(#{port := Port} = Body, Token) ->
+    {Ended, Lines} = dump(Body, Token),
+    Seen =
+        case Ended of
+            no -> kill(Body);
+            _ -> Ended
+        end,
+    %% For drain/3, who comes later.
+    lists:foreach(fun(Frame) -> self() ! {Port, {data, Frame}} end, lists:reverse(Lines)),
     Seen.
 
--spec await_dump(port(), py_port_wire:id(), reference()) -> exit_seen().
-await_dump(Port, Token, Timer) ->
-    receive
-        {Port, {data, <<?K_CONTROL_REPLY, _:24, Token:64, _/binary>>}} -> no;
-        %% Lines stay in the mailbox: drain/3 hands them on. The time is short, so they are few.
-        {Port, {data, <<Kind, _/binary>>}} when Kind =/= ?K_OUTPUT -> await_dump(Port, Token, Timer);
-        {Port, {exit_status, Status}} -> {exit_status, Status};
-        {'EXIT', Port, _} -> closed;
-        {timeout, Timer, dump} -> no
+%% Asks for the Python stacks. Best effort: a stopped worker does not answer, and a writer that is
+%% stuck on a full pipe does not even ask. Also the lines that came meanwhile, newest first.
+-spec dump(body(), py_port_wire:id()) -> {exit_seen(), [binary()]}.
+dump(#{port := Port, writer := Writer}, Token) ->
+    ok = py_port_writer:send(Writer, py_port_wire:short(?K_DUMP, Token)),
+    await_dump({Port, Token, now_ms() + ?DUMP_TIMEOUT}, ?DUMP_BYTES, []).
+
+%% Takes whatever comes, so that no message is looked at twice. The clock is asked each time: behind
+%% a flood, a timer's message would come late.
+-spec await_dump({port(), py_port_wire:id(), integer()}, integer(), [binary()]) ->
+    {exit_seen(), [binary()]}.
+await_dump(_, Room, Lines) when Room =< 0 ->
+    {no, Lines};
+await_dump({_, _, Deadline} = Wait, Room, Lines) ->
+    case Deadline - now_ms() of
+        Left when Left > 0 -> await_dump(Wait, Room, Lines, Left);
+        _ -> {no, Lines}
     end.
+
+-spec await_dump(Wait, integer(), [binary()], pos_integer()) -> {exit_seen(), [binary()]} when
+    Wait :: {port(), py_port_wire:id(), integer()}.
+await_dump({Port, Token, _} = Wait, Room, Lines, Left) ->
+    receive
+        {Port, {data, <<?K_CONTROL_REPLY, _:24, Token:64, _/binary>>}} ->
+            {no, Lines};
+        {Port, {data, <<?K_OUTPUT, _/binary>> = Frame}} ->
+            await_dump(Wait, room(Room, Frame), keep(Frame, Lines));
+        {Port, {data, Frame}} ->
+            await_dump(Wait, room(Room, Frame), Lines);
+        {Port, {exit_status, Status}} ->
+            {{exit_status, Status}, Lines};
+        {'EXIT', Port, _} ->
+            {closed, Lines}
+    after Left -> {no, Lines}
+    end.
+
+-spec room(integer(), binary()) -> integer().
+room(Room, Frame) ->
+    Room - byte_size(Frame) - ?FRAME_COST.
+
+-spec keep(binary(), [binary()]) -> [binary()].
+keep(Frame, Lines) when length(Lines) < ?LATE_LINES -> [Frame | Lines];
+keep(_, Lines) -> Lines.
+
+-spec now_ms() -> integer().
+now_ms() ->
+    erlang:monotonic_time(millisecond).
 
 %% @doc Ends the launcher, the worker and all its descendants. Returns when the port has reported
 %% its end, or when the bound has passed.
@@ -153,15 +184,28 @@ killer(Port, Text) ->
 %% complete, for a bounded time.
 -spec collect(exit_seen(), body()) -> remains().
 collect(Seen, #{report := Report} = Body) ->
-    Found = read_report(Report, erlang:monotonic_time(millisecond) + ?REPORT_TIMEOUT),
+    IsOver = fun() -> has_ended(Seen, Body) end,
+    Found = confirmed(read_report(Report, now_ms() + ?REPORT_TIMEOUT, IsOver), Seen),
     Late = drain(Body, ?LATE_LINES, []),
     ok = make_sure(Seen, Found, Body),
     #{status => status(Found, Seen), report => Found, late => Late}.
 
--spec read_report(file:fd() | none, integer()) -> py_port_report:report() | missing.
-read_report(none, _) ->
+%% Before the launcher has ended, a worker that is up to no good may have written it.
+-spec has_ended(exit_seen(), body()) -> boolean().
+has_ended({exit_status, _}, _) ->
+    true;
+has_ended(_, #{launcher := Launcher, start_time := StartTime}) ->
+    case py_port_proc:stat(Launcher) of
+        {ok, #{start_time := StartTime, state := State}} -> State =:= $Z;
+        _ -> true
+    end.
+
+-spec read_report(file:fd() | none, integer(), fun(() -> boolean())) ->
+    py_port_report:report() | missing.
+read_report(none, _, _) ->
     missing;
-read_report(Fd, Deadline) ->
+read_report(Fd, Deadline, IsOver) ->
+    Over = IsOver(),
     Text =
         case file:pread(Fd, 0, py_port_report:max_bytes()) of
             {ok, Data} -> Data;
@@ -169,19 +213,32 @@ read_report(Fd, Deadline) ->
             {error, _} -> <<>>
         end,
     case py_port_report:parse(Text) of
-        {ok, Report} ->
+        {ok, Report} when Over ->
             Report;
-        incomplete ->
-            case erlang:monotonic_time(millisecond) < Deadline of
+        _ ->
+            case now_ms() < Deadline of
                 true ->
                     %% Nobody tells when a file is complete.
                     receive
-                    after ?REPORT_TICK -> read_report(Fd, Deadline)
+                    after ?REPORT_TICK -> read_report(Fd, Deadline, IsOver)
                     end;
                 false ->
                     missing
             end
     end.
+
+%% A worker may have written it, and killed the launcher; then the launcher's own status says
+%% something else.
+-spec confirmed(Report, exit_seen()) -> Report | missing when
+    Report :: py_port_report:report() | missing.
+confirmed(#{status := {signaled, N}} = Report, {exit_status, Status}) when
+    Status =:= 128 + N
+->
+    Report;
+confirmed(#{status := {exited, Status}} = Report, {exit_status, Status}) -> Report;
+confirmed(#{status := start_failed} = Report, {exit_status, 127}) -> Report;
+confirmed(_, {exit_status, _}) -> missing;
+confirmed(Report, _) -> Report.
 
 -spec status(py_port_report:report() | missing, exit_seen()) -> py_port_report:status() | unknown.
 status(#{status := Status}, _) -> Status;

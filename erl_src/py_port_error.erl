@@ -1,10 +1,11 @@
 %% @doc The error vocabulary: every reason that {@link py_port} returns, and a sentence for each.
 %%
-%% Pure. `format/1' never fails: a term that is not in the vocabulary is printed as it is.
+%% Pure. `format/1' never fails: a term that is not in the vocabulary is printed as it is, but for
+%% what would make its text very long: it may be a worker's.
 %% @end
 -module(py_port_error).
 
--export([format/1, bad_option/3, text/1, bounded_text/3, stack/2, worker_error/1]).
+-export([format/1, bad_option/3, text/1, bounded_text/3, harmless/2, stack/2, worker_error/1]).
 -export_type([reason/0, python_error/0, frame/0, down/0, start_failure/0, post_mortem/0]).
 
 -type frame() :: #{
@@ -79,6 +80,12 @@
     | {too_large, non_neg_integer(), non_neg_integer()}
     | {start_failed, start_failure()}.
 
+%% Of a term in a sentence: how deep it is shown, how many characters it may have, and the first
+%% integer that is only described.
+-define(TERM_DEPTH, 30).
+-define(TERM_CHARS, 4096).
+-define(HUGE, (1 bsl 4096)).
+
 %% @doc Makes a `bad_option' whose reason is a sentence.
 -spec bad_option(term(), io:format(), [term()]) -> {bad_option, term(), binary()}.
 bad_option(Key, Format, Args) ->
@@ -94,7 +101,64 @@ text(Chars) ->
 %% @doc A term of any size as text that is not much longer than `Chars'.
 -spec bounded_text(term(), pos_integer(), pos_integer()) -> binary().
 bounded_text(Term, Depth, Chars) ->
-    text(io_lib:format("~0tP", [Term, Depth], [{chars_limit, Chars}])).
+    text(io_lib:format("~0tP", [trimmed(Term, Depth), Depth], [{chars_limit, Chars}])).
+
+%% The same, as far as it goes in one piece: strings are not cut at the depth.
+-spec term(term()) -> unicode:chardata().
+term(Term) ->
+    io_lib:format("~0tp", [trimmed(Term, ?TERM_DEPTH)], [{chars_limit, ?TERM_CHARS}]).
+
+%% What a limit of characters does not spare us: the digits of an integer, whose time is the square
+%% of their number, and what lies deep.
+-spec trimmed(term(), non_neg_integer()) -> term().
+trimmed(N, _) when is_integer(N), N > -?HUGE, N < ?HUGE -> N;
+trimmed(N, _) when is_integer(N) -> {integer_of_bytes, erlang:external_size(N)};
+trimmed([_ | _], 0) -> '...';
+trimmed(T, 0) when tuple_size(T) > 0; map_size(T) > 0 -> '...';
+trimmed([_ | _] = List, Depth) -> trimmed_list(List, ?TERM_CHARS, Depth - 1);
+trimmed(T, Depth) when is_tuple(T), Depth > 0 ->
+    list_to_tuple(trimmed_list(tuple_to_list(T), ?TERM_CHARS, Depth - 1));
+trimmed(M, Depth) when is_map(M), Depth > 0 ->
+    maps:from_list(trimmed_pairs(maps:next(maps:iterator(M)), ?TERM_CHARS, Depth - 1));
+trimmed(T, _) -> T.
+
+%% More elements than there will be characters.
+-spec trimmed_list(term(), non_neg_integer(), non_neg_integer()) -> term().
+trimmed_list([_ | _], 0, _) -> [];
+trimmed_list([H | T], Max, Depth) -> [trimmed(H, Depth) | trimmed_list(T, Max - 1, Depth)];
+trimmed_list(T, _, Depth) -> trimmed(T, Depth).
+
+-spec trimmed_pairs(Next, non_neg_integer(), non_neg_integer()) -> [{term(), term()}] when
+    Next :: none | {term(), term(), maps:iterator()}.
+trimmed_pairs({K, V, I}, Max, Depth) when Max > 0 ->
+    [{trimmed(K, Depth), trimmed(V, Depth)} | trimmed_pairs(maps:next(I), Max - 1, Depth)];
+trimmed_pairs(_, _, _) -> [].
+
+%% @doc A worker's text as it may go into a log: without the control characters that a terminal
+%% obeys. Tabs stay, and in a record, which has several lines, their ends. For valid UTF-8.
+-spec harmless(binary(), line | record) -> binary().
+harmless(Text, line) ->
+    binary:replace(harmless(Text, record), <<"\n">>, escaped($\n), [global]);
+harmless(Text, record) ->
+    case is_harmless(Text) of
+        true -> Text;
+        false -> <<<<(harmless(C))/binary>> || <<C/utf8>> <= Text>>
+    end.
+
+%% The controls are those of ASCII, and two bytes from C2 80 to C2 9F.
+-spec is_harmless(binary()) -> boolean().
+is_harmless(<<C, Rest/binary>>) when C >= 32, C =/= 127, C =/= 16#c2 -> is_harmless(Rest);
+is_harmless(<<C, Rest/binary>>) when C =:= $\t; C =:= $\n -> is_harmless(Rest);
+is_harmless(<<16#c2, C, Rest/binary>>) when C >= 16#a0 -> is_harmless(Rest);
+is_harmless(Rest) -> Rest =:= <<>>.
+
+-spec harmless(char()) -> binary().
+harmless(C) when C < 32, C =/= $\t, C =/= $\n; C >= 127, C < 160 -> escaped(C);
+harmless(C) -> <<C/utf8>>.
+
+-spec escaped(byte()) -> binary().
+escaped(C) ->
+    iolist_to_binary(io_lib:format("\\x~2.16.0b", [C])).
 
 %% @doc A stack trace, a line for each of the first `Max' functions. Arguments are left out: they may
 %% be of any size, and secret.
@@ -148,7 +212,7 @@ format(Reason) ->
         sentence(Reason)
     catch
         %% Of a shape that only somebody else can have made.
-        error:_ -> say("~tp", [Reason])
+        error:_ -> text(term(Reason))
     end.
 
 -spec sentence(term()) -> binary().
@@ -166,8 +230,8 @@ sentence(not_started) -> <<"the application py_port is not running; start it wit
 sentence(not_running) -> <<"nothing was running that could be interrupted">>;
 sentence({already_started, Pid}) -> say("a context of that name runs already, as ~p", [Pid]);
 sentence({bad_option, options, Why}) -> say("bad options: ~ts", [why(Why)]);
-sentence({bad_option, Key, Why}) -> say("bad option ~tp: ~ts", [Key, why(Why)]);
-sentence({bad_argument, Which, Why}) -> say("bad argument ~tp: ~ts", [Which, why(Why)]);
+sentence({bad_option, Key, Why}) -> say("bad option ~ts: ~ts", [term(Key), why(Why)]);
+sentence({bad_argument, Which, Why}) -> say("bad argument ~ts: ~ts", [term(Which), why(Why)]);
 sentence({bad_term, Path, Why}) -> say("~ts cannot cross the border: ~ts", [why(Path), why(Why)]);
 sentence({bad_ref, Why}) -> say("the object reference is not valid: ~ts", [why(Why)]);
 sentence({bad_request, Why}) -> say("the worker did not understand the request: ~ts", [why(Why)]);
@@ -175,13 +239,13 @@ sentence({bad_reply, Why}) -> say("the reply was refused: ~ts", [bad_reply(Why)]
 sentence({too_large, Bytes, Max}) ->
     say("the request has ~b bytes, and max_frame allows ~b", [Bytes, Max]);
 sentence({nesting_too_deep, Max}) ->
-    say("Erlang and Python called each other more than ~b deep in one context", [Max]);
+    say("Erlang and Python called each other more than ~ts deep in one context", [term(Max)]);
 sentence({start_failed, Failure}) -> start_failed(Failure);
 sentence({worker_down, Reason}) -> down(Reason);
 sentence({worker_exited, _, _} = Reason) -> down(Reason);
 sentence({worker_killed, _, _} = Reason) -> down(Reason);
 sentence({protocol_error, _, _} = Reason) -> down(Reason);
-sentence(Other) -> say("~tp", [Other]).
+sentence(Other) -> text(term(Other)).
 
 -spec bad_reply(term()) -> binary().
 bad_reply(compressed) -> <<"it is a compressed term, which may be any size when unpacked">>;
@@ -189,7 +253,7 @@ bad_reply(malformed_or_unsafe) -> <<"it is not a term, or it holds an atom this 
 bad_reply(trailing_bytes) -> <<"bytes follow its term">>;
 bad_reply({unknown_fun, Fun}) -> say("it holds ~ts, which was never given to this context", [Fun]);
 bad_reply({unknown_pid, Pid}) -> say("it holds ~ts, which this context was not given", [Pid]);
-bad_reply(Other) -> say("~tp", [Other]).
+bad_reply(Other) -> text(term(Other)).
 
 -spec start_failed(map()) -> binary().
 start_failed(#{what := What, message := Message} = Failure) ->
@@ -200,7 +264,7 @@ start_failed(#{what := What, message := Message} = Failure) ->
         block("\nwhere Python was:\n", maps:get(stack, Failure, <<>>))
     ]);
 start_failed(Other) ->
-    say("the worker did not start: ~tp", [Other]).
+    say("the worker did not start: ~ts", [term(Other)]).
 
 -spec down(term()) -> binary().
 down(noproc) ->
@@ -212,17 +276,17 @@ down({node_down, Node}) ->
 down({start_failed, _} = Reason) ->
     format(Reason);
 down({worker_exited, Status, Pm}) ->
-    say("the worker exited with status ~tp~ts", [Status, post_mortem(Pm)]);
+    say("the worker exited with status ~ts~ts", [term(Status), post_mortem(Pm)]);
 down({worker_killed, Signal, Pm}) ->
     say("the worker was ended by ~ts~ts~ts", [signal(Signal), stopped_by(Pm), post_mortem(Pm)]);
 down({protocol_error, What, Pm}) ->
-    say("the worker broke the protocol (~tp) and was ended~ts", [What, post_mortem(Pm)]);
+    say("the worker broke the protocol (~ts) and was ended~ts", [term(What), post_mortem(Pm)]);
 down(Other) ->
-    say("the context went down: ~tp", [Other]).
+    say("the context went down: ~ts", [term(Other)]).
 
 -spec signal(term()) -> unicode:chardata().
 signal(Signal) when is_atom(Signal) -> string:uppercase(atom_to_list(Signal));
-signal(Signal) -> io_lib:format("signal ~tp", [Signal]).
+signal(Signal) -> ["signal ", term(Signal)].
 
 -spec stopped_by(term()) -> unicode:chardata().
 stopped_by(#{stopped_by := timeout}) -> " (a call passed its deadline and did not stop otherwise)";
@@ -252,7 +316,7 @@ block(Title, Text) -> [Title, printable(Text)].
 
 -spec why(term()) -> unicode:chardata().
 why(Text) when is_binary(Text) -> printable(Text);
-why(Other) -> io_lib:format("~tp", [Other]).
+why(Other) -> term(Other).
 
 %% Output of a worker need not be UTF-8.
 -spec printable(binary()) -> unicode:chardata().

@@ -4,6 +4,8 @@
 %% The owner hands lines over and goes on; a slow target holds up this process alone. Nothing grows
 %% meanwhile: each line costs the worker one credit, and credit goes back (through the owner) only
 %% for lines that were handled, so a worker that floods runs out of credit and counts what it drops.
+%% The rate is the worker's to keep, in bursts of one second's worth; one that does not keep it gets
+%% no more credit than one that does. The next credit waits until the last has been written.
 %% A pid whose mailbox is long gets nothing until it is shorter. Dropped lines are reported as one
 %% line, at the end at the latest.
 %%
@@ -20,7 +22,11 @@
 
 -type stream() :: stdout | stderr.
 -type settings() :: #{
-    target := py_port_options:io_target(), owner := pid(), label := binary(), os_pid := term()
+    target := py_port_options:io_target(),
+    owner := pid(),
+    label := binary(),
+    %% lines per second
+    rate := pos_integer()
 }.
 -record(io, {
     %% the stream of the latest line or count
@@ -35,11 +41,19 @@
     %% the group leader did not answer last time
     is_deaf = false :: boolean(),
     %% handled lines whose credit has not been given back
-    credit = 0 :: non_neg_integer()
+    credit = 0 :: non_neg_integer(),
+    %% credit is on its way to the worker
+    is_giving = false :: boolean(),
+    %% lines per second; how many the worker may have now; since when (monotonic, ms)
+    rate :: pos_integer(),
+    tokens :: float(),
+    since :: integer()
 }).
 
 %% Credit goes back in batches of this many lines, or when there is nothing else to do.
 -define(BATCH, 64).
+%% As long, in ms, is waited at least for the rate to allow more.
+-define(TICK, 10).
 %% A pid with more messages than this gets no lines.
 -define(LONG_MAILBOX, 1000).
 %% An encoded error that is larger is not decoded for the log.
@@ -51,8 +65,15 @@
 -define(DEAF_TIMEOUT, 50).
 
 -spec start_link(settings()) -> pid().
-start_link(#{target := Target, owner := Owner, label := Label}) ->
-    State = #io{target = Target, owner = Owner, label = Label},
+start_link(#{target := Target, owner := Owner, label := Label, rate := Rate}) ->
+    State = #io{
+        target = Target,
+        owner = Owner,
+        label = Label,
+        rate = Rate,
+        tokens = float(Rate),
+        since = now_ms()
+    },
     proc_lib:spawn_link(fun() -> loop(State) end).
 
 %% @doc One line of output. `Dropped': lines the worker dropped before it.
@@ -114,15 +135,17 @@ finish(Io) ->
 %% The process -------------------------------------------------------------------------------------
 
 -spec loop(#io{}) -> ok.
-loop(#io{credit = 0} = Io) ->
-    receive
-        Message -> handle(Message, Io)
-    end;
 loop(Io) ->
     receive
         Message -> handle(Message, Io)
-    after 0 -> loop(give_back(Io))
+    after patience(Io) -> loop(give_back(Io))
     end.
+
+-spec patience(#io{}) -> timeout().
+patience(#io{credit = 0}) -> infinity;
+patience(#io{is_giving = true}) -> infinity;
+patience(#io{tokens = Tokens}) when Tokens >= 1 -> 0;
+patience(#io{rate = Rate}) -> max(?TICK, 1000 div Rate).
 
 -spec handle(term(), #io{}) -> ok.
 handle({line, Stream, Dropped, Line}, Io) ->
@@ -145,13 +168,15 @@ handle({cast_failed, Module, Function, Payload}, Io) ->
     log(
         warning,
         {"cast of ~tp:~tp in ~ts failed: ~ts", [
-            Module, Function, Io#io.label, py_port_error:format(Why)
+            Module, Function, Io#io.label, harmless(py_port_error:format(Why), record)
         ]},
         #{},
         [py_port],
         Io
     ),
     loop(Io);
+handle(credited, Io) ->
+    loop(Io#io{is_giving = false});
 handle({os_pid, OsPid}, Io) ->
     loop(Io#io{os_pid = OsPid});
 handle(finish, #io{dropped = N, target = Pid, owner = Owner, stream = Stream}) when
@@ -171,9 +196,22 @@ earn(#io{credit = Credit} = Io) when Credit + 1 >= ?BATCH -> give_back(Io#io{cre
 earn(#io{credit = Credit} = Io) -> Io#io{credit = Credit + 1}.
 
 -spec give_back(#io{}) -> #io{}.
-give_back(#io{owner = Owner, credit = Credit} = Io) ->
-    Owner ! {credit, Credit},
-    Io#io{credit = 0}.
+give_back(#io{is_giving = true} = Io) ->
+    Io;
+give_back(#io{owner = Owner, credit = Credit, rate = Rate, tokens = Before, since = Since} = Io) ->
+    Now = now_ms(),
+    Tokens = min(float(Rate), Before + (Now - Since) * Rate / 1000),
+    case min(Credit, trunc(Tokens)) of
+        0 ->
+            Io#io{tokens = Tokens, since = Now};
+        N ->
+            Owner ! {credit, N},
+            Io#io{credit = Credit - N, tokens = Tokens - N, since = Now, is_giving = true}
+    end.
+
+-spec now_ms() -> integer().
+now_ms() ->
+    erlang:monotonic_time(millisecond).
 
 -spec output(stream(), binary(), #io{}) -> #io{}.
 output(Stream, Line, Io) ->
@@ -200,7 +238,7 @@ told(N) ->
 deliver(_, _, #io{target = null}) ->
     ok;
 deliver(Stream, Line, #io{target = logger} = Io) ->
-    log(notice, {"~ts", [printable(Line)]}, #{stream => Stream}, [py_port, python], Io);
+    log(notice, {"~ts", [harmless(Line, line)]}, #{stream => Stream}, [py_port, python], Io);
 deliver(Stream, Line, #io{target = Pid, owner = Owner}) when is_pid(Pid) ->
     Message = {py_port_output, Owner, Stream, Line},
     case node(Pid) =:= node() andalso erlang:process_info(Pid, message_queue_len) of
@@ -251,6 +289,10 @@ log(Level, What, Meta, Domain, #io{owner = Owner, label = Label, os_pid = OsPid}
         {report, Report} -> ?LOG(Level, Report, Metadata);
         {Format, Args} -> ?LOG(Level, Format, Args, Metadata)
     end.
+
+-spec harmless(binary(), line | record) -> binary().
+harmless(Text, What) ->
+    py_port_error:harmless(py_port_error:text(printable(Text)), What).
 
 %% Output need not be UTF-8: what is not stands as its bytes in Latin-1.
 -spec printable(binary()) -> unicode:chardata().

@@ -3,7 +3,8 @@
 %% {@link end_all/1}.
 %%
 %% Invariant: every CALLBACK that was admitted is open until its job has ended, and is answered: by
-%% the job ({@link py_port_job}), or, when that could not, for it from here.
+%% the job ({@link py_port_job}), or, when that could not, for it from here. Then it counts until the
+%% writer has got so far: a worker that cancels and does not read would fill the writer's mailbox.
 %%
 %% The credit is what `max_callbacks' says, and one more for each depth of nesting and each kind of
 %% waiting (docs/protocol.md, section 5). The worker knows of an answer before we know of the end of
@@ -13,7 +14,7 @@
 
 -include("py_port.hrl").
 
--export([new/2, start/2, cancel/2, down/4, end_all/1, size/1]).
+-export([new/2, start/2, cancel/2, down/4, answered/2, end_all/1, size/1]).
 -export_type([jobs/0]).
 
 %% Depths 1 to 101, of which each has two.
@@ -25,6 +26,8 @@
     %% those that the worker cancelled are in the second
     open = #{} :: #{py_port_wire:id() => pid()},
     cancelled = #{} :: #{py_port_wire:id() => []},
+    %% the job has ended, the writer has yet to answer
+    unwritten = #{} :: #{py_port_wire:id() => []},
     max :: pos_integer(),
     %% CALLBACK_CANCEL frames that may still come: no more than there were CALLBACKs
     cancels = 0 :: non_neg_integer()
@@ -55,9 +58,13 @@ start(#callback{id = Id} = Callback, #jobs{ctx = Ctx, open = Open, cancels = Can
 -spec refusal(#callback{}, jobs()) -> none | term().
 refusal(#callback{id = 0}, _) ->
     {callback_without_id, 0};
-refusal(_, #jobs{open = Open, max = Max}) when map_size(Open) >= Max ->
+refusal(_, #jobs{open = Open, unwritten = Unwritten, max = Max}) when
+    map_size(Open) + map_size(Unwritten) >= Max
+->
     callback_without_credit;
-refusal(#callback{id = Id}, #jobs{open = Open}) when is_map_key(Id, Open) ->
+refusal(#callback{id = Id}, #jobs{open = Open, unwritten = Unwritten}) when
+    is_map_key(Id, Open); is_map_key(Id, Unwritten)
+->
     {callback_id_used_twice, Id};
 refusal(#callback{parent = Parent}, #jobs{ctx = #ctx{counters = Counters}}) ->
     case Parent =< atomics:get(Counters, ?C_ID) of
@@ -83,8 +90,20 @@ cancel(Id, #jobs{open = Open, cancelled = Cancelled, cancels = Cancels} = Jobs) 
 down(Id, Pid, Reason, #jobs{ctx = Ctx, open = Open, cancelled = Cancelled} = Jobs) ->
     Row = ets:take(?JOBS, Pid),
     ok = atomics:sub(Ctx#ctx.counters, ?C_CALLBACKS, 1),
-    ok = say(unsaid(Reason, Row, is_map_key(Id, Cancelled)), Id, Row, Ctx),
-    Jobs#jobs{open = maps:remove(Id, Open), cancelled = maps:remove(Id, Cancelled)}.
+    Jobs1 = Jobs#jobs{open = maps:remove(Id, Open), cancelled = maps:remove(Id, Cancelled)},
+    case unsaid(Reason, Row, is_map_key(Id, Cancelled)) of
+        none ->
+            Jobs1;
+        Answer ->
+            ok = say(Answer, Id, Row, Ctx),
+            ok = py_port_writer:tell(Ctx#ctx.writer, self(), {answered, Id}),
+            Jobs1#jobs{unwritten = (Jobs1#jobs.unwritten)#{Id => []}}
+    end.
+
+%% @doc What {@link down/4} had to say is written, as far as the worker reads.
+-spec answered(py_port_wire:id(), jobs()) -> jobs().
+answered(Id, #jobs{unwritten = Unwritten} = Jobs) ->
+    Jobs#jobs{unwritten = maps:remove(Id, Unwritten)}.
 
 %% A job that says `normal' has answered unless it left its row behind and was not handing over; of
 %% any other end nobody can know. A second answer does no harm.
@@ -94,8 +113,7 @@ unsaid(normal, [#job{answer = Answer}], _) when Answer =/= none -> none;
 unsaid(_, _, true) -> cancelled;
 unsaid(Reason, _, false) -> {killed, Reason}.
 
--spec say(answer(), py_port_wire:id(), [#job{}], #ctx{}) -> ok.
-say(none, _, _, _) -> ok;
+-spec say(cancelled | {killed, term()}, py_port_wire:id(), [#job{}], #ctx{}) -> ok.
 say(Answer, Id, [#job{endpoint = Pid} = Job], Ctx) when is_pid(Pid) ->
     py_port_job:redeem(Ctx, Id, Answer, Job);
 say(Answer, Id, _, Ctx) -> py_port_job:unanswered(Ctx, Id, Answer).

@@ -18,7 +18,7 @@
 
 -include("py_port.hrl").
 
--export([inherit/2, trace/1, carry/1, parent/1, caller/0]).
+-export([inherit/2, trace/1, received/1, carry/1, parent/1, caller/0]).
 -export_type([caller/0]).
 
 -type deadline() :: integer() | infinity.
@@ -39,6 +39,10 @@
 -define(CACHE, {?MODULE, jobs}).
 %% In the dictionary of a job.
 -define(TRACE, '$py_port_trace').
+%% Bytes of a `traceparent' together with its `tracestate'.
+-define(MAX_TRACE, 1024).
+%% The largest timeout that `receive' knows.
+-define(MAX_TIMEOUT, 16#ffffffff).
 %% Processes that are asked for their parents in one search.
 -define(MAX_STEPS, 64).
 %% Jobs of other contexts between a process and the one it descends from.
@@ -70,6 +74,26 @@ trace(none) ->
     end;
 trace(Trace) ->
     Trace.
+
+%% @doc The trace of a CALLBACK, none if it is not one. Other contexts, loggers and exporters get it,
+%% and no worker may say through it what it likes.
+-spec received(binary()) -> none | binary().
+received(Trace) when byte_size(Trace) =< ?MAX_TRACE ->
+    [Parent | State] = binary:split(Trace, <<$\n>>),
+    case is_traceparent(Parent) andalso lists:all(fun is_printable/1, State) of
+        true -> binary:copy(Trace);
+        false -> none
+    end;
+received(_) ->
+    none.
+
+-spec is_traceparent(binary()) -> boolean().
+is_traceparent(<<_:16, $-, _:256, $-, _:128, $-, _:16>> = Text) -> is_printable(Text);
+is_traceparent(_) -> false.
+
+-spec is_printable(binary()) -> boolean().
+is_printable(Text) ->
+    lists:all(fun(C) -> C >= 32 andalso C < 127 end, binary_to_list(Text)).
 
 %% @doc Called by a job before it runs anything.
 -spec carry(none | binary()) -> ok.
@@ -118,7 +142,8 @@ caller([{Pid, Id} | Rest]) ->
 
 -spec remaining(deadline()) -> timeout().
 remaining(infinity) -> infinity;
-remaining(Deadline) -> max(0, Deadline - os:perf_counter(nanosecond)) div 1000000.
+remaining(Deadline) ->
+    min(?MAX_TIMEOUT, max(0, Deadline - os:perf_counter(nanosecond)) div 1000000).
 
 %% From job to job ---------------------------------------------------------------------------------
 

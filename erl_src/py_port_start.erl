@@ -26,8 +26,8 @@
     body := py_port_death:body(),
     %% of the worker, from the launcher
     os_pid := non_neg_integer(),
-    %% what READY said
-    ready := map(),
+    %% what READY said: some of the claims
+    ready := #{atom() => binary()},
     output := py_port_output:output()
 }.
 -record(s, {
@@ -45,6 +45,13 @@
 %% deep enough for many callers' requests, shallow enough that a stopped worker costs little memory.
 -define(BUSY_LOW, 131072).
 -define(BUSY_HIGH, 524288).
+%% What a worker may say before anything has been agreed: its READY is a small map, and why it does
+%% not start may hold a long traceback. Terms can be far larger than their bytes.
+-define(MAX_READY, 65536).
+-define(MAX_FAILURE, 1048576).
+%% What is kept of READY.
+-define(CLAIMS, [python, executable, prefix, version]).
+-define(MAX_CLAIM, 4096).
 %% Token of the stack request at start; the context's own ids begin after it.
 -define(DUMP_TOKEN, 1).
 
@@ -115,7 +122,10 @@ begin_start(Port, Options, #{credit := Credit} = Start) ->
         end,
     Writer = py_port_writer:start_link(Port),
     Io = py_port_io:start_link(#{
-        target => maps:get(io, Options), owner => self(), label => label(Options), os_pid => undefined
+        target => maps:get(io, Options),
+        owner => self(),
+        label => label(Options),
+        rate => maps:get(io_rate, Options)
     }),
     #s{
         start = Start,
@@ -213,6 +223,10 @@ configure(#s{start = Start} = S) ->
     {ok, started()} | {error, term()} | {parent_down, term()}.
 ready(S, OnTimeout) ->
     case next(S) of
+        {frame, <<?K_READY, _/binary>> = Frame, S1} when byte_size(Frame) > ?MAX_READY ->
+            give_up(protocol, <<"READY is too large">>, none, S1);
+        {frame, <<?K_START_FAILED, _/binary>> = Frame, S1} when byte_size(Frame) > ?MAX_FAILURE ->
+            give_up(protocol, <<"START_FAILED is too large">>, none, S1);
         {frame, <<?K_READY, _:24, ?PROTOCOL_VERSION:64, Payload/binary>>, S1} ->
             case py_port_terms:decode_plain(Payload) of
                 {ok, Ready} when is_map(Ready) -> {ok, started(Ready, S1)};
@@ -247,9 +261,14 @@ started(Ready, S) ->
         io => Io,
         body => Body,
         os_pid => S#s.os_pid,
-        ready => Ready,
+        ready => maps:filtermap(fun claim/2, maps:with(?CLAIMS, Ready)),
         output => Output
     }.
+
+%% Kept as long as the context lives, and shown to whoever asks.
+-spec claim(atom(), term()) -> {true, binary()} | false.
+claim(_, Text) when is_binary(Text), byte_size(Text) =< ?MAX_CLAIM -> {true, binary:copy(Text)};
+claim(_, _) -> false.
 
 %% Waiting -----------------------------------------------------------------------------------------
 
@@ -278,6 +297,7 @@ next(#s{port = Port, timer = Timer, start = #{parent := Parent}, output = Output
             {timeout, S};
         {credit, N} ->
             ok = py_port_writer:send(S#s.writer, py_port_wire:short(?K_CREDIT, N)),
+            ok = py_port_writer:tell(S#s.writer, S#s.io, credited),
             next(S#s{output = py_port_output:allow(N, Output)})
     end.
 

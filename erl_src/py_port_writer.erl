@@ -3,15 +3,16 @@
 %% A process that writes to a busy port is suspended until the worker reads again. Suspended, the
 %% owner would lose its timers, its watch over callers and the means to kill the worker; this
 %% process has nothing to lose. Frames leave in the order in which they were asked for. Its mailbox
-%% holds at most one CANCEL per request, one RELEASE per reference and what {@link py_port_io} gives
-%% back as credit: all bounded by what the context has going on.
+%% holds at most one CANCEL per request, one RELEASE per reference, one answer per callback that is
+%% out and one CREDIT: all bounded by what the context has going on. For the last two, whoever counts
+%% asks to be told when what was sent before has been written ({@link tell/3}).
 %%
 %% Linked to its owner and ended by it. Waits without a timeout: the only thing that can happen is a
 %% frame or the end of the owner.
 %% @end
 -module(py_port_writer).
 
--export([start_link/1, send/2]).
+-export([start_link/1, send/2, tell/3]).
 
 -spec start_link(port()) -> pid().
 start_link(Port) ->
@@ -23,11 +24,21 @@ send(Writer, Frame) ->
     Writer ! {frame, Frame},
     ok.
 
+%% @doc The message goes to that process when all frames that the caller sent before are written.
+%% Never blocks.
+-spec tell(pid(), pid(), term()) -> ok.
+tell(Writer, Pid, Message) ->
+    Writer ! {tell, Pid, Message},
+    ok.
+
 -spec loop(port()) -> no_return().
 loop(Port) ->
     receive
         {frame, Frame} ->
             _ = write(Port, Frame),
+            loop(Port);
+        {tell, Pid, Message} ->
+            Pid ! Message,
             loop(Port);
         _ ->
             loop(Port)

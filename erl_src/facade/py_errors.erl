@@ -23,8 +23,9 @@
 %% </table>
 %%
 %% A message is a list of characters, one element for each (`"é"' is `[233]'), and not of the bytes
-%% of its UTF-8 form as in erlang_python. The class of an exception becomes an atom only if that
-%% atom exists already; those of Python's own exceptions always do.
+%% of its UTF-8 form as in erlang_python; of a long one the first 64 KiB, and then `...'. The class of
+%% an exception becomes an atom only if that atom exists already; those of Python's own exceptions
+%% always do.
 %%
 %% Nothing need be lost: with the application key `error_details' at `true', every reason that says
 %% less than py_port's gets it as one more element: `{"KeyError", "'k'", Reason}', `{stop_iteration,
@@ -55,6 +56,10 @@
     | {overloaded, Current :: non_neg_integer(), Max :: non_neg_integer()}
     | py_port_error:reason()
     | term().
+
+%% Bytes of a class's name, and of a message.
+-define(MAX_TYPE, 4096).
+-define(MAX_MESSAGE, 65536).
 
 %% @doc Translates the reason of an error; every other term is returned as it is.
 -spec result(Result | {error, term()}) -> Result | {error, reason()}.
@@ -137,7 +142,8 @@ stop_value(Message) -> characters(Message).
 %% Of a class within another one, or within a function, the last part of its qualified name.
 -spec own_name(binary()) -> binary().
 own_name(Type) ->
-    lists:last(binary:split(Type, <<".">>, [global])).
+    Size = min(byte_size(Type), ?MAX_TYPE),
+    lists:last(binary:split(binary:part(Type, byte_size(Type), -Size), <<".">>, [global])).
 
 %% What Python itself would raise for what the worker says of a value.
 -spec class_of(binary()) -> binary().
@@ -162,9 +168,24 @@ class('4.1', Type) ->
 %% From a worker: it need not be valid, and is returned all the same.
 -spec characters(binary()) -> string().
 characters(Text) ->
+    valid(start(Text)).
+
+%% It may be as long as a frame, and a list of its characters takes many times as much.
+-spec start(binary()) -> binary().
+start(Text) when byte_size(Text) =< ?MAX_MESSAGE ->
+    Text;
+start(Text) ->
+    Start = binary:part(Text, 0, ?MAX_MESSAGE),
+    case unicode:characters_to_binary(Start) of
+        {incomplete, Whole, _} -> <<Whole/binary, "...">>;
+        _ -> <<Start/binary, "...">>
+    end.
+
+-spec valid(binary()) -> string().
+valid(Text) ->
     case unicode:characters_to_list(Text) of
         Chars when is_list(Chars) -> Chars;
-        {_, Good, <<_, Rest/binary>>} -> Good ++ [16#fffd | characters(Rest)]
+        {_, Good, <<_, Rest/binary>>} -> Good ++ [16#fffd | valid(Rest)]
     end.
 
 -spec text(io:format(), [term()]) -> binary().

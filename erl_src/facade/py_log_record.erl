@@ -1,8 +1,8 @@
 %% @doc A log record of Python's as Erlang's {@link logger} wants it.
 %%
 %% Pure. What comes in was made by a worker, which is not trusted: every part is looked at, texts are
-%% bounded and valid Unicode, no atom is made, and what comes out cannot trip a log handler.
-%% {@link levels/0} is where the two kinds of levels meet.
+%% bounded and valid Unicode without control characters, no atom is made, and what comes out cannot
+%% trip a log handler. {@link levels/0} is where the two kinds of levels meet.
 %% @end
 -module(py_log_record).
 
@@ -109,6 +109,10 @@ extra(Extra) ->
 %% A worker that is honest sends UTF-8.
 -spec text(binary(), pos_integer()) -> binary().
 text(Binary, Max) ->
+    py_port_error:harmless(valid(Binary, Max), record).
+
+-spec valid(binary(), pos_integer()) -> binary().
+valid(Binary, Max) ->
     Start = binary:part(Binary, 0, min(byte_size(Binary), Max * 4)),
     case unicode:characters_to_binary(Start) of
         Text when is_binary(Text) -> cut(Text, Binary, Max);

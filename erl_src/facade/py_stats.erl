@@ -160,13 +160,16 @@ one() ->
 -spec one(pid(), atom(), [term()]) -> {ok, term()} | error().
 one(Ctx, Function, Args) ->
     Opts = #{timeout => ?TIMEOUT},
-    py_errors:result(py_port:call(Ctx, ?MODULE_THERE, Function, Args, #{}, Opts)).
+    Outcome = py_port:call(Ctx, ?MODULE_THERE, Function, Args, #{}, Opts),
+    py_errors:result(checked(Function, Outcome)).
 
 %% The first error counts.
 -spec all(atom(), [term()]) -> {ok, [{pid(), term()}]} | error().
 all(Function, Args) ->
     case one() of
-        {ok, _} -> asked(py_environment:everywhere(?MODULE_THERE, Function, Args, ?TIMEOUT));
+        {ok, _} ->
+            Outcomes = py_environment:everywhere(?MODULE_THERE, Function, Args, ?TIMEOUT),
+            asked([{Ctx, checked(Function, Outcome)} || {Ctx, Outcome} <- Outcomes]);
         {error, _} = Error -> py_errors:result(Error)
     end.
 
@@ -179,6 +182,38 @@ asked(Outcomes) ->
         [Error | _] -> py_errors:result(Error);
         [] -> {ok, [{Ctx, Value} || {Ctx, {ok, Value}} <- Outcomes]}
     end.
+
+%% Python code can replace what is called there, and a worker can answer what it likes.
+-spec checked(atom(), Outcome) -> Outcome | {error, py_port:reason()} when
+    Outcome :: {ok, term()} | {error, py_port:reason()}.
+checked(Function, {ok, Value} = Outcome) ->
+    case is_sound(Function, Value) of
+        true -> Outcome;
+        false -> {error, {bad_reply, {unexpected_result_of, Function}}}
+    end;
+checked(_, Error) ->
+    Error.
+
+-spec is_sound(atom(), term()) -> boolean().
+is_sound(memory, {[A, B, C], Count, Threshold, Traced}) when is_map(A), is_map(B), is_map(C) ->
+    Figures = lists:append([maps:values(M) || M <- [A, B, C]]),
+    is_counts(3, Count) andalso is_counts(3, Threshold) andalso
+        (is_atom(Traced) orelse is_counts(2, Traced)) andalso lists:all(fun is_count/1, Figures);
+is_sound(memory, _) ->
+    false;
+is_sound(collect, N) ->
+    is_count(N);
+is_sound(_, _) ->
+    true.
+
+-spec is_counts(pos_integer(), term()) -> boolean().
+is_counts(Size, Counts) ->
+    is_tuple(Counts) andalso tuple_size(Counts) =:= Size andalso
+        lists:all(fun is_count/1, tuple_to_list(Counts)).
+
+-spec is_count(term()) -> boolean().
+is_count(N) ->
+    is_integer(N) andalso N >= 0.
 
 -spec done({ok, term()} | error()) -> ok | error().
 done({ok, _}) -> ok;

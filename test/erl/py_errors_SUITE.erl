@@ -95,6 +95,16 @@ a_keyword_that_is_no_text_is_a_type_error(_Config) ->
     ?assertEqual({"TypeError", "keywords must be strings"},
                  py_errors:reason({bad_request, <<"a keyword is no atom, binary or string">>})).
 
+%% A worker may send as much as fits into a frame.
+long_texts_are_cut(_Config) ->
+    Long = binary:copy(<<"ä"/utf8>>, 1000000),
+    {error, {Class, Message}} = py_errors:result({error, {python, #{type => <<"x.", Long/binary>>, message => Long}}}),
+    ?assert(length(Class) =< 4096),
+    ?assertEqual(lists:duplicate(32768, $ä) ++ "...", Message),
+    Invalid = binary:copy(<<255>>, 1000000),
+    {error, {"", Marks}} = py_errors:result({error, {python, #{type => binary:copy(<<".">>, 1000000), message => Invalid}}}),
+    ?assertEqual(65536 + 3, length(Marks)).
+
 a_class_within_a_class_has_its_own_name(_Config) ->
     ?assertEqual({"Inner", "x"}, py_errors:reason(python(<<"f.<locals>.Outer.Inner">>, <<"x">>))).
 

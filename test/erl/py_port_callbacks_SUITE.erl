@@ -719,6 +719,36 @@ a_function_knows_who_called(_Config) ->
     Named = fake(#{name => {global, "Ü"}}),
     ?assertMatch({ok, {#{name := {global, "Ü"}}, _, _, _}}, call_back(Named, 1, call(<<"who">>))).
 
+%% What a worker calls a trace goes on into other contexts, logs and requests over the network.
+a_false_trace_is_none(_Config) ->
+    Ctx = fake(#{}),
+    ok = py_port:register_function(who, fun([]) -> maps:get(trace, py_port:caller()) end),
+    Parent = <<"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01">>,
+    Who = fun(Id, Trace) -> call_back(Ctx, Id, call(<<"who">>), #{trace => Trace}) end,
+    ?assertEqual({ok, Parent}, Who(1, Parent)),
+    Both = <<Parent/binary, "\nvendor=x,other=y">>,
+    ?assertEqual({ok, Both}, Who(2, Both)),
+    False = [
+        <<"x">>,
+        <<255, 254, 0, 1, 2>>,
+        <<Parent/binary, "\na=b\nc=d\r\nX: y">>,
+        <<Parent/binary, "x">>,
+        <<Parent/binary, "\n", (binary:copy(<<"x">>, 1000))/binary>>,
+        binary:replace(Parent, <<"4b">>, <<"\e[">>),
+        binary:replace(Parent, <<"-">>, <<"_">>, [global])
+    ],
+    [?assertEqual({Trace, {ok, none}}, {Trace, Who(Id, Trace)}) || {Id, Trace} <- lists:enumerate(3, False)].
+
+a_deadline_without_end_is_none(_Config) ->
+    Ctx = fake(#{}),
+    ok = py_port:register_function(back, fun([]) ->
+        {py_port:call(Ctx, fake, echo, [7]), maps:get(remaining, py_port:caller())}
+    end),
+    {ok, {Nested, Ms}} = call_back(Ctx, 1, call(<<"back">>), #{deadline => 1 bsl 64 - 1}),
+    ?assertEqual({ok, 7}, Nested),
+    %% As a timeout has to be.
+    ?assert(Ms =< 16#ffffffff).
+
 %% Messages ------------------------------------------------------------------------------------------------------------
 
 messages_reach_whom_they_should(_Config) ->

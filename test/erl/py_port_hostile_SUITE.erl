@@ -26,6 +26,13 @@
     silence_ends_with_the_deadline/1,
     closed_pipe_ends_with_the_deadline/1,
     stop_that_is_ignored_ends_the_worker/1,
+    flood_instead_of_the_stacks_ends_with_the_kill/1,
+    a_forged_report_is_none/1,
+    lines_are_no_faster_than_the_rate/1,
+    cancelling_without_reading_ends_the_context/1,
+    long_errors_of_casts_are_short_in_the_log/1,
+    control_characters_do_not_reach_the_log/1,
+    claims_at_the_start_are_looked_at/1,
     wrong_start_is_an_error/1
 ]).
 
@@ -52,6 +59,13 @@ all() ->
         silence_ends_with_the_deadline,
         closed_pipe_ends_with_the_deadline,
         stop_that_is_ignored_ends_the_worker,
+        flood_instead_of_the_stacks_ends_with_the_kill,
+        a_forged_report_is_none,
+        lines_are_no_faster_than_the_rate,
+        cancelling_without_reading_ends_the_context,
+        long_errors_of_casts_are_short_in_the_log,
+        control_characters_do_not_reach_the_log,
+        claims_at_the_start_are_looked_at,
         wrong_start_is_an_error
     ].
 
@@ -367,6 +381,88 @@ stop_that_is_ignored_ends_the_worker(_Config) ->
     ?assertEqual([{error, {worker_down, stopped}}], lists:usort(outcomes(Callers))),
     dismiss(Callers).
 
+%% Asked for its stacks, it pours out frames: it is killed in time all the same, and nothing piles up here.
+flood_instead_of_the_stacks_ends_with_the_kill(_Config) ->
+    Ctx = hostile(#{kill_after => 100}),
+    {ok, 1} = py_port:call(Ctx, fake, flood_at_dump, [64]),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, fake, stuck, [], #{}, #{timeout => 100})),
+    ?assertMatch({worker_killed, sigkill, #{stopped_by := timeout}}, exit_within(Ctx, 8000)).
+
+exit_within(Ctx, Ms) ->
+    receive
+        {'EXIT', Ctx, Reason} -> Reason
+    after Ms ->
+        exit(Ctx, kill),
+        error(context_lives)
+    end.
+
+%% A worker that minds its credit and not the rate is held to it by the credit.
+lines_are_no_faster_than_the_rate(_Config) ->
+    Rate = 100,
+    Ctx = hostile(#{io_rate => Rate}),
+    Start = erlang:monotonic_time(millisecond),
+    {ok, Printed} = py_port:call(Ctx, fake, print_fast, [100000, 2]),
+    Seconds = (erlang:monotonic_time(millisecond) - Start) / 1000,
+    %% What it had from the beginning, one second's worth at once, and what the time allows.
+    ?assert(Printed =< 256 + Rate + Rate * (Seconds + 1)),
+    ?assert(Printed >= 256 + Rate).
+
+%% Calls that are cancelled are answered; where nobody reads the answers they count all the same.
+cancelling_without_reading_ends_the_context(_Config) ->
+    Ctx = hostile(#{max_callbacks => 200}),
+    {ok, 1} = py_port:call(Ctx, fake, cancel_flood, [3000]),
+    ?assertMatch({protocol_error, callback_without_credit, _}, exit_within(Ctx, 15000)).
+
+%% The launcher's report is a file that a worker can find and write to. Killed, the launcher says nothing, and asked to end,
+%% the truth.
+a_forged_report_is_none(_Config) ->
+    Killed = hostile(#{}),
+    {error, {worker_down, _}} = py_port:call(Killed, fake, forge_and_die, [9]),
+    ?assertMatch({_, sigkill, #{report := missing, stack := <<>>, stderr := []}}, exit_of(Killed)),
+    Asked = hostile(#{}),
+    {error, {worker_down, _}} = py_port:call(Asked, fake, forge_and_die, [15]),
+    ?assertMatch({worker_killed, sigkill, #{report := complete, stack := <<>>, stderr := []}}, exit_of(Asked)).
+
+%% The text of a deep map would be its depth squared, that of an integer takes time by its length squared.
+long_errors_of_casts_are_short_in_the_log(_Config) ->
+    Ctx = hostile(#{}),
+    ok = py_port_test:catch_logs(?FUNCTION_NAME),
+    Digits = <<131, 111, 60000:32, 0, (binary:copy(<<255>>, 60000))/binary>>,
+    <<131, Number/binary>> = Digits,
+    <<131, Atom/binary>> = term_to_binary(nesting_too_deep),
+    Levels = <<131, 104, 2, Atom/binary, Number/binary>>,
+    Errors = [{nest_error, [2000]}, {error, [Digits]}, {error, [Levels]}, {error, [term_to_binary(lists:duplicate(5000, {[<<"x">>]}))]}],
+    lists:foreach(
+        fun({Function, Args}) ->
+            ok = py_port:cast(Ctx, fake, Function, Args),
+            ?assert(length(py_port_test:message(py_port_test:await_log())) < 10000)
+        end,
+        Errors
+    ),
+    ok = py_port_test:release_logs(?FUNCTION_NAME),
+    Texts = [py_port:format_error(py_port:call(Ctx, fake, F, A)) || {F, A} <- Errors],
+    ?assertEqual([], [T || T <- Texts, byte_size(T) > 10000 orelse byte_size(T) < 10]).
+
+%% A terminal that shows the log would obey them, and a line that is two looks like one of somebody else.
+control_characters_do_not_reach_the_log(_Config) ->
+    Ctx = hostile(#{io => logger}),
+    ok = py_port_test:catch_logs(?FUNCTION_NAME),
+    Log = fun() -> py_port_test:message(py_port_test:await_log()) end,
+    {ok, ok} = py_port:call(Ctx, fake, print, [<<"stdout">>, <<"a\tb\e[2Jc\r\nforged", 127, 0, "\xc2\x9b", "ä"/utf8>>]),
+    ?assertEqual("a\tb\\x1b[2Jc\\x0d\\x0aforged\\x7f\\x00\\x9b\x{e4}", Log()),
+    {ok, ok} = py_port:call(Ctx, fake, print, [<<"stdout">>, <<255, "\e">>]),
+    ?assertEqual("\x{ff}\\x1b", Log()),
+    Error = {python, #{type => <<"x">>, message => <<>>, formatted => <<"two\nlines\e]0;title\7">>}},
+    ok = py_port:cast(Ctx, fake, error, [term_to_binary(Error)]),
+    ?assertNotEqual(nomatch, string:find(Log(), "two\nlines\\x1b]0;title\\x07")),
+    ok = py_port_test:release_logs(?FUNCTION_NAME).
+
+claims_at_the_start_are_looked_at(_Config) ->
+    Ctx = hostile(#{env => #{'HOSTILE_START' => <<"strange_ready">>}}),
+    ?assertMatch(#{version := undefined, python := undefined, prefix := <<"/usr">>, executable := undefined}, py_port:info(Ctx)),
+    {error, {start_failed, Nested}} = py_port:start_context(with_worker(#{env => #{'HOSTILE_START' => <<"nested_failure">>}})),
+    ?assert(byte_size(maps:get(message, Nested)) < 10000).
+
 wrong_start_is_an_error(_Config) ->
     lists:foreach(
         fun({Env, Expected}) ->
@@ -379,6 +475,8 @@ wrong_start_is_an_error(_Config) ->
             {#{'HOSTILE_START' => <<"truncated">>}, worker},
             {#{'HOSTILE_START' => <<"start_failed_bomb">>}, protocol},
             {#{'HOSTILE_START' => <<"start_failed_and_stay">>}, worker},
+            {#{'HOSTILE_START' => <<"long_failure">>}, protocol},
+            {#{'HOSTILE_START' => <<"big_ready">>}, protocol},
             {#{'HOSTILE_START' => <<"close">>}, ready_timeout},
             {#{'HOSTILE_START' => <<"flood">>}, protocol},
             {#{'HOSTILE_START' => <<"garbage">>}, protocol},

@@ -62,6 +62,30 @@ without_the_application_there_is_an_error(_Config) ->
     ?assertEqual({error, not_started}, py:clear_traces()),
     ok = application:start(py_port).
 
+%% What is asked for is Python, and a plugin can replace it.
+a_context_that_answers_nonsense_is_an_error(_Config) ->
+    [A, _] = pool(2),
+    Sound = "[{}, {}, {}], (1, 2, 3), (1, 2, 3), None",
+    {ok, _} = replaced(A, "memory", Sound),
+    ?assertMatch({ok, _}, py_stats:memory_stats(A)),
+    Nonsense = ["1", "None", "[], (1, 2, 3), (1, 2, 3), None", "[{}, {}, 1], (1, 2, 3), (1, 2, 3), None",
+        "[{'collections': 'x'}, {}, {}], (1, 2, 3), (1, 2, 3), None", "[{}, {}, {}], (1, 2), (1, 2, 3), None",
+        "[{}, {}, {}], (1, 2, 3), (1, 2, 3), ('x', 1)"],
+    lists:foreach(
+        fun(Value) ->
+            {ok, _} = replaced(A, "memory", Value),
+            ?assertMatch({Value, {error, {bad_reply, _}}}, {Value, py_stats:memory_stats(A)}),
+            ?assertMatch({Value, {error, {bad_reply, _}}}, {Value, py_stats:memory_stats()})
+        end,
+        Nonsense
+    ),
+    {ok, _} = replaced(A, "collect", "'many'"),
+    ?assertMatch({error, {bad_reply, _}}, py_stats:gc(A)),
+    ?assertMatch({error, {bad_reply, _}}, py_stats:gc()).
+
+replaced(Ctx, Function, Value) ->
+    py_port:eval(Ctx, ["setattr(__import__('erlang._stats')._stats, '", Function, "', lambda *_: (", Value, "))"]).
+
 without_a_context_one_is_started(_Config) ->
     ?assertMatch({ok, #{contexts := 1}}, py_stats:memory_stats()).
 

@@ -26,7 +26,8 @@ UniqueFd make_memfd(const char* name) {
 /// report_is_held() asks for.
 UniqueFd make_report() {
   const UniqueFd first = make_memfd("py_launcher report");
-  if (!first) return {};
+  // A worker of the same user can open it through /proc as well: what it seals with a lie in it, we could not correct.
+  if (!first || ::fcntl(first.get(), F_ADD_SEALS, F_SEAL_SEAL) != 0) return {};
   char path[32];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", first.get());
   return move_up(UniqueFd(::open(path, O_RDWR | O_CLOEXEC)));

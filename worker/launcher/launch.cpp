@@ -179,7 +179,11 @@ int launch(char* const argv[]) {
         "cannot start a process for the worker: %s", std::strerror(errno)));
     if (!write_hello(0, self->start, box.report.get())) return fail("cannot start a process for the worker; the BEAM is gone");
   }
-  if (!write_report(box, ending)) fail("cannot write the report");
+  if (!write_report(box, ending)) {
+    fail("cannot write the report");
+    // What is in it is half of ours, or somebody else's. How the worker ended our own status tells, too.
+    if (::ftruncate(box.report.get(), 0) != 0) fail("cannot empty the report");
+  }
   await_owner(box.report.get(), started_ns);
   ::close(kFromBeam);
   ::close(kToBeam);

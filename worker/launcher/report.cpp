@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -46,7 +47,8 @@ long long microseconds(const timeval& time) { return time.tv_sec * 1'000'000LL +
 bool write_report(const BlackBox& box, const Ending& ending) {
   const int fd = box.report.get();
   const bool core = ending.failure_length == 0 && WIFSIGNALED(ending.status) && WCOREDUMP(ending.status);
-  return ::dprintf(fd, "py_launcher 1\n") > 0 && write_status(fd, ending) &&
+  // Emptied first: a worker of the same user may have written something into it.
+  return ::ftruncate(fd, 0) == 0 && ::dprintf(fd, "py_launcher 1\n") > 0 && write_status(fd, ending) &&
          ::dprintf(fd, "core %d\nkilled %d\nuser_us %lld\nsystem_us %lld\nmax_rss_kb %ld\ndescendants %u\n", core, ending.killed,
                    microseconds(ending.usage.ru_utime), microseconds(ending.usage.ru_stime), ending.usage.ru_maxrss,
                    ending.descendants) > 0 &&

@@ -47,6 +47,7 @@ class Launched {
   void end_parent();
   bool ended_within(int ms);             ///< end of file on 4, which takes the launcher and everybody else to close it
   int exit_status();                     ///< of the launcher, as waitpid gives it; waits
+  std::string report_text();
   Report report();                       ///< after the end, through the descriptor opened earlier
   int writer() const { return to_worker_.get(); }
   int reader() const { return from_worker_.get(); }

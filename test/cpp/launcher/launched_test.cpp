@@ -202,12 +202,17 @@ int Launched::exit_status() {
   return status_;
 }
 
-Report Launched::report() {
+std::string Launched::report_text() {
   exit_status();
   std::string text;
   char buffer[4096];
   for (ssize_t got; (got = ::pread(report_.get(), buffer, sizeof buffer, static_cast<off_t>(text.size()))) > 0;)
     text.append(buffer, static_cast<std::size_t>(got));
+  return text;
+}
+
+Report Launched::report() {
+  const std::string text = report_text();
   CAPTURE(text);
   return parse_report(text);
 }

@@ -123,3 +123,36 @@ TEST_CASE("report: an owner that never opens it delays the end by a second and n
   Launched launched(shell("exit 0"), options);
   CHECK(launched.ended_within(3000));
 }
+
+namespace {
+
+/// Opens the report as the owner does, and writes a lie into it.
+const std::string kForge =
+    "launcher = os.getppid()\n"
+    "for name in os.listdir(f'/proc/{launcher}/fd'):\n"
+    "  if 'py_launcher report' in os.readlink(f'/proc/{launcher}/fd/{name}'):\n"
+    "    fd = os.open(f'/proc/{launcher}/fd/{name}', os.O_RDWR)\n"
+    "lie = b'py_launcher 1\\nstatus exited 0\\ncore 0\\nkilled 0\\nuser_us 0\\nsystem_us 0\\nmax_rss_kb 1\\ndescendants 0\\n'\n"
+    "os.pwrite(fd, lie + b'message 0\\n\\nstack 5\\nlies!\\nstdout 0\\n\\nstderr 0\\n\\n' + b'x' * 1000, 0)\n";
+
+}  // namespace
+
+TEST_CASE("report: what a worker writes into it is overwritten; it cannot be sealed with a lie in it") {
+  Launched launched(python(kForge + "try: fcntl.fcntl(fd, 1033, 8)  # F_ADD_SEALS, F_SEAL_WRITE\n"
+                                    "except OSError: os.write(1, b'refused')\n"
+                                    "os.kill(os.getpid(), signal.SIGTERM)"));
+  launched.answer_hello();
+  Report report = launched.report();
+  CHECK(report.keys["status"] == "signaled 15");
+  CHECK(report.sections["stack"].empty());
+  CHECK(report.sections["stdout"] == "refused");
+}
+
+TEST_CASE("report: one that cannot be written is empty, and the launcher's status says how the worker ended") {
+  Launched launched(python(kForge + "import resource\n"
+                                    "resource.prlimit(launcher, resource.RLIMIT_FSIZE, (0, 0))\n"
+                                    "os.kill(os.getpid(), signal.SIGTERM)"));
+  launched.answer_hello();
+  CHECK(WEXITSTATUS(launched.exit_status()) == 128 + SIGTERM);
+  CHECK(launched.report_text().empty());
+}

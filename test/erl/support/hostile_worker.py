@@ -5,17 +5,25 @@ An environment variable of the configuration, HOSTILE_START, chooses what comes 
 """
 
 import os
+import select
 import signal
 import struct
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-from fake_worker import OUT, Worker, encode  # noqa: E402
+from fake_worker import OUT, Atom, Worker, encode  # noqa: E402
+
+
+def framed(kind, ident, payload=b"", flags=0):
+    frame = struct.pack(">BBHQ", kind, flags, 0, ident) + payload
+    return struct.pack(">I", len(frame)) + frame
 
 
 class Hostile(Worker):
     mute = False
     status = None
+    flood = None
 
     def start(self, config):
         mode = config["env"].get("HOSTILE_START", "")
@@ -35,6 +43,18 @@ class Hostile(Worker):
         elif mode == "start_failed_and_stay":
             self.send(0x42, 1, encode(b"no, but I stay"))
             signal.pause()
+        elif mode == "nested_failure":
+            self.send(0x42, 1, b"\x83" + b"t\x00\x00\x00\x01w\x02ok" * 2000 + b"a\x01")
+            os._exit(1)
+        elif mode == "long_failure":
+            self.send(0x42, 1, b"\x83l" + struct.pack(">I", 2 << 20) + b"j" * (2 << 20) + b"j")
+            os._exit(1)
+        elif mode == "big_ready":
+            self.send(0x41, 1, encode({Atom("version"): b"x" * 70000}))
+            signal.pause()
+        elif mode == "strange_ready":
+            strange = {"version": b"x" * 5000, "python": [1], "prefix": b"/usr", "executable": 1, "calls": b"?"}
+            self.send(0x41, 1, encode({Atom(key): value for key, value in strange.items()}))
         elif mode == "close":
             os.close(OUT)
             signal.pause()
@@ -46,6 +66,8 @@ class Hostile(Worker):
             return
         if frame[0] == 0x23 and self.status is not None:
             self.send(0x53, struct.unpack_from(">BBHQ", frame)[3], self.status)
+        elif frame[0] == 0x27 and self.flood is not None:
+            self.pour(self.flood)
         else:
             super().frame(frame)
 
@@ -54,9 +76,58 @@ class Hostile(Worker):
         self.mute = True
         self.ok(ident, 1)
 
+    def pour(self, megabytes):
+        """Lines and PONGs in turn; bounded, in case nobody stops it."""
+        pair = framed(0x60, 0, b"a line", 1) + framed(0x54, 12345)
+        chunk = pair * ((1 << 18) // len(pair))
+        for _ in range(4 * megabytes):
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(OUT, rest):]
+        signal.pause()
+
+    def do_flood_at_dump(self, ident, _flags, megabytes):
+        self.flood = megabytes
+        self.ok(ident, 1)
+
     def do_status(self, ident, _flags, payload, times):
         self.status = payload * times
         self.ok(ident, 1)
+
+    def do_nest_error(self, ident, _flags, depth):
+        self.send(0x51, ident, b"\x83" + b"t\x00\x00\x00\x01w\x02ok" * depth + b"a\x01")
+
+    def do_print_fast(self, ident, _flags, lines, seconds):
+        """Minds its credit, but not the rate."""
+        end, printed = time.monotonic() + seconds, 0
+        while printed < lines and time.monotonic() < end:
+            while select.select([self.fd], [], [], 0 if self.credit > 0 else 0.05)[0]:
+                self.buffer += os.read(self.fd, 1 << 20)
+                self.credits()
+            while self.credit > 0:
+                self.output(b"stdout", b"a line")
+                printed += 1
+        self.ok(ident, printed)
+
+    def do_cancel_flood(self, ident, _flags, pairs):
+        """Does not read any more; the first answers fill the pipe, then come calls that are cancelled at once."""
+        self.ok(ident, 1)
+        long = encode((Atom("call"), b"n" * 60000, []))
+        for callback in range(1, 60):
+            self.send_callback(callback, 0, 0, b"", long)
+        for callback in range(1000, 1000 + pairs):
+            self.send_callback(callback, 0, 0, b"", encode((Atom("self"),)))
+            self.send(0x62, callback)
+            time.sleep(0.001)  # for the job to end before too many are open
+        signal.pause()
+
+    def do_forge_and_die(self, _ident, _flags, number):
+        """Writes a report of its own, and ends the launcher, which would write a better one."""
+        launcher = os.getppid()
+        folder = f"/proc/{launcher}/fd/"
+        fd = [os.open(folder + name, os.O_RDWR) for name in os.listdir(folder) if "report" in os.readlink(folder + name)][0]
+        os.pwrite(fd, b"py_launcher 1\nstatus exited 0\nmessage 0\n\nstack 5\nlies!\nstdout 0\n\nstderr 6\nforged\n", 0)
+        os.kill(launcher, number)
 
     def do_close_output(self, _ident, _flags):
         os.close(OUT)

@@ -182,6 +182,16 @@ a_cancelled_coroutine_runs_its_finally(Config) ->
     ?assert(wait_until(fun() -> maps:get(stopping, py_port:info(Ctx)) =:= 0 end, 10000)),
     ?assertMatch(#{last_stop := #{why := cancelled, step := cancelled}}, py_port:info(Ctx)).
 
+%% The interrupt has stopped it: a cancel on top of that would break off its `finally'.
+a_coroutine_that_is_interrupted_cleans_up(Config) ->
+    Ctx = ctx(Config),
+    Started = marker(Config, "started"),
+    Handle = py_port:async_call(Ctx, probe_async, busy_until_cancelled, [Started]),
+    ok = await_file(Started),
+    ok = py_port:cancel(Handle),
+    ?assertEqual({error, cancelled}, py_port:await(Handle)),
+    seen([<<"cleaned up">>], Ctx).
+
 another_process_can_cancel(Config) ->
     Handle = py_port:async_call(ctx(Config), probe_async, sleep_then, [3600, 1]),
     ok = py_port_test:await(py_port_test:async(fun() -> py_port:cancel(Handle) end)),

@@ -120,11 +120,10 @@ void Session::cancel_task(std::uint64_t id, Task& task) {
     task.loop->stop(id);
     return command({Command::What::look_after_task, id});
   }
-  command({Command::What::cancel_task, id});
-  // Should the task be what keeps the main thread busy right now, then the signal finds it: the handler compares it with the current task.
-  blocked_.push_back(id);
   task.behind = call_on_main();
-  if (task.behind == 0) return effects_.signal_main();
+  if (task.behind == 0) return stop_step(id);
+  command({Command::What::cancel_task, id});
+  blocked_.push_back(id);
   // The main thread is in somebody else's call; the task stands still, and cannot even be told before that call is over.
   ended(id, Ended::deferred);
   cancel_waits_on_main(id);
@@ -216,7 +215,11 @@ void Session::signal_again() {
 Interrupt Session::take_interrupt(std::uint64_t id) {
   const std::lock_guard lock(mutex_);
   if (id == 0) return Interrupt::none;
-  if (std::erase(blocked_, id) != 0) return Interrupt::cancel;
+  if (std::erase(blocked_, id) != 0) {
+    // task.cancel() would stop it a second time, in the middle of its `finally`.
+    std::erase_if(commands_, [id](const Command& queued) { return queued.what == Command::What::cancel_task && queued.id == id; });
+    return Interrupt::cancel;
+  }
   const auto found = std::find_if(aimed_.begin(), aimed_.end(), [id](const auto& one) { return one.first == id; });
   if (found == aimed_.end()) return Interrupt::none;
   const Interrupt why = found->second;
@@ -226,7 +229,16 @@ Interrupt Session::take_interrupt(std::uint64_t id) {
 
 void Session::interrupt_again(std::uint64_t id, Interrupt why) {
   const std::lock_guard lock(mutex_);
+  if (const auto task = tasks_.find(id); task != tasks_.end() && !task->second.loop) return stop_step(id);
   if (!stack_.empty() && stack_.back().id == id) aim(id, why);
+}
+
+/// task.cancel(), or, should the task be what keeps the main thread busy right now, the signal that finds it: the handler compares it with the current
+/// task. Whichever comes first.
+void Session::stop_step(std::uint64_t id) {
+  command({Command::What::cancel_task, id});
+  blocked_.push_back(id);
+  effects_.signal_main();
 }
 
 void Session::expire() {

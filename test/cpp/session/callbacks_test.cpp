@@ -331,6 +331,24 @@ TEST_CASE_FIXTURE(Fixture, "cancel: a request in a loop on main stands above the
   session->finished(1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "cancel: a task that its signal has stopped is not cancelled in its finally; one whose signal was lost is stopped again") {
+  request(7);
+  take();
+  session->became_task(7, nullptr);
+  session->finished(7);
+  session->step_begins();
+  cancel(7);
+  CHECK(session->take_interrupt(7) == Interrupt::cancel);
+  CHECK(session->commands().empty());
+  const int before = effects.signals;
+  session->interrupt_again(7, Interrupt::cancel);
+  CHECK(effects.signals == before + 1);
+  CHECK(session->commands().size() == 1);
+  CHECK(session->take_interrupt(7) == Interrupt::none);  // what the loop has been told is task.cancel()'s
+  session->step_ends();
+  session->task_finished(7);
+}
+
 TEST_CASE_FIXTURE(Fixture, "interrupt: one that could not be taken while tasks ran above is signalled again") {
   request(1);
   take();

@@ -35,6 +35,17 @@ async def until_cancelled(name, started):
         seen.append(name + " finally")
 
 
+async def busy_until_cancelled(started):
+    """Keeps the loop from turning; what it cleans up with takes turns of the loop."""
+    try:
+        open(started, "w").close()
+        while True:
+            pass
+    finally:
+        await asyncio.sleep(0)
+        seen.append("cleaned up")
+
+
 def what_was_seen():
     return list(seen)
 

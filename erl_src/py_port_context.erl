@@ -502,7 +502,7 @@ now_ms() ->
 -spec overdue(py_port_wire:id(), #s{}) -> no_return().
 overdue(Id, #s{ladder = Ladder} = S) ->
     #s{requests = Requests, options = #{kill_after := KillAfter}} = S,
-    Busy = ets:info(Requests, size) > 0,
+    Busy = py_port_requests:count(Requests) > 0,
     case py_port_ladder:overdue({Id, now_ms()}, Busy, Ladder) of
         again ->
             ok = py_port_writer:send(S#s.writer, py_port_wire:ask(Id)),

@@ -24,6 +24,7 @@
     errors_that_are_not_errors_cost_their_caller_alone/1,
     status_that_lies_is_ignored/1,
     silence_ends_with_the_deadline/1,
+    a_stop_is_not_put_off_by_a_question/1,
     closed_pipe_ends_with_the_deadline/1,
     stop_that_is_ignored_ends_the_worker/1,
     flood_instead_of_the_stacks_ends_with_the_kill/1,
@@ -57,6 +58,7 @@ all() ->
         errors_that_are_not_errors_cost_their_caller_alone,
         status_that_lies_is_ignored,
         silence_ends_with_the_deadline,
+        a_stop_is_not_put_off_by_a_question,
         closed_pipe_ends_with_the_deadline,
         stop_that_is_ignored_ends_the_worker,
         flood_instead_of_the_stacks_ends_with_the_kill,
@@ -364,6 +366,14 @@ silence_ends_with_the_deadline(_Config) ->
     ?assertMatch(#{queued := undefined}, py_port:info(Ctx)),
     ?assertEqual({error, timeout}, py_port:call(Ctx, fake, echo, [1], #{}, #{timeout => 100})),
     ?assertMatch({worker_killed, sigkill, #{stopped_by := timeout}}, exit_of(Ctx)).
+
+%% Nobody's call is there that it could stand behind: what was not answered is no call.
+a_stop_is_not_put_off_by_a_question(_Config) ->
+    Ctx = hostile(#{kill_after => 100}),
+    {ok, 1} = py_port:call(Ctx, fake, defer, []),
+    ?assertEqual({error, timeout}, py_port:ping(Ctx, 100)),
+    ?assertEqual({error, timeout}, py_port:call(Ctx, fake, echo, [1], #{}, #{timeout => 100})),
+    ?assertMatch({worker_killed, sigkill, #{stopped_by := timeout}}, exit_within(Ctx, 8000)).
 
 closed_pipe_ends_with_the_deadline(_Config) ->
     Ctx = hostile(#{kill_after => 100}),

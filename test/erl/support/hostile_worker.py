@@ -22,6 +22,7 @@ def framed(kind, ident, payload=b"", flags=0):
 
 class Hostile(Worker):
     mute = False
+    defers = False
     status = None
     flood = None
 
@@ -64,7 +65,10 @@ class Hostile(Worker):
     def frame(self, frame):
         if self.mute:
             return
-        if frame[0] == 0x23 and self.status is not None:
+        if self.defers:
+            if frame[0] == 0x20:
+                self.send(0x55, struct.unpack_from(">BBHQ", frame)[3], b"\x04")
+        elif frame[0] == 0x23 and self.status is not None:
             self.send(0x53, struct.unpack_from(">BBHQ", frame)[3], self.status)
         elif frame[0] == 0x27 and self.flood is not None:
             self.pour(self.flood)
@@ -74,6 +78,11 @@ class Hostile(Worker):
     def do_mute(self, ident, _flags):
         """READY and then silence: reads everything, answers nothing, not even STOP."""
         self.mute = True
+        self.ok(ident, 1)
+
+    def do_defer(self, ident, _flags):
+        """Whoever is to stop stands behind somebody else's call, it says from now on, and says nothing else."""
+        self.defers = True
         self.ok(ident, 1)
 
     def pour(self, megabytes):

@@ -73,6 +73,8 @@
 -define(COLLECT_AFTER, 524288).
 %% For `finally' blocks of a producer that is closed.
 -define(CLOSE_TIMEOUT, 5000).
+%% The end of a process that is known to have ended comes at once.
+-define(DOWN_TIMEOUT, 5000).
 %% Takes that may be outstanding on top of max_pending: a stream that is open goes on in a context
 %% that takes no new calls.
 -define(ROOM, 1000).
@@ -141,7 +143,7 @@ handle_info({leave, Ref}, #reader{waiting = Waiting} = S) ->
             {noreply, S}
     end;
 handle_info({'DOWN', Owner, process, _, Reason}, #reader{owner = Owner} = S) ->
-    next(failed({worker_down, py_port_call:down(Reason)}, S));
+    next(ended({worker_down, py_port_call:down(Reason)}, S));
 handle_info({'DOWN', Ref, process, _, _}, #reader{consumer = {_, Ref}} = S) ->
     next(close(owner_down, S));
 handle_info({'DOWN', Ref, process, Pid, _}, #reader{clients = Clients} = S) when
@@ -263,9 +265,19 @@ batch(Tag, Answer, C) ->
 
 %% The stream ends with an error, after what is here.
 -spec failed(py_port_error:reason(), #reader{}) -> #reader{}.
-failed(_, #reader{phase = closing} = S) ->
+failed({worker_down, noproc}, #reader{owner = Owner} = S) ->
+    %% A request learns that the context is gone, and its monitor why.
+    receive
+        {'DOWN', Owner, process, _, Reason} -> ended({worker_down, py_port_call:down(Reason)}, S)
+    after ?DOWN_TIMEOUT -> ended({worker_down, noproc}, S)
+    end;
+failed(Reason, S) ->
+    ended(Reason, S).
+
+-spec ended(py_port_error:reason(), #reader{}) -> #reader{}.
+ended(_, #reader{phase = closing} = S) ->
     S#reader{pending = #{}};
-failed(Reason, #reader{slots = Slots} = S) ->
+ended(Reason, #reader{slots = Slots} = S) ->
     S#reader{phase = reading, slots = py_port_stream_slots:fail(Reason, Slots), pending = #{}}.
 
 %% What happens next -------------------------------------------------------------------------------

@@ -317,7 +317,8 @@ what_lies_in_the_buffer_may_be_more_than_a_frame(_Config) ->
     [ok = py_port:push(S, binary:copy(<<"x">>, 6000), 0) || _ <- lists:seq(1, 20)],
     ok = py_port:finish(S),
     ok = py_port_channel:send(Go, go),
-    ?assertEqual({ok, lists:duplicate(10, 60000) ++ lists:duplicate(20, 6000)}, py_port:result(S)).
+    ?assertEqual({ok, lists:duplicate(10, 60000) ++ lists:duplicate(20, 6000)}, py_port:result(S)),
+    ok = py_port_test:stop_flows().
 
 a_full_buffer_is_busy(Config) ->
     Ctx = ctx(Config),

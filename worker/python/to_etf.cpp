@@ -76,7 +76,7 @@ class ToEtf {
 
   /// A few objects that hold each other many times are a term without end: it ends where a frame would, or when somebody stops it.
   bool goes_on() {
-    if (out_.overflowed()) return fail(nullptr, "the term is larger than a frame may be");
+    if (out_.overflowed()) return false;  // encode() says so
     return PyErr_CheckSignals() == 0;
   }
 
@@ -390,8 +390,9 @@ class ToEtf {
 
 bool Codec::encode(const Gil& gil, PyObject* value, etf::Writer& out, std::string_view root, BadTerm& bad, const Step* at) {
   bad = {};
-  if (!ToEtf(gil, *this, out, root, bad).value(value, at)) return false;
-  if (!out.overflowed()) return true;
+  const bool done = ToEtf(gil, *this, out, root, bad).value(value, at);
+  if (!done && (bad || PyErr_Occurred())) return false;
+  if (!out.overflowed()) return done;
   bad = {BadTerm::Kind::term, path_text(gil, root, at), "the term is larger than a frame may be"};
   return false;
 }

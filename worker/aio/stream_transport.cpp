@@ -17,6 +17,9 @@ namespace {
 /// From the fifth write to a connection that is lost on, each is logged.
 constexpr int kLoggedLostWrites = 5;
 
+/// What a connection with buffers of its own gets in a turn: several reads in a row find the same buffer in the cache.
+constexpr std::size_t kBufferedShare = 4 * Loop::kScratch;
+
 constexpr const char* kDataReceivedFailed = "Fatal error: protocol.data_received() call failed.";
 
 StreamTransport& of(PyObject* object) { return *reinterpret_cast<StreamObject*>(object)->stream; }
@@ -167,11 +170,11 @@ bool StreamTransport::read_nothing(const Gil& gil, ssize_t n) {
   return fatal_pending(gil, "Fatal read error on socket transport");
 }
 
-/// As much in a turn as other protocols get in one read, and no system call to find that there is no more: a buffer that was not filled says so.
+/// No system call to find that there is no more: a buffer that was not filled says so.
 bool StreamTransport::read_into_buffers(const Gil& gil) {
   std::size_t total = 0;
   bool filled = true;
-  while (filled && total < Loop::kScratch && buffered_ && is_reading() && lost_count_ == 0 && protocol_) {
+  while (filled && total < kBufferedShare && buffered_ && is_reading() && lost_count_ == 0 && protocol_) {
     filled = false;
     if (!read_into_buffer(gil, total, filled)) return false;
   }

@@ -69,29 +69,25 @@ an_eager_pool_starts_everything(_Config) ->
 
 %% Each start waits until all of them have begun: one after the other they would never end.
 contexts_of_a_pool_start_at_the_same_time(Config) ->
-    Dir = filename:join(proplists:get_value(priv_dir, Config), "rendezvous"),
-    ok = filelib:ensure_dir(filename:join(Dir, "x")),
-    Code = io_lib:format(
-        "import os, time~n"
-        "d = ~p~n"
-        "open(os.path.join(d, str(os.getpid())), 'w').close()~n"
-        "while len(os.listdir(d)) < 4: time.sleep(0.005)~n", [Dir]),
-    {ok, Contexts} = start_pool(a, 4, #{init => iolist_to_binary(Code)}),
+    {ok, Contexts} = start_pool(a, 4, #{init => rendezvous(4, "pool", Config)}),
     ?assertEqual(4, length(Contexts)).
 
 contexts_of_calls_in_parallel_start_at_the_same_time(Config) ->
-    Dir = filename:join(proplists:get_value(priv_dir, Config), "parallel"),
-    ok = filelib:ensure_dir(filename:join(Dir, "x")),
-    Code = io_lib:format(
-        "import os, time~n"
-        "d = ~p~n"
-        "open(os.path.join(d, str(os.getpid())), 'w').close()~n"
-        "while len(os.listdir(d)) < 3: time.sleep(0.005)~n", [Dir]),
-    ok = py_preload:set_code(Code),
+    ok = py_preload:set_code(rendezvous(3, "parallel", Config)),
     Results = py:parallel([{math, sqrt, [N * N]} || N <- [1, 2, 3]]),
     ok = py_preload:clear_code(),
     ?assertEqual({ok, [1.0, 2.0, 3.0]}, Results),
     ?assertEqual(3, length(contexts(default))).
+
+%% Python code that ends when so many run it.
+rendezvous(Count, Name, Config) ->
+    Dir = filename:join(proplists:get_value(priv_dir, Config), Name),
+    ok = filelib:ensure_dir(filename:join(Dir, "x")),
+    iolist_to_binary(io_lib:format(
+        "import os, time~n"
+        "d = ~p~n"
+        "open(os.path.join(d, str(os.getpid())), 'w').close()~n"
+        "while len(os.listdir(d)) < ~b: time.sleep(0.005)~n", [Dir, Count])).
 
 %% Its start takes as long as the test wants.
 the_start_of_a_context_is_part_of_the_time_of_a_request(Config) ->

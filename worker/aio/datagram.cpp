@@ -236,10 +236,7 @@ bool Datagram::fatal(const Gil& gil, const char* message) {
     const Ref more = Ref::steal(Py_BuildValue("{sOsO}", "transport", self(), "protocol", protocol() ? protocol() : Py_None));
     if (!loop().report(gil, message, exception.get(), more.get())) pending = Ref::steal(compat::take_raised());
   }
-  const bool closed = force_close(gil, exception.get());
-  if (!pending) return closed;
-  compat::restore_raised(pending.release());
-  return false;
+  return after_the_rest(std::move(pending), force_close(gil, exception.get()));
 }
 
 // Receiving -------------------------------------------------------------------------------------------------------------

@@ -224,9 +224,7 @@ bool Loop::run_last(const Gil& gil) {
       }
       Py_DECREF(entry.object);
     }
-  if (!pending) return true;
-  compat::restore_raised(pending.release());
-  return false;
+  return after_the_rest(std::move(pending), true);
 }
 
 [[gnu::always_inline]] inline bool Loop::do_step(const Gil& gil) {
@@ -240,8 +238,8 @@ bool Loop::run_last(const Gil& gil) {
   bool goes_on = run_callbacks(gil);
   if (!last_.empty()) {
     Ref pending = Ref::steal(goes_on ? nullptr : compat::take_raised());
-    goes_on = run_last(gil) && goes_on;
-    if (pending) compat::restore_raised(pending.release());
+    const bool done = run_last(gil);
+    goes_on = after_the_rest(std::move(pending), goes_on && done);
   }
   return goes_on && (!sock_waits_ || !ready_.empty() || sock_waits_->wake_closed(gil));
 }

@@ -62,10 +62,7 @@ bool PipeEnd::fatal(const Gil& gil, PyObject* exception, const char* message) {
     if (!report(gil, message, exception)) pending = Ref::steal(compat::take_raised());
   } else if (loop_->debug() && !Ref::steal(PyObject_CallMethod(state().helpers.get(), "transport_failed", "OsO", self_, message, exception)))
     PyErr_WriteUnraisable(self_);
-  const bool closed = force_close(gil, exception);
-  if (!pending) return closed;
-  compat::restore_raised(pending.release());
-  return false;
+  return after_the_rest(std::move(pending), force_close(gil, exception));
 }
 
 bool PipeEnd::fatal_pending(const Gil& gil, const char* message) {

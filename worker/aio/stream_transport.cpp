@@ -67,10 +67,7 @@ bool StreamTransport::fatal(const Gil& gil, PyObject* exception, const char* mes
   // A connection that breaks is nothing to report: the protocol is told.
   Ref pending;
   if (!PyObject_IsInstance(exception, PyExc_OSError) && !report(gil, message, exception)) pending = Ref::steal(compat::take_raised());
-  const bool closed = force_close(gil, exception);
-  if (!pending) return closed;
-  compat::restore_raised(pending.release());
-  return false;
+  return after_the_rest(std::move(pending), force_close(gil, exception));
 }
 
 bool StreamTransport::fatal_pending(const Gil& gil, const char* message) {
@@ -116,9 +113,7 @@ bool StreamTransport::connected(const Gil& gil, PyObject* owner) {
   if (!self.watch(gil)) return false;
   const Ref waiter = std::move(self.waiter_);
   if (waiter && !settle(gil, state, waiter.get(), nullptr)) PyErr_WriteUnraisable(owner);
-  if (!pending) return true;
-  compat::restore_raised(pending.release());
-  return false;
+  return after_the_rest(std::move(pending), true);
 }
 
 bool StreamTransport::told(void* owner, int events) {

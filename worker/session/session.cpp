@@ -121,9 +121,8 @@ void Session::cancel_task(std::uint64_t id, Task& task) {
     return command({Command::What::look_after_task, id});
   }
   task.behind = call_on_main();
-  if (task.behind == 0) return stop_step(id);
-  command({Command::What::cancel_task, id});
-  blocked_.push_back(id);
+  stop_step(id, task.behind == 0);
+  if (task.behind == 0) return;
   // The main thread is in somebody else's call; the task stands still, and cannot even be told before that call is over.
   ended(id, Ended::deferred);
   cancel_waits_on_main(id);
@@ -229,16 +228,16 @@ Interrupt Session::take_interrupt(std::uint64_t id) {
 
 void Session::interrupt_again(std::uint64_t id, Interrupt why) {
   const std::lock_guard lock(mutex_);
-  if (const auto task = tasks_.find(id); task != tasks_.end() && !task->second.loop) return stop_step(id);
+  if (const auto task = tasks_.find(id); task != tasks_.end() && !task->second.loop) return stop_step(id, true);
   if (!stack_.empty() && stack_.back().id == id) aim(id, why);
 }
 
 /// task.cancel(), or, should the task be what keeps the main thread busy right now, the signal that finds it: the handler compares it with the current
 /// task. Whichever comes first.
-void Session::stop_step(std::uint64_t id) {
+void Session::stop_step(std::uint64_t id, bool may_be_current) {
   command({Command::What::cancel_task, id});
   blocked_.push_back(id);
-  effects_.signal_main();
+  if (may_be_current) effects_.signal_main();
 }
 
 void Session::expire() {

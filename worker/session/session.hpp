@@ -176,7 +176,7 @@ class Session {
   void cancel(std::uint64_t id);
   bool cancel_queued(std::uint64_t id);
   void cancel_task(std::uint64_t id, Task& task);
-  void stop_step(std::uint64_t id);
+  void stop_step(std::uint64_t id, bool may_be_current);
   void ask(std::uint64_t id);
   std::uint64_t call_on_main() const;
   void cancel_outer(std::uint64_t id);

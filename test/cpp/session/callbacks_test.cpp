@@ -335,7 +335,6 @@ TEST_CASE_FIXTURE(Fixture, "cancel: a task that its signal has stopped is not ca
   request(7);
   take();
   session->became_task(7, nullptr);
-  session->finished(7);
   session->step_begins();
   cancel(7);
   CHECK(session->take_interrupt(7) == Interrupt::cancel);

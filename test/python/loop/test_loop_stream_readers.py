@@ -252,17 +252,23 @@ def test_nobody_who_reads_stops_the_other_side(run, by):
     run(main())
 
 
+async def used(by):
+    """A reader that has had much data, its peer and its transport: the next read would go right into the buffer."""
+    reader, protocol = streams()
+    peer = by()
+    transport = await peer.connect(asyncio.get_running_loop(), protocol)
+    peer.send(bytes(50_000))
+    await soon(reader.readexactly(50_000))
+    return reader, peer, transport
+
+
 @everywhere
 def test_a_buffer_that_cannot_grow_is_the_readers_failure(loop, run, by):
     """Somebody looks into it: as with asyncio, that data is lost and the failure is reported."""
     calls = HandlerCalls(loop)
 
     async def main():
-        reader, protocol = streams()
-        peer = by()
-        transport = await peer.connect(loop, protocol)
-        peer.send(bytes(50_000))
-        await soon(reader.readexactly(50_000))
+        reader, peer, transport = await used(by)
         with memoryview(reader._buffer):
             peer.send(b"lost")
             await until(lambda: calls)
@@ -282,11 +288,7 @@ def test_data_after_the_end_was_said_is_reported(loop, run, by):
     calls = HandlerCalls(loop)
 
     async def main():
-        reader, protocol = streams()
-        peer = by()
-        transport = await peer.connect(loop, protocol)
-        peer.send(bytes(50_000))
-        await soon(reader.readexactly(50_000))
+        reader, peer, transport = await used(by)
         reader.feed_eof()
         peer.send(bytes(50_000))
         await until(lambda: calls)
@@ -302,11 +304,7 @@ def test_data_after_the_end_was_said_is_reported(loop, run, by):
 @everywhere
 def test_a_reader_that_is_gone_gets_nothing(run, by):
     async def main():
-        reader, protocol = streams()
-        peer = by()
-        transport = await peer.connect(asyncio.get_running_loop(), protocol)
-        peer.send(bytes(50_000))
-        await soon(reader.readexactly(50_000))
+        reader, peer, transport = await used(by)
         del reader
         peer.send(bytes(50_000))
         peer.end()

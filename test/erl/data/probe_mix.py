@@ -137,7 +137,9 @@ def rest():
     from erlang import _mailbox
 
     gc.collect()  # a loop whose asyncio.run was interrupted at its very end is left to the collector
-    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread() and not is_pooled(t)]
+    # Python goes on listing a thread whose start() was interrupted before there was one.
+    alive = [t for t in threading.enumerate() if t.is_alive()]
+    threads = [t.name for t in alive if t is not threading.main_thread() and not is_pooled(t)]
     tasks = [repr(t) for loop in list(_mailbox._boxes) if not loop.is_closed() for t in asyncio.all_tasks(loop)]
     open_loops = sum(not loop.is_closed() for loop in list(_mailbox._boxes))
     return [threads, tasks, max(0, open_loops - 1)]

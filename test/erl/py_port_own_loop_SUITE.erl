@@ -78,9 +78,16 @@ a_wait_for_erlang_in_a_loop_is_interrupted(Config) ->
 
 %% What asyncio has taken out of its queue and not called yet would be lost, and its clean-up would wait for it for ever.
 an_interrupt_waits_while_a_loop_is_at_its_works(Config) ->
+    interrupt_waits_for(Config, <<"asyncio.base_events">>, <<"_run_once">>).
+
+%% Python would list it for ever.
+an_interrupt_waits_while_a_thread_is_begun(Config) ->
+    interrupt_waits_for(Config, <<"threading">>, <<"start">>).
+
+interrupt_waits_for(Config, Module, Function) ->
     Started = py_port_test:marker(Config, "at_work"),
     Go = py_port_test:marker(Config, "go"),
-    Handle = py_port:async_call(ctx(Config), probe_own_loop, at_its_works, [Started, Go]),
+    Handle = py_port:async_call(ctx(Config), probe_own_loop, at_its_works, [Started, Go, Module, Function]),
     ok = py_port_test:await_file(Started),
     ok = py_port:interrupt(ctx(Config)),
     ok = file:write_file(Go, <<>>),

@@ -12,18 +12,23 @@
 namespace pyw {
 namespace {
 
-/// asyncio's Handle._run has come to the line in which it calls. What stands there has no frame of Python's own: it is C code, which may block.
-bool calls_a_handle(const Gil&, PyFrameObject* frame) {
-  constexpr int kLinesBefore = 2;  // `def` and `try`
+bool is_in(PyFrameObject* frame, const char* function, int lines_after = 0) {
   const Ref code = Ref::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
   const auto* known = reinterpret_cast<PyCodeObject*>(code.get());
-  return PyUnicode_CompareWithASCIIString(known->co_name, "_run") == 0 && PyFrame_GetLineNumber(frame) >= known->co_firstlineno + kLinesBefore;
+  return PyUnicode_CompareWithASCIIString(known->co_name, function) == 0 && PyFrame_GetLineNumber(frame) >= known->co_firstlineno + lines_after;
 }
 
-/// Whether the line of Python that an exception would come out of now belongs to the works of asyncio's own loops. What they have taken out of
-/// a queue there and not called yet would be lost, and a task that waits for it could not even be cancelled. The waiting itself is done by
-/// `selectors`, and what they call is somebody else's.
-bool in_works_of_a_loop(const Gil& gil) {
+/// asyncio's Handle._run has come to the line in which it calls. What stands there has no frame of Python's own: it is C code, which may block.
+bool calls_a_handle(PyFrameObject* frame) {
+  constexpr int kLinesBefore = 2;  // `def` and `try`
+  return is_in(frame, "_run", kLinesBefore);
+}
+
+/// Whether the line of Python that an exception would come out of now must not be broken off.
+/// It belongs to the works of asyncio's own loops: what they have taken out of a queue there and not called yet would be lost, and a task that
+/// waits for it could not even be cancelled. The waiting itself is done by `selectors`, and what they call is somebody else's.
+/// Or it begins a thread: one that is listed and never begun would be listed for ever. There too others do the waiting.
+bool must_be_whole(const Gil&) {
   PyFrameObject* const top = PyEval_GetFrame();  // borrowed
   auto* frame = reinterpret_cast<PyObject*>(top);
   const Ref globals = Ref::steal(frame ? PyObject_GetAttrString(frame, "f_globals") : nullptr);
@@ -32,7 +37,8 @@ bool in_works_of_a_loop(const Gil& gil) {
   PyErr_Clear();
   if (!text) return false;
   const std::string_view module = text;
-  if (module == "asyncio.events" && calls_a_handle(gil, top)) return false;
+  if (module == "threading") return is_in(top, "start");
+  if (module == "asyncio.events" && calls_a_handle(top)) return false;
   constexpr std::string_view kWorks[] = {"asyncio.base_events", "asyncio.events", "asyncio.runners", "asyncio.selector_events", "asyncio.unix_events"};
   return std::find(std::begin(kWorks), std::end(kWorks), module) != std::end(kWorks);
 }
@@ -94,7 +100,7 @@ void InterruptPoint::send() { ::pthread_kill(main_thread_, signal()); }
 bool InterruptPoint::on_signal(const Gil& gil) {
   held_ = holds_ != 0;
   if (held_) return true;
-  if (in_works_of_a_loop(gil)) return send(), true;  // and so on at every turn, until it is somebody else's
+  if (must_be_whole(gil)) return send(), true;  // and so on at every turn, until it is somebody else's
   std::uint64_t id = session_.running();
   if (innermost_) id = innermost_(innermost_arg_, id);
   const auto why = session_.take_interrupt(id);

@@ -49,26 +49,28 @@ def wait_for_erlang_in_a_loop(name):
 done = []
 
 
-def works_of_a_loop():
-    """A function of the module in which asyncio's loops do their work."""
-    works = {"__name__": "asyncio.base_events", "is_there": os.access, "done": done}
+def like_one_of(module, function):
+    """A function that is taken for one of Python's own."""
+    works = {"__name__": module, "is_there": os.access, "done": done}
     exec(
-        "def work(note, started, go):\n"
+        f"def {function}(note, started, go):\n"
         "    note(started)\n"
         "    while not is_there(go, 0):\n"
         "        pass\n"
         "    done.append('worked')\n",
         works,
     )
-    return works["work"]
+    return works[function]
 
 
 def works_done():
-    return done
+    ended = done.copy()
+    done.clear()
+    return ended
 
 
-def at_its_works(started, go):
-    works_of_a_loop()(note, started, go)
+def at_its_works(started, go, module, function):
+    like_one_of(module, function)(note, started, go)
     time.sleep(600)  # sleep-ok: is interrupted
 
 

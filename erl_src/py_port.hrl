@@ -8,6 +8,9 @@
 %% What runs for Python on this node, rows of #job{}.
 -define(JOBS, py_port_jobs).
 
+%% The longest timeout in milliseconds: what `receive' knows, and what 32 bits of a frame hold.
+-define(MAX_TIMEOUT, 16#ffffffff).
+
 -record(ctx, {
     %% the owner, and the key of the row
     pid :: pid() | '_',

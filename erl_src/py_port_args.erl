@@ -110,7 +110,7 @@ text(Which, Text) ->
 
 -spec timeout(term()) -> timeout().
 timeout(infinity) -> infinity;
-timeout(Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> Ms;
+timeout(Ms) when is_integer(Ms), Ms >= 0, Ms =< ?MAX_TIMEOUT -> Ms;
 timeout(_) -> bad(timeout, "must be milliseconds or infinity").
 
 -spec bad(atom(), unicode:chardata()) -> no_return().

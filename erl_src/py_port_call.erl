@@ -271,7 +271,7 @@ run(C, Code, Term, M, F, #how{timeout = Timeout, kind = Kind} = How) ->
 wait({0, _}, Timeout) -> Timeout;
 wait({_, infinity}, Timeout) -> Timeout;
 wait({_, Deadline}, _) ->
-    min(16#ffffffff, max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000)).
+    min(?MAX_TIMEOUT, max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000)).
 
 %% @doc Encodes, monitors the owner, enters the row, writes the frame. The monitor is the alias of
 %% the row: the answer, or the owner's end, comes there.

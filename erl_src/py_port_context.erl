@@ -524,7 +524,7 @@ begin_stop(Grace, Reason, #s{counters = Counters, stopping = Stopping} = S) ->
     ok = atomics:put(Counters, ?C_DRAINING, 1),
     case Grace of
         infinity ->
-            ok = control(?K_STOP, 16#ffffffff, S);
+            ok = control(?K_STOP, ?MAX_TIMEOUT, S);
         Ms ->
             _ = erlang:send_after(Ms, self(), stop_now),
             ok = control(?K_STOP, Ms, S)

@@ -41,8 +41,6 @@
 -define(TRACE, '$py_port_trace').
 %% Bytes of a `traceparent' together with its `tracestate'.
 -define(MAX_TRACE, 1024).
-%% The largest timeout that `receive' knows.
--define(MAX_TIMEOUT, 16#ffffffff).
 %% Processes that are asked for their parents in one search.
 -define(MAX_STEPS, 64).
 %% Jobs of other contexts between a process and the one it descends from.

@@ -9,6 +9,8 @@
 -export([validate/1, defaults/0, config/3]).
 -export_type([options/0, name/0, io_target/0, functions/0, send_to/0]).
 
+-include("py_port.hrl").
+
 -type name() :: atom() | {local, atom()} | {global, term()} | {via, module(), term()}.
 -type io_target() :: logger | null | pid() | {group_leader, pid() | atom()}.
 %% What Python may call, by the name it uses. `registered': what is registered under that name when
@@ -120,7 +122,7 @@ io(_) -> bad(io, "must be logger, null, a pid, or {group_leader, Pid}", []).
 
 -spec milliseconds(atom(), term()) -> timeout().
 milliseconds(call_timeout, infinity) -> infinity;
-milliseconds(_, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> Ms;
+milliseconds(_, Ms) when is_integer(Ms), Ms >= 0, Ms =< ?MAX_TIMEOUT -> Ms;
 milliseconds(call_timeout, _) -> bad(call_timeout, "must be milliseconds or infinity", []);
 milliseconds(Key, _) -> bad(Key, "must be a number of milliseconds, 0 or more", []).
 

@@ -26,7 +26,7 @@ apply(Node, {Module, Function}, Args, Opts, Timeout) ->
 %% stop/2 needs longer than its timeout, so the answer is waited for a little.
 -spec bound(timeout()) -> timeout().
 bound(infinity) -> infinity;
-bound(Ms) when Ms < 16#ffffffff - 1000 -> Ms + 1000;
+bound(Ms) when Ms < ?MAX_TIMEOUT - 1000 -> Ms + 1000;
 bound(Ms) -> Ms.
 
 -spec serve(pid(), {module(), atom()}, [term()], term()) -> term().

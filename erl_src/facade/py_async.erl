@@ -20,8 +20,7 @@
 -export([gather/2, parallel/2]).
 -export_type([request/0]).
 
-%% contexts of a pool that are tried
--define(ATTEMPTS, 3).
+-include("py_pool.hrl").
 
 %% What {@link py_event_loop:run_async/2} takes.
 -type request() :: #{
@@ -204,7 +203,7 @@ all(Calls, Where, Timeout, Collect) when length(Calls) >= 0 ->
         {false, {error, _} = Error} ->
             Error;
         {false, {ok, Until}} ->
-            Outcomes = outcomes([Call || {ok, Call} <- Items], Where, Until, ?ATTEMPTS),
+            Outcomes = outcomes([Call || {ok, Call} <- Items], Where, Until, ?TRIES),
             Collect([py_errors:result(Outcome) || Outcome <- Outcomes])
     end;
 all(_, _, _, _) ->

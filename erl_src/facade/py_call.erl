@@ -15,14 +15,13 @@
 -export([prepared/2, prepared/4, begun/1, begun/2, carry_on/2]).
 -export_type([begun/0]).
 
+-include("py_pool.hrl").
+
 -type result() :: {ok, term()} | {error, py_errors:reason()}.
 %% What a request is made with when the context is known.
 -type do(Result) :: fun((py_port:context(), Namespace :: map()) -> Result | unsent()).
 -type unsent() :: {unsent, term()}.
 -opaque begun() :: {py_target:target(), py_context_router:place(), py_namespace:space()}.
-
-%% contexts of a pool that are tried
--define(ATTEMPTS, 3).
 
 %% @doc Through a pool it takes a slot of the semaphore, and 30 seconds unless `timeout' says
 %% otherwise.
@@ -132,7 +131,7 @@ begun({Target, _, _, _, _}, Place) ->
 %% @doc In that process.
 -spec carry_on(begun(), do(Result)) -> Result | {error, term()}.
 carry_on({Target, Place, Space}, Do) ->
-    on(Target, Place, Space, none, Do, ?ATTEMPTS).
+    on(Target, Place, Space, none, Do, ?TRIES).
 
 %% @doc The context of a call, and its options in the namespace of the calling process; for somebody
 %% else who makes it.
@@ -145,14 +144,14 @@ prepared({Target, M, F, _, _} = Call, Options) ->
     {ok, py_port:context(), map()} | {error, term()}.
 prepared({Target, _, _, _, _}, Place, Options, Until) ->
     Do = fun(Ctx, Namespace) -> {ok, Ctx, options(Namespace, Options, Until)} end,
-    on(Target, Place, fun py_namespace:options/2, Until, Do, ?ATTEMPTS).
+    on(Target, Place, fun py_namespace:options/2, Until, Do, ?TRIES).
 
 %% On a context ------------------------------------------------------------------------------------
 
 -spec on(py_target:target(), py_context_router:place(), py_deadline:t(), do(Result)) ->
     Result | {error, term()}.
 on(Target, Place, Until, Do) ->
-    on(Target, Place, fun py_namespace:options/2, Until, Do, ?ATTEMPTS).
+    on(Target, Place, fun py_namespace:options/2, Until, Do, ?TRIES).
 
 -spec on(Target, Place, py_namespace:space(), py_deadline:t(), do(Result), pos_integer()) ->
     Result | {error, term()}

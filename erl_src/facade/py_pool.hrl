@@ -13,6 +13,9 @@
 %% The scope of pg.
 -define(SCOPE, py_pg).
 
+%% Contexts of a pool that are tried for one request.
+-define(TRIES, 3).
+
 %% One pool. Written by its process when it starts and deleted when it ends.
 -record(pool, {
     name :: py_pool:name() | '_',

@@ -27,8 +27,8 @@
 -include("py_port.hrl").
 -include("py_port_wire.hrl").
 
--export([start_link/2]).
--export([init/3, system_continue/3, system_terminate/4, system_code_change/4]).
+-export([start_link/2, start_link/3]).
+-export([init/4, system_continue/3, system_terminate/4, system_code_change/4]).
 -export([system_get_state/1, format_status/2]).
 
 -record(s, {
@@ -78,26 +78,41 @@
 %% For a worker whose owner is told to exit by its supervisor.
 -define(SHUTDOWN_GRACE, 2000).
 
+%% Who is told how the start went: the parent, which waits, or whoever has this alias.
+-type starter() :: parent | reference().
+
 %% @doc Options and resolved Python are validated.
 -spec start_link(py_port_options:options(), py_port_python:resolved()) ->
     {ok, pid()} | {error, term()}.
 start_link(Options, Resolved) ->
-    proc_lib:start_link(?MODULE, init, [self(), Options, Resolved], infinity, [
+    start_link(Options, Resolved, parent).
+
+%% @doc With an alias it returns as soon as the name is taken, and the alias gets `{Alias, Result}' when
+%% the start is over: nothing, should the process end before.
+-spec start_link(py_port_options:options(), py_port_python:resolved(), starter()) ->
+    {ok, pid()} | {error, term()}.
+start_link(Options, Resolved, Starter) ->
+    proc_lib:start_link(?MODULE, init, [self(), Starter, Options, Resolved], infinity, [
         {message_queue_data, off_heap}
     ]).
 
 %% Start -------------------------------------------------------------------------------------------
 
--spec init(pid(), py_port_options:options(), py_port_python:resolved()) -> no_return().
-init(Parent, #{name := Name} = Options, Resolved) ->
+-spec init(pid(), starter(), py_port_options:options(), py_port_python:resolved()) -> no_return().
+init(Parent, Starter, #{name := Name} = Options, Resolved) ->
     _ = process_flag(trap_exit, true),
     case py_port_names:register(Name) of
-        true -> start(Parent, Options, Resolved);
-        {false, Pid} -> refuse(Parent, {already_started, Pid})
+        true when Starter =:= parent ->
+            start(Parent, Starter, Options, Resolved);
+        true ->
+            proc_lib:init_ack(Parent, {ok, self()}),
+            start(Parent, Starter, Options, Resolved);
+        {false, Pid} ->
+            refuse(Parent, parent, {already_started, Pid})
     end.
 
--spec start(pid(), py_port_options:options(), py_port_python:resolved()) -> no_return().
-start(Parent, #{name := Name} = Options, Resolved) ->
+-spec start(pid(), starter(), py_port_options:options(), py_port_python:resolved()) -> no_return().
+start(Parent, Starter, #{name := Name} = Options, Resolved) ->
     Incarnation = py_port_registry:incarnation(),
     Start = #{
         options => Options,
@@ -109,22 +124,29 @@ start(Parent, #{name := Name} = Options, Resolved) ->
     case py_port_start:run(Start) of
         {ok, Started} ->
             S = state(Parent, Options, Incarnation, Started),
-            proc_lib:init_ack(Parent, {ok, self()}),
+            ok = tell(Parent, Starter, {ok, self()}),
             loop(S);
         {error, Reason} ->
             ok = py_port_names:unregister(Name),
-            refuse(Parent, Reason);
+            refuse(Parent, Starter, Reason);
         {parent_down, Reason} ->
             exit(Reason)
     end.
 
 %% The link is taken away first: a start that failed is a value for the caller, and not a signal
-%% that ends it.
--spec refuse(pid(), term()) -> no_return().
-refuse(Parent, Reason) ->
-    true = unlink(Parent),
-    proc_lib:init_ack(Parent, {error, Reason}),
+%% that ends it. A parent that did not wait has the process and must hear of its end.
+-spec refuse(pid(), starter(), term()) -> no_return().
+refuse(Parent, Starter, Reason) ->
+    _ = Starter =:= parent andalso unlink(Parent),
+    ok = tell(Parent, Starter, {error, Reason}),
     exit(normal).
+
+-spec tell(pid(), starter(), {ok, pid()} | {error, term()}) -> ok.
+tell(Parent, parent, Result) ->
+    proc_lib:init_ack(Parent, Result);
+tell(_, Alias, Result) ->
+    Alias ! {Alias, Result},
+    ok.
 
 -spec state(pid(), py_port_options:options(), non_neg_integer(), py_port_start:started()) -> #s{}.
 state(Parent, Options, Incarnation, Started) ->

@@ -29,7 +29,10 @@
     name_that_is_taken/1,
     supervisor_sees_a_start_error/1,
     parent_that_dies_during_init/1,
-    failed_start_frees_the_name/1
+    failed_start_frees_the_name/1,
+    failed_start_without_a_link/1,
+    init_that_hangs_holds_up_no_other_context/1,
+    application_that_stops_during_init/1
 ]).
 
 -define(SOON, 20000).
@@ -59,7 +62,10 @@ all() ->
         name_that_is_taken,
         supervisor_sees_a_start_error,
         parent_that_dies_during_init,
-        failed_start_frees_the_name
+        failed_start_frees_the_name,
+        failed_start_without_a_link,
+        init_that_hangs_holds_up_no_other_context,
+        application_that_stops_during_init
     ].
 
 init_per_suite(Config) ->
@@ -250,12 +256,44 @@ supervisor_sees_a_start_error(_Config) ->
     ok.
 
 parent_that_dies_during_init(Config) ->
-    File = filename:join(proplists:get_value(priv_dir, Config), "init.pid"),
-    Code = ["import os, time\nopen('", File, ".new', 'w').write(str(os.getpid()))\n",
-            "os.rename('", File, ".new', '", File, "')\ntime.sleep(600)"],
-    Parent = spawn(fun() -> py_port:start_context(#{io => null, init => {code, unicode:characters_to_binary(Code)}}) end),
-    true = py_port_test:wait_until(fun() -> filelib:is_regular(File) end, ?SOON),
-    {ok, Text} = file:read_file(File),
-    Worker = py_port_trouble:identity(binary_to_integer(Text)),
+    {Parent, _, Worker} = hangs_in_init(Config, #{}),
     true = exit(Parent, kill),
     _ = py_port_trouble:gone_within([Worker], ?SOON).
+
+failed_start_without_a_link(_Config) ->
+    {#{what := init}, _} = start_failed(#{link => false, init => {code, <<"1/0">>}}),
+    true = py_port_test:wait_until(fun() -> [] =:= supervisor:which_children(py_port_context_sup) end, ?SOON).
+
+%% The supervisor of those without a link does not wait for it either.
+init_that_hangs_holds_up_no_other_context(Config) ->
+    {_, Ref, Worker} = hangs_in_init(Config, #{name => hangs, link => false}),
+    {{already_started, _}, _} = fails(#{name => hangs, link => false}),
+    {ok, Ctx} = py_port:start_context(#{link => false}),
+    ?assertEqual({ok, 2}, py_port:eval(Ctx, <<"1 + 1">>)),
+    true = exit(whereis(hangs), kill),
+    ?assertEqual({error, killed}, outcome(Ref)),
+    _ = py_port_trouble:gone_within([Worker], ?SOON).
+
+application_that_stops_during_init(Config) ->
+    {_, Ref, Worker} = hangs_in_init(Config, #{link => false}),
+    ok = application:stop(py_port),
+    ?assertEqual({error, shutdown}, outcome(Ref)),
+    _ = py_port_trouble:gone_within([Worker], ?SOON),
+    ok = py_port_test:start().
+
+%% Who started it, the monitor that tells what came of it, and the worker, which is in `init' and stays there.
+hangs_in_init(Config, Options) ->
+    File = unicode:characters_to_list(py_port_test:marker(Config, "init.pid")),
+    Code = ["import os, time\nopen('", File, ".new', 'w').write(str(os.getpid()))\n",
+            "os.rename('", File, ".new', '", File, "')\ntime.sleep(600)"],
+    Hangs = Options#{io => null, init => {code, unicode:characters_to_binary(Code)}, init_timeout => 600000},
+    {Starter, Ref} = spawn_monitor(fun() -> exit({outcome, py_port:start_context(Hangs)}) end),
+    true = py_port_test:wait_until(fun() -> filelib:is_regular(File) end, ?SOON),
+    {ok, Text} = file:read_file(File),
+    {Starter, Ref, py_port_trouble:identity(binary_to_integer(Text))}.
+
+outcome(Ref) ->
+    receive
+        {'DOWN', Ref, process, _, {outcome, Outcome}} -> Outcome
+    after ?SOON -> error(still_waits)
+    end.

@@ -75,6 +75,8 @@
     call_timeout => timeout(),
     kill_after => non_neg_integer(),
     max_pending => pos_integer(),
+    %% of unanswered requests of 16 KiB and more: one more is refused when these hold as much
+    max_pending_bytes => pos_integer(),
     %% `all': whatever is registered
     functions => all | [callable()],
     %% calls from Python that may be without an answer at a time; more wait in the worker

@@ -29,6 +29,7 @@
     writer :: pid() | '_',
     incarnation :: non_neg_integer() | '_',
     max_pending :: pos_integer() | '_',
+    max_pending_bytes :: pos_integer() | '_',
     max_frame :: pos_integer() | '_',
     call_timeout :: timeout() | '_',
     %% its process and when that began, for whoever must end it in the owner's place
@@ -93,7 +94,10 @@
 -define(C_CALLBACKS, 49).
 %% Sequence of remembered pids.
 -define(C_PIDS, 57).
--define(C_SIZE, 64).
+%% Bytes of the large requests that are outstanding, #request.bytes of all of them; or a little more,
+%% as with C_DONE.
+-define(C_BYTES, 65).
+-define(C_SIZE, 72).
 %% The first ids belong to the start of the worker.
 -define(FIRST_ID, 16).
 
@@ -111,6 +115,8 @@
     %% {ref, Holder}: the value stays in the worker; async and async_ref: the alias gets one message
     %% {py_port_reply, Handle, Result}; control: ping, interrupt, status
     kind :: term | {ref, pid()} | async | {async_ref, pid()} | cast | control | '_' | '$4',
+    %% what it counts in max_pending_bytes: 0 unless it is large
+    bytes = 0 :: non_neg_integer() | '_' | '$5',
     %% what was asked for, for reports
     module :: term(),
     function :: term()

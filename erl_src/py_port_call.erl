@@ -48,6 +48,8 @@
 -type lineage() :: {py_port_wire:id(), integer() | infinity}.
 -type result() :: {ok, term()} | {error, py_port_error:reason()}.
 -define(REGISTERED, {?MODULE, registered}).
+%% Bytes of a request from which on they are counted: smaller ones are bounded by their number.
+-define(LARGE, 16384).
 
 %% Requests ----------------------------------------------------------------------------------------
 
@@ -197,10 +199,10 @@ cast(Context, Module, Function, Args, Kwargs, Opts) ->
 
 -spec cast_to(#ctx{}, {byte(), tuple(), term(), term()}, #how{}) -> ok.
 cast_to(#ctx{counters = Counters} = C, {Kind, Term, M, F}, #how{timeout = Timeout, trace = Trace}) ->
-    Payload = payload(Term, C),
+    {Payload, Size} = payload(Term, C),
     ok = registered(C),
     Id = atomics:add_get(Counters, ?C_ID, 1),
-    case is_overloaded(Id, C) of
+    case is_overloaded(Id, C) orelse has_no_room(Size, C) of
         true ->
             dropped_cast(atomics:add_get(Counters, ?C_DROPPED, 1), C);
         false ->
@@ -211,6 +213,7 @@ cast_to(#ctx{counters = Counters} = C, {Kind, Term, M, F}, #how{timeout = Timeou
                 caller = self(),
                 deadline = Deadline,
                 kind = cast,
+                bytes = counted(Size),
                 module = M,
                 function = F
             }) orelse gone(),
@@ -243,7 +246,11 @@ dropped_cast(_, _) ->
 
 -spec run(#ctx{}, byte(), term(), term(), term(), #how{}) -> result().
 run(C, Code, Term, M, F, #how{timeout = Timeout, kind = Kind} = How) ->
-    {Id, Alias, Lineage} = submit(C, Code, Term, {M, F}, Kind, How),
+    {#request{id = Id} = Row, Frame, Lineage} = prepare(C, Code, Term, {M, F}, Kind, How),
+    %% Here, and not in a function of its own: so the compiler sees that nothing that was in the mailbox
+    %% before can match, and however much there is costs nothing.
+    Alias = erlang:monitor(process, C#ctx.pid, [{alias, reply_demonitor}]),
+    ok = post(C, Row#request{alias = Alias}, Frame),
     receive
         {Alias, Tag, Answer} -> answer(Tag, Answer, C);
         {'DOWN', Alias, process, _, Reason} -> {error, {worker_down, down(Reason)}}
@@ -273,41 +280,52 @@ wait({_, infinity}, Timeout) -> Timeout;
 wait({_, Deadline}, _) ->
     min(?MAX_TIMEOUT, max(0, (Deadline - os:perf_counter(nanosecond) + 999999) div 1000000)).
 
-%% @doc Encodes, monitors the owner, enters the row, writes the frame. The monitor is the alias of
-%% the row: the answer, or the owner's end, comes there.
+%% @doc What run/6 does before it waits. The monitor is the alias of the row: the answer, or the owner's
+%% end, comes there.
 -spec submit(#ctx{}, byte(), term(), {term(), term()}, Kind, #how{}) ->
     {py_port_wire:id(), reference(), lineage()}
 when
     Kind :: term | {ref, pid()} | async | {async_ref, pid()}.
-submit(#ctx{pid = Owner, counters = Counters} = C, Code, Term, {M, F}, Kind, How) ->
+submit(#ctx{pid = Owner} = C, Code, Term, What, Kind, How) ->
+    {#request{id = Id} = Row, Frame, Lineage} = prepare(C, Code, Term, What, Kind, How),
+    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
+    ok = post(C, Row#request{alias = Alias}, Frame),
+    {Id, Alias, Lineage}.
+
+-spec prepare(#ctx{}, byte(), term(), {term(), term()}, Kind, #how{}) -> {#request{}, iodata(), lineage()} when
+    Kind :: term | {ref, pid()} | async | {async_ref, pid()}.
+prepare(#ctx{counters = Counters} = C, Code, Term, {M, F}, Kind, How) ->
     #how{timeout = Timeout, flags = Flags} = How,
     Trace = py_port_lineage:trace(How#how.trace),
-    Payload = payload(Term, C),
+    {Payload, Size} = payload(Term, C),
     ok = registered(C),
     {_, Deadline} = Lineage = py_port_lineage:inherit(C, deadline(Timeout)),
     Id = atomics:add_get(Counters, ?C_ID, 1),
-    is_overloaded(Id, C) andalso fail(overloaded),
-    Frame = frame(Code, Flags, Id, Lineage, Trace, Payload),
-    Alias = erlang:monitor(process, Owner, [{alias, reply_demonitor}]),
+    (is_overloaded(Id, C) orelse has_no_room(Size, C)) andalso fail(overloaded),
     Row = #request{
         id = Id,
-        alias = Alias,
+        alias = none,
         caller = self(),
         deadline = Deadline,
         kind = Kind,
+        bytes = counted(Size),
         module = M,
         function = F
     },
+    {Row, frame(Code, Flags, Id, Lineage, Trace, Payload), Lineage}.
+
+-spec post(#ctx{}, #request{}, iodata()) -> ok.
+post(C, #request{alias = Alias, deadline = Deadline} = Row, Frame) ->
     case enter(C, Row) of
         true ->
             _ = write(C, Deadline, Frame),
-            {Id, Alias, Lineage};
+            ok;
         false ->
             true = erlang:demonitor(Alias, [flush]),
             gone()
     end.
 
--spec payload(term(), #ctx{}) -> py_port_terms:encoded().
+-spec payload(term(), #ctx{}) -> {py_port_terms:encoded(), Bytes :: non_neg_integer()}.
 payload(Term, #ctx{max_frame = Max} = C) ->
     Payload =
         try
@@ -317,7 +335,7 @@ payload(Term, #ctx{max_frame = Max} = C) ->
         end,
     case iolist_size(Payload) of
         Size when Size > Max -> fail({too_large, Size, Max});
-        _ -> Payload
+        Size -> {Payload, Size}
     end.
 
 %% One binary is cheaper to write than two, unless it is large.
@@ -342,6 +360,32 @@ is_full(#ctx{counters = Counters, requests = Requests, max_pending = Max}) ->
             ok = atomics:add(Counters, ?C_DONE, 1),
             N =/= undefined orelse gone()
     end.
+
+%% A worker reads whatever is sent: a cancel may lie behind it. So what it may be made to hold is bounded
+%% here. One request more than fits is let through, or a large one never would be.
+-spec has_no_room(non_neg_integer(), #ctx{}) -> boolean().
+has_no_room(Size, _) when Size < ?LARGE ->
+    false;
+has_no_room(Size, #ctx{counters = Counters, max_pending_bytes = Max} = C) ->
+    atomics:add_get(Counters, ?C_BYTES, Size) - Size >= Max andalso is_full_of_bytes(Size, C).
+
+%% As in is_full/1.
+-spec is_full_of_bytes(pos_integer(), #ctx{}) -> boolean().
+is_full_of_bytes(Size, #ctx{counters = Counters, requests = Requests, max_pending_bytes = Max}) ->
+    try py_port_requests:bytes(Requests) < Max of
+        true ->
+            false;
+        false ->
+            ok = atomics:sub(Counters, ?C_BYTES, Size),
+            ok = atomics:add(Counters, ?C_DONE, 1),
+            true
+    catch
+        error:badarg -> gone()
+    end.
+
+-spec counted(non_neg_integer()) -> non_neg_integer().
+counted(Size) when Size < ?LARGE -> 0;
+counted(Size) -> Size.
 
 %% A process makes itself known before its first request, so that its death stops what it asked for.
 -spec registered(#ctx{}) -> ok.

@@ -235,21 +235,28 @@ frame(<<>>, S) ->
 -spec answer(ok | error | ref | ended | control, py_port_wire:id(), term(), #s{}) -> no_return().
 answer(Tag, Id, Payload, #s{requests = Requests, counters = Counters} = S) ->
     case ets:take(Requests, Id) of
-        [#request{state = 0, kind = term, alias = Alias}] when Tag =:= ok ->
+        [#request{state = 0, kind = term, alias = Alias, bytes = Bytes}] when Tag =:= ok ->
             %% First, so that whoever has the answer finds the context without it.
-            ok = atomics:add(Counters, ?C_DONE, 1),
+            ok = done(Bytes, Counters),
             Alias ! {Alias, ok, Payload},
             forwarded(byte_size(Payload), S);
-        [#request{kind = async} = Row] when Tag =:= ok ->
-            ok = atomics:add(Counters, ?C_DONE, 1),
+        [#request{kind = async, bytes = Bytes} = Row] when Tag =:= ok ->
+            ok = done(Bytes, Counters),
             ok = reply(ok, Payload, Row, S),
             forwarded(byte_size(Payload), S);
-        [Row] ->
-            ok = atomics:add(Counters, ?C_DONE, 1),
+        [#request{bytes = Bytes} = Row] ->
+            ok = done(Bytes, Counters),
             loop(answer_other(Tag, Payload, Row, S));
         [] ->
             loop(late(what_came(Tag, Payload), Id, S))
     end.
+
+-spec done(non_neg_integer(), atomics:atomics_ref()) -> ok.
+done(0, Counters) ->
+    atomics:add(Counters, ?C_DONE, 1);
+done(Bytes, Counters) ->
+    ok = atomics:sub(Counters, ?C_BYTES, Bytes),
+    atomics:add(Counters, ?C_DONE, 1).
 
 -spec forwarded(non_neg_integer(), #s{}) -> no_return().
 forwarded(Size, S) when Size < ?LARGE ->
@@ -510,9 +517,9 @@ sweep_one(Id, #s{requests = Requests} = S) ->
 %% Stopping one request ----------------------------------------------------------------------------
 
 -spec stop_request(py_port_ladder:why(), #request{}, #s{}) -> #s{}.
-stop_request(Why, #request{id = Id, module = M, function = F}, #s{ladder = Ladder} = S) ->
+stop_request(Why, #request{id = Id, module = M, function = F, bytes = Bytes}, #s{ladder = Ladder} = S) ->
     #s{options = #{kill_after := KillAfter}, counters = Counters} = S,
-    ok = atomics:add(Counters, ?C_DONE, 1),
+    ok = done(Bytes, Counters),
     ok = control(?K_CANCEL, Id, S),
     Timer = erlang:send_after(py_port_ladder:quarter(KillAfter), self(), {overdue, Id}),
     S#s{ladder = py_port_ladder:add(Id, {Why, {M, F}}, now_ms(), Timer, Ladder)}.

@@ -225,7 +225,7 @@ sentence(cancelled) -> <<"the call was cancelled">>;
 sentence(closed) -> <<"the stream or channel is closed">>;
 sentence(busy) -> <<"the stream or channel is full">>;
 sentence(empty) -> <<"there is no message in the channel">>;
-sentence(overloaded) -> <<"the context has as many unanswered requests as max_pending allows">>;
+sentence(overloaded) -> <<"the context has as many unanswered requests as max_pending or max_pending_bytes allow">>;
 sentence(not_started) -> <<"the application py_port is not running; start it with application:ensure_all_started(py_port)">>;
 sentence(not_running) -> <<"nothing was running that could be interrupted">>;
 sentence({already_started, Pid}) -> say("a context of that name runs already, as ~p", [Pid]);

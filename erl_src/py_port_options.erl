@@ -45,6 +45,7 @@ defaults() ->
         call_timeout => infinity,
         kill_after => 2000,
         max_pending => 10000,
+        max_pending_bytes => 256 * 1024 * 1024,
         functions => all,
         max_callbacks => 10000,
         %% a plugin that may send to any process may stop the node
@@ -95,6 +96,7 @@ check(Key, Ms) when
     milliseconds(Key, Ms);
 check(limits, Limits) -> limits(Limits);
 check(max_pending, N) -> integer(max_pending, N, 1, 10000000);
+check(max_pending_bytes, N) -> integer(max_pending_bytes, N, 1, 1 bsl 40);
 check(max_callbacks, N) -> integer(max_callbacks, N, 1, 10000000);
 check(functions, Functions) -> functions(Functions);
 check(send_to, To) -> send_to(To);

@@ -36,7 +36,7 @@ incarnation() ->
 -spec row(py_port_options:options(), py_port_start:started(), non_neg_integer()) -> #ctx{}.
 row(Options, #{port := Port, writer := Writer, body := Body}, Incarnation) ->
     #{launcher := Launcher, start_time := StartTime} = Body,
-    #{max_pending := MaxPending, max_frame := MaxFrame, call_timeout := Timeout} = Options,
+    #{max_pending := MaxPending, max_pending_bytes := MaxBytes, max_frame := MaxFrame, call_timeout := Timeout} = Options,
     #{send_to := SendTo} = Options,
     Counters = atomics:new(?C_SIZE, [{signed, false}]),
     ok = atomics:put(Counters, ?C_ID, ?FIRST_ID - 1),
@@ -52,6 +52,7 @@ row(Options, #{port := Port, writer := Writer, body := Body}, Incarnation) ->
         writer = Writer,
         incarnation = Incarnation,
         max_pending = MaxPending,
+        max_pending_bytes = MaxBytes,
         max_frame = MaxFrame,
         call_timeout = Timeout,
         launcher = {Launcher, StartTime},

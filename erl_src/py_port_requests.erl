@@ -9,7 +9,7 @@
 
 -include("py_port.hrl").
 
--export([new/0, of_callers/2, due/2, deadlines/1, count/1, in_flight/1, reply/4, answer_all/3]).
+-export([new/0, of_callers/2, due/2, deadlines/1, count/1, bytes/1, in_flight/1, reply/4, answer_all/3]).
 
 -spec new() -> ets:tid().
 new() ->
@@ -45,6 +45,12 @@ deadlines(Requests) ->
 count(Requests) ->
     Pattern = #request{kind = '$4', _ = '_'},
     ets:select_count(Requests, [{Pattern, [{'=/=', '$4', control}], [true]}]).
+
+%% @doc What the large ones hold together.
+-spec bytes(ets:tid()) -> non_neg_integer().
+bytes(Requests) ->
+    Pattern = #request{bytes = '$5', _ = '_'},
+    lists:sum(ets:select(Requests, [{Pattern, [{'>', '$5', 0}], ['$5']}])).
 
 %% @doc What was asked for and is not answered, for reports.
 -spec in_flight(ets:tid()) -> [{term(), term()}].

@@ -12,6 +12,9 @@
     stopped_worker_and_dying_callers/1,
     stuck_writer_does_not_hold_up_the_owner/1,
     both_ways_at_once_with_both_sides_slow/1,
+    large_requests_in_the_queue_hide_no_cancel/1,
+    a_full_mailbox_of_the_caller_is_not_searched/1,
+    max_pending_bytes_refuses_the_next_large_request/1,
     short_lived_callers_leave_nothing/1,
     flood_of_casts_is_bounded/1
 ]).
@@ -33,6 +36,9 @@ all() ->
         stopped_worker_and_dying_callers,
         stuck_writer_does_not_hold_up_the_owner,
         both_ways_at_once_with_both_sides_slow,
+        large_requests_in_the_queue_hide_no_cancel,
+        a_full_mailbox_of_the_caller_is_not_searched,
+        max_pending_bytes_refuses_the_next_large_request,
         short_lived_callers_leave_nothing,
         flood_of_casts_is_bounded
     ].
@@ -223,6 +229,71 @@ short_lived_callers_leave_nothing(_Config) ->
 garbage_collected(Ctx) ->
     true = erlang:garbage_collect(Ctx),
     erlang:process_info(Ctx, memory).
+
+%% Nobody reads what the callers sent, but the worker has to hear that one of them has left, or it would be killed for it.
+large_requests_in_the_queue_hide_no_cancel(Config) ->
+    Go = py_port_trouble:go_file(Config),
+    Ctx = start_context(options(#{kill_after => 2000})),
+    First = crowd(1, fun(_) -> py_port:call(Ctx, trouble, wait_for, [Go]) end),
+    true = wait_until(fun() -> is_running(py_port:info(Ctx)) end, ?SOON),
+    Large = binary:copy(<<"x">>, 2 bsl 20),
+    [Leaves | Stay] = crowd(60, fun(_) -> py_port:call(Ctx, builtins, len, [Large]) end),
+    true = wait_until(fun() -> in_flight(Ctx) =:= 61 end, ?SOON),
+    true = exit(Leaves, kill),
+    true = wait_until(fun() -> in_flight(Ctx) =:= 60 andalso maps:get(stopping, sys:get_state(Ctx)) =:= 0 end, ?SOON),
+    ?assertEqual(pong, py_port:ping(Ctx)),
+    ok = file:write_file(Go, <<>>),
+    ?assertEqual([{ok, <<"gone">>}], outcomes(First)),
+    ?assertEqual([{ok, 2 bsl 20}], lists:usort(outcomes(Stay))),
+    ok = dismiss(First ++ Stay).
+
+%% A process with much to do makes its calls as cheaply as another.
+a_full_mailbox_of_the_caller_is_not_searched(_Config) ->
+    Ctx = start_context(options(#{})),
+    Calls = [
+        fun() -> {ok, 4.0} = py_port:call(Ctx, math, sqrt, [16]) end,
+        fun() -> {ok, 4} = py_port:eval(Ctx, "4") end,
+        fun() -> pong = py_port:ping(Ctx) end
+    ],
+    lists:foreach(fun(Call) -> Call() end, Calls),
+    Empty = [reductions(Call) || Call <- Calls],
+    Messages = 100000,
+    lists:foreach(fun(I) -> self() ! {much, I} end, lists:seq(1, Messages)),
+    Full = [reductions(Call) || Call <- Calls],
+    ct:pal("reductions with an empty mailbox ~p, with ~b messages ~p", [Empty, Messages, Full]),
+    ?assertEqual([], [F || F <- Full, F >= Messages]).
+
+reductions(Call) ->
+    {reductions, Before} = erlang:process_info(self(), reductions),
+    _ = Call(),
+    {reductions, After} = erlang:process_info(self(), reductions),
+    After - Before.
+
+max_pending_bytes_refuses_the_next_large_request(Config) ->
+    Go = py_port_trouble:go_file(Config),
+    Ctx = start_context(options(#{max_pending_bytes => 100000})),
+    First = crowd(1, fun(_) -> py_port:call(Ctx, trouble, wait_for, [Go]) end),
+    true = wait_until(fun() -> is_running(py_port:info(Ctx)) end, ?SOON),
+    Length = fun(Size, Opts) -> py_port:call(Ctx, builtins, len, [binary:copy(<<"x">>, Size)], #{}, Opts) end,
+    %% However large: it is the first of them.
+    [Leaves] = crowd(1, fun(_) -> Length(200000, #{}) end),
+    true = wait_until(fun() -> in_flight(Ctx) =:= 2 end, ?SOON),
+    ?assertEqual({error, overloaded}, Length(20000, #{})),
+    ok = py_port:cast(Ctx, builtins, len, [binary:copy(<<"x">>, 20000)]),
+    ?assertMatch(#{casts_dropped := 1}, sys:get_state(Ctx)),
+    Small = crowd(1, fun(_) -> Length(10000, #{}) end),
+    true = wait_until(fun() -> in_flight(Ctx) =:= 3 end, ?SOON),
+    %% What is given up holds nothing any more, be it for its caller or for its time.
+    true = exit(Leaves, kill),
+    true = wait_until(fun() -> in_flight(Ctx) =:= 2 end, ?SOON),
+    ?assertEqual({error, timeout}, Length(200000, #{timeout => 100})),
+    Last = crowd(1, fun(_) -> Length(200000, #{}) end),
+    true = wait_until(fun() -> in_flight(Ctx) =:= 3 end, ?SOON),
+    ?assertEqual({error, overloaded}, Length(20000, #{})),
+    ok = file:write_file(Go, <<>>),
+    ?assertEqual([{ok, <<"gone">>}, {ok, 10000}, {ok, 200000}], outcomes(First ++ Small ++ Last)),
+    ?assertEqual([{ok, 90000} || _ <- lists:seq(1, 10)], [Length(90000, #{}) || _ <- lists:seq(1, 10)]),
+    ok = dismiss(First ++ Small ++ Last).
 
 flood_of_casts_is_bounded(_Config) ->
     Ctx = start_context(options(#{max_pending => 100})),

@@ -276,7 +276,7 @@ void MainLoop::rest(const Gil& gil) {
   awake_ = false;
   if (has_work()) {
     look(kLookEveryNs);
-    if (!parts_.session.full()) read();
+    read();
     if (alone) return;
     const GilRelease offered(gil);
     parts_.sentinel.busy();  // who takes the GIL now may keep it for long, and the pipe is to be read all the same

@@ -66,13 +66,11 @@ void Sentinel::run() {
   ::pthread_setname_np(::pthread_self(), "py_sentinel");
   while (!stop_.load(std::memory_order_relaxed)) {
     const bool watching = look_at_main();
-    if (taken_over_ && session_.full()) session_.expire();
     if (taken_over_ && monotonic_ns() >= signal_at_) {
       session_.signal_again();
       signal_at_ = monotonic_ns() + kSignalAgainNs;
     }
-    const bool reading = taken_over_ && !session_.full();
-    reading_.store(reading, std::memory_order_seq_cst);
+    reading_.store(taken_over_, std::memory_order_seq_cst);
     // What main left behind we write only while main cannot; our own lines always.
     const bool writing = emitted_ || (taken_over_ && outbox_.pending());
     std::array<pollfd, 5> fds{{
@@ -80,7 +78,7 @@ void Sentinel::run() {
         {stdout_.open ? stdout_.fd : -1, POLLIN, 0},
         {stderr_.open ? stderr_.fd : -1, POLLIN, 0},
         // Without taking over we still hear the BEAM's end, but only when main cannot: idle, main hears it itself.
-        {taken_over_ ? inlet_.fd() : -1, static_cast<short>(reading ? POLLIN : 0), 0},
+        {taken_over_ ? inlet_.fd() : -1, POLLIN, 0},
         {writing ? frames_out_ : -1, POLLOUT, 0},
     }};
     const int timeout = watching ? (taken_over_ ? kTakenOverTickMs : kTickMs) : owes_count() ? kCountMs : -1;

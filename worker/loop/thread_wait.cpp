@@ -25,7 +25,7 @@ BlockedThread::Event ThreadWait::wait(BlockedThread& thread, std::uint64_t deadl
 
 void ThreadWait::look(const BlockedThread& thread, std::uint64_t began) {
   for (std::uint64_t now = began; now < began + spin_.limit_ns(); now = monotonic_ns()) {
-    if (session_.full() || !session_.one_thread_waits()) return;
+    if (!session_.one_thread_waits()) return;
     sentinel_.read_for_a_thread();
     if (thread.has_something()) return;
     if (now > began + kPoliteAfterNs) ::sched_yield();

@@ -54,7 +54,6 @@ void Session::receive_request(Frame&& frame) {
 }
 
 void Session::enqueue(Frame&& frame) {
-  queued_bytes_.fetch_add(frame.size(), std::memory_order_relaxed);
   if (lineage_.is_nested(frame.header.id)) nested_queued_.fetch_add(1, std::memory_order_release);
   queue_.push_back(std::move(frame));
   queued_.store(queue_.size(), std::memory_order_release);
@@ -64,7 +63,6 @@ Frame Session::dequeue(std::deque<Frame>::iterator at) {
   Frame frame = std::move(*at);
   queue_.erase(at);
   queued_.store(queue_.size(), std::memory_order_release);
-  queued_bytes_.fetch_sub(frame.size(), std::memory_order_relaxed);
   if (lineage_.is_nested(frame.header.id)) nested_queued_.fetch_sub(1, std::memory_order_release);
   return frame;
 }
@@ -238,22 +236,6 @@ void Session::stop_step(std::uint64_t id, bool may_be_current) {
   command({Command::What::cancel_task, id});
   blocked_.push_back(id);
   if (may_be_current) effects_.signal_main();
-}
-
-void Session::expire() {
-  const std::lock_guard lock(mutex_);
-  const std::uint64_t now = monotonic_ns();
-  for (auto at = queue_.begin(); at != queue_.end();) {
-    if (at->header.deadline == 0 || at->header.deadline > now) {
-      ++at;
-      continue;
-    }
-    const auto index = at - queue_.begin();
-    refuse_expired(dequeue(at).header);
-    at = queue_.begin() + index;
-  }
-  if (!stack_.empty() && stack_.back().deadline != 0 && stack_.back().deadline <= now && !is_aimed_at(stack_.back().id))
-    aim(stack_.back().id, Interrupt::cancel);
 }
 
 std::vector<Command> Session::commands() {

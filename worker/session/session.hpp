@@ -62,7 +62,6 @@ class Session {
   static constexpr unsigned kMaxNesting = 100;
 
   struct Options {
-    std::uint64_t max_queued_bytes = 64u << 20;
     std::uint64_t max_callbacks = 10000;
   };
   Session(port::Outbox& outbox, Effects& effects, Options options) : outbox_(outbox), effects_(effects), options_(options) {}
@@ -115,15 +114,6 @@ class Session {
   std::vector<Command> commands();
   bool has_commands() const { return has_commands_.load(std::memory_order_acquire); }
   bool has_requests() const { return queued_.load(std::memory_order_acquire) != 0; }
-  /// The queue holds as many bytes as it may: reading should pause. Not while a thread or a loop of the user's own waits for a callback: what
-  /// keeps main from the queue may need that answer, which lies behind those bytes in the pipe.
-  bool full() const {
-    return queued_bytes_.load(std::memory_order_relaxed) >= options_.max_queued_bytes && awaited_.load(std::memory_order_relaxed) == 0;
-  }
-  /// For whoever has paused reading, for then no cancel can be heard: answers what is overdue in the queue, and interrupts what runs if its
-  /// deadline has passed.
-  void expire();
-
   /// For who sees that main has not come back for a while: an interrupt that stands is signalled once more, for a signal that comes right
   /// before a system call is not noticed by it.
   void signal_again();
@@ -225,7 +215,6 @@ class Session {
   std::atomic<std::uint64_t> queued_{0};
   std::atomic<std::uint64_t> nested_queued_{0};
   std::atomic<std::uint64_t> nested_tasks_{0};
-  std::atomic<std::uint64_t> queued_bytes_{0};
   std::atomic<std::uint64_t> threads_waiting_{0};
   std::atomic<std::uint64_t> awaited_{0};  ///< callbacks with a waiter that is not the context's loop
   std::atomic<bool> has_commands_{false};

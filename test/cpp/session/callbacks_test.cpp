@@ -380,14 +380,3 @@ TEST_CASE_FIXTURE(Fixture, "a mailbox that goes takes its callbacks with it and 
   CHECK(loop.answers.empty());
   CHECK(take() == 1);
 }
-
-TEST_CASE("reading goes on behind a full queue while an answer is awaited") {
-  Fixture fixture({.max_queued_bytes = 10});
-  FakeWaiter main(Waiter::Where::main);
-  fixture.request(1);
-  CHECK(fixture.session->full());
-  const auto id = fixture.call(0, main);
-  CHECK_FALSE(fixture.session->full());
-  fixture.answer(id);
-  CHECK(fixture.session->full());
-}

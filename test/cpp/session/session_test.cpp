@@ -214,32 +214,3 @@ TEST_CASE_FIXTURE(Fixture, "session: ping, dump, credit and status are served wh
 TEST_CASE_FIXTURE(Fixture, "session: a second configuration is a protocol error") {
   CHECK_FALSE(receive(frames::raw(frames::header(0x01, 0, 1) + "{}")));
 }
-
-TEST_CASE("session: it says when it holds as much as it should") {
-  Fixture fixture({.max_queued_bytes = 100});
-  CHECK_FALSE(fixture.session->full());
-  fixture.request(1);
-  fixture.request(2);
-  fixture.request(3);
-  fixture.request(4);
-  CHECK(fixture.session->full());
-  fixture.control(port::Kind::cancel, 1);
-  fixture.session->take();
-  CHECK_FALSE(fixture.session->full());
-}
-
-TEST_CASE_FIXTURE(Fixture, "session: what has paused reading still ends what is overdue") {
-  const std::uint64_t past = monotonic_ns() + 1'000'000;
-  request(1, past);
-  session->take();
-  request(2, past);
-  request(3);
-  while (monotonic_ns() <= past) {
-  }
-  session->expire();
-  CHECK(answers() == ended(2, port::Ended::expired));
-  CHECK(effects.signals == 1);
-  CHECK(session->take_interrupt(1) == Interrupt::cancel);
-  session->finished(1);
-  CHECK(session->take()->header.id == 3);
-}

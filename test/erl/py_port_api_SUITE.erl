@@ -163,11 +163,41 @@ what_exec_binds_stays(Config) ->
     ok = py_port:exec(Ctx, "number = 'new'"),
     ?assertEqual({ok, <<"new">>}, py_port:eval(Ctx, "later()")).
 
+what_exec_binds_stays_also_if_it_is_what_the_caller_gave(Config) ->
+    Ctx = ctx(Config),
+    Top = fun(New) ->
+        ok = py_port:exec(Ctx, "top = max(top, new)", #{top => 7, new => New}),
+        py_port:eval(Ctx, "globals().pop('top')")
+    end,
+    ?assertEqual({ok, 9}, Top(9)),
+    ?assertEqual({ok, 7}, Top(3)),
+    %% functions see it at once, and its later changes
+    Code =
+        "def seen(): return n\n"
+        "n = n\n"
+        "n += 1\n"
+        "early = seen()\n",
+    ok = py_port:exec(Ctx, Code, #{n => 1}),
+    ok = py_port:exec(Ctx, "n += 1"),
+    ?assertEqual({ok, [2, 3]}, py_port:eval(Ctx, "[early, seen()]")),
+    %% whichever way it is bound
+    ok = py_port:exec(Ctx, "def f():\n  global made\n  made = 1\nf()\n[last := i for i in (1, 2)]", #{x => 1}),
+    ?assertEqual({ok, [1, 2]}, py_port:eval(Ctx, "[made, last]")),
+    ?assertEqual({ok, false}, py_port:eval(Ctx, "'x' in globals()")).
+
 exec_with_locals_can_delete_a_global(Config) ->
     Ctx = ctx(Config),
-    ok = py_port:exec(Ctx, "gone = 1"),
-    ok = py_port:exec(Ctx, "del gone"),
-    ?assertEqual({ok, false}, py_port:eval(Ctx, "'gone' in globals()")).
+    Gone = fun(Locals) ->
+        ok = py_port:exec(Ctx, "gone = 1"),
+        ok = py_port:exec(Ctx, "del gone", Locals),
+        ?assertEqual({ok, false}, py_port:eval(Ctx, "'gone' in globals()"))
+    end,
+    Gone(#{}),
+    Gone(#{other => 1}),
+    %% and its own value, which hides the other
+    ok = py_port:exec(Ctx, "kept = 1"),
+    ok = py_port:exec(Ctx, "del kept", #{kept => 2}),
+    ?assertEqual({ok, 1}, py_port:eval(Ctx, "kept")).
 
 code_may_be_any_unicode_text(Config) ->
     Ctx = ctx(Config),

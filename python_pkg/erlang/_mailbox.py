@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 import time
 import weakref
 from collections import deque
@@ -27,7 +26,6 @@ __all__ = ["Receiver", "mailbox_of", "perform", "wind_up"]
 Settle = Callable[[bool, Any], None]
 
 _boxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Mailbox]] = weakref.WeakKeyDictionary()
-_opening = threading.Lock()
 
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> Mailbox:
@@ -45,8 +43,7 @@ def _open(loop: asyncio.AbstractEventLoop) -> Mailbox:
         box = _port.new_mailbox()
         loop.add_reader(box.fileno(), box.drain)
         weakref.finalize(loop, _close, weakref.ref(box)).atexit = False  # a thread's loop may run to the very end
-    with _opening:
-        _boxes[loop] = weakref.ref(box)
+    _boxes[loop] = weakref.ref(box)
     return box
 
 
@@ -65,8 +62,13 @@ def _sweep() -> None:
 
 
 def _of_users_loops() -> list[tuple[asyncio.AbstractEventLoop, weakref.ref[Mailbox]]]:
-    with _opening:
-        return [(loop, known) for loop, known in _boxes.items() if not isinstance(loop, ContextLoop)]
+    found = []
+    for held in _boxes.keyrefs():  # a copy, made in one step: other threads open and sweep meanwhile
+        loop = held()
+        known = None if loop is None or isinstance(loop, ContextLoop) else _boxes.get(loop)
+        if loop is not None and known is not None:
+            found.append((loop, known))
+    return found
 
 
 def wind_up(interrupted: bool) -> None:

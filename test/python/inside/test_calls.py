@@ -299,6 +299,40 @@ def test_loops_in_several_threads_have_their_own_mailboxes(node):
     assert sorted(results) == list(range(8)) and len(node.mailboxes) == 8
 
 
+def test_closed_loops_are_swept_while_another_thread_looks_for_them(node):
+    node.serve(f=lambda: 1)
+    main = threading.current_thread()
+    looks, sweeps, swept = threading.Event(), threading.Event(), threading.Event()
+
+    class Loop(asyncio.SelectorEventLoop):
+        @property
+        def __class__(self):
+            if sweeps.is_set() and threading.current_thread() is main:
+                looks.set()
+                assert swept.wait(10)
+            return type(self)
+
+        def is_closed(self):
+            if threading.current_thread() is not main:
+                if sweeps.is_set():
+                    swept.set()  # this is the second
+                sweeps.set()
+                assert looks.wait(10)
+            return super().is_closed()
+
+    held = [Loop() for _ in range(3)]
+    for loop in held:
+        loop.run_until_complete(erlang.async_call("f"))
+    for loop in held:
+        loop.close()
+    thread = threading.Thread(target=lambda: asyncio.run(erlang.async_call("f")))
+    thread.start()
+    assert sweeps.wait(10)
+    assert asyncio.run(erlang.async_call("f")) == 1
+    thread.join()
+    assert [box.closed for box in node.mailboxes[:3]] == [True] * 3
+
+
 def test_mailboxes_end_with_their_loops(node):
     node.serve(f=lambda: 1)
     for _ in range(5):

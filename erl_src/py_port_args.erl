@@ -76,7 +76,7 @@ kwargs(Kwargs) when Kwargs =:= #{} ->
     Kwargs;
 kwargs(Kwargs) when is_map(Kwargs) ->
     case lists:any(fun is_list/1, maps:keys(Kwargs)) of
-        true -> maps:from_list([{keyword(Key), Value} || {Key, Value} <- maps:to_list(Kwargs)]);
+        true -> renamed(fun keyword/1, Kwargs);
         false -> Kwargs
     end;
 kwargs(_) ->
@@ -92,8 +92,13 @@ keyword(Key) -> Key.
 -spec names_as_binaries({atom() | binary() | tuple(), atom() | binary(), [term()], map()}) ->
     [term()].
 names_as_binaries({Where, Function, Args, Kwargs}) ->
-    Keywords = maps:from_list([{as_binary(Key), Value} || {Key, Value} <- maps:to_list(Kwargs)]),
-    [as_binary(Where), as_binary(Function), Args, Keywords].
+    [as_binary(Where), as_binary(Function), Args, renamed(fun as_binary/1, Kwargs)].
+
+-spec renamed(fun((term()) -> term()), map()) -> map().
+renamed(Rename, Kwargs) ->
+    Renamed = maps:from_list([{Rename(Key), Value} || {Key, Value} <- maps:to_list(Kwargs)]),
+    map_size(Renamed) =:= map_size(Kwargs) orelse bad(kwargs, "has the same name twice"),
+    Renamed.
 
 -spec as_binary(term()) -> term().
 as_binary(Name) when is_atom(Name) -> atom_to_binary(Name);

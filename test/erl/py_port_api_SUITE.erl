@@ -62,6 +62,17 @@ keyword_arguments_arrive_by_any_kind_of_name(Config) ->
     {error, {bad_request, Why}} = py_port:call(Ctx, probe_calls, echo, [], #{1 => 2}),
     ?assertNotEqual(nomatch, binary:match(Why, <<"keyword">>)).
 
+no_keyword_argument_and_no_local_is_dropped_for_another_of_its_name(Config) ->
+    Ctx = ctx(Config),
+    Call = fun(Kwargs, Opts) -> py_port:call(Ctx, probe_calls, echo, [], Kwargs, Opts) end,
+    Twice = #{a => 1, b => 2, <<"a">> => 3},
+    ?assertMatch({error, {bad_term, <<"kwargs.a">>, _}}, Call(Twice, #{})),
+    ?assertMatch({error, {bad_argument, kwargs, _}}, Call(#{<<"a">> => 1, "a" => 2}, #{})),
+    ?assertMatch({error, {bad_argument, kwargs, _}}, Call(Twice, #{thread => true})),
+    ?assertMatch({error, {bad_argument, kwargs, _}}, py_port:stream(Ctx, probe_calls, echo, [], #{kwargs => Twice})),
+    ?assertMatch({error, {bad_term, <<"locals.a">>, _}}, py_port:eval(Ctx, "a", Twice)),
+    ?assertMatch({error, {bad_term, <<"locals.a">>, _}}, py_port:exec(Ctx, "x = a", Twice)).
+
 many_arguments_arrive_in_order(Config) ->
     Ctx = ctx(Config),
     Many = lists:seq(1, 1000),

@@ -1,5 +1,6 @@
 #include "python/executor.hpp"
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -56,6 +57,7 @@ class Executor::Run {
   bool read_keywords(const Gil& gil, etf::Reader& in, Arguments& out);
   Ref read_locals(const Gil& gil, etf::Reader& in);
   bool expect_tuple(etf::Reader& in, std::uint32_t arity);
+  bool name_again(std::string path);
   bool bad_request(std::string why);
   bool malformed(const etf::Reader& in);
 
@@ -257,7 +259,10 @@ bool Executor::Run::read_keywords(const Gil& gil, etf::Reader& in, Arguments& ou
     PyObject* text = PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "strict");
     if (!text) return false;
     PyUnicode_InternInPlace(&text);
+    PyObject** const known = &PyTuple_GET_ITEM(out.names.get(), 0);
+    const bool again = std::find(known, known + i, text) != known + i;
     PyTuple_SET_ITEM(out.names.get(), i, text);
+    if (again) return name_again("kwargs." + name);
     Ref value = decode(gil, in, "kwargs." + name);
     if (!value) return false;
     out.push(std::move(value));
@@ -277,6 +282,7 @@ Ref Executor::Run::read_locals(const Gil& gil, etf::Reader& in) {
     const Ref key = Ref::steal(PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "strict"));
     const Ref value = key ? decode(gil, in, "locals." + name) : Ref();
     if (!value || PyDict_SetItem(dict.get(), key.get(), value.get()) != 0) return {};
+    if (PyDict_GET_SIZE(dict.get()) == i) return name_again("locals." + name), Ref();
   }
   return dict;
 }
@@ -302,6 +308,12 @@ bool Executor::Run::expect_tuple(etf::Reader& in, std::uint32_t arity) {
   if (token.kind != etf::Kind::tuple || token.count != arity)
     return bad_request("not a tuple of " + std::to_string(arity));
   return true;
+}
+
+/// `a` and `<<"a">>` are two keys of a map, and one name.
+bool Executor::Run::name_again(std::string path) {
+  failure_.bad = {BadTerm::Kind::term, std::move(path), "the name is there twice"};
+  return false;
 }
 
 bool Executor::Run::bad_request(std::string why) {

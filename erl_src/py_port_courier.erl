@@ -7,20 +7,26 @@
 %%
 %% Linked to its owner. A context that ends in an orderly way waits until everything that was handed
 %% over has been delivered (see {@link finish/1}), because the end of the owner would take the
-%% aliases away. Waits without a timeout: what comes is an answer or the end of the owner.
+%% aliases away. Waits without a timeout: what comes is an answer or the end of the owner. A
+%% gen_server for the same reason as {@link py_port_writer}.
 %% @end
 -module(py_port_courier).
+
+-behaviour(gen_server).
 
 -include("py_port.hrl").
 
 -export([start_link/1, deliver/4, finish/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 %% A payload of a large binary is a reference on our heap, which would not grow by it.
 -define(COLLECT_AFTER, 524288).
 
 -spec start_link(#ctx{}) -> pid().
 start_link(C) ->
-    proc_lib:spawn_opt(fun() -> loop(C, 0) end, [link, {message_queue_data, off_heap}]).
+    Options = [{spawn_opt, [{message_queue_data, off_heap}]}],
+    {ok, Pid} = gen_server:start_link(?MODULE, C, Options),
+    Pid.
 
 %% @doc An undecoded answer for the handle, as {@link py_port_call:answer/3} takes it.
 -spec deliver(pid(), py_port_async:handle(), atom(), term()) -> ok.
@@ -38,20 +44,36 @@ finish(Courier) ->
         {'DOWN', Ref, process, _, _} -> ok
     end.
 
--spec loop(#ctx{}, non_neg_integer()) -> ok.
-loop(C, Sum) when Sum >= ?COLLECT_AFTER ->
-    true = garbage_collect(),
-    loop(C, 0);
-loop(C, Sum) ->
-    receive
-        {deliver, Handle, Tag, Payload} ->
-            ok = py_port_async:reply(Handle, py_port_call:answer(Tag, Payload, C)),
-            loop(C, Sum + size_of(Payload));
-        finish ->
-            ok;
-        _ ->
-            loop(C, Sum)
-    end.
+%% gen_server --------------------------------------------------------------------------------------
+
+%% With the bytes that were delivered since the last collection.
+-type state() :: {#ctx{}, non_neg_integer()}.
+
+-spec init(#ctx{}) -> {ok, state()}.
+init(C) ->
+    {ok, {C, 0}}.
+
+-spec handle_info(term(), state()) -> {noreply, state()} | {noreply, state(), hibernate} | Stop when
+    Stop :: {stop, normal, state()}.
+handle_info({deliver, Handle, Tag, Payload}, {C, Before}) ->
+    ok = py_port_async:reply(Handle, py_port_call:answer(Tag, Payload, C)),
+    case Before + size_of(Payload) of
+        %% Here the message is still held.
+        Sum when Sum >= ?COLLECT_AFTER -> {noreply, {C, 0}, hibernate};
+        Sum -> {noreply, {C, Sum}}
+    end;
+handle_info(finish, State) ->
+    {stop, normal, State};
+handle_info(_, State) ->
+    {noreply, State}.
+
+-spec handle_call(term(), gen_server:from(), state()) -> {noreply, state()}.
+handle_call(_, _, State) ->
+    {noreply, State}.
+
+-spec handle_cast(term(), state()) -> {noreply, state()}.
+handle_cast(_, State) ->
+    {noreply, State}.
 
 -spec size_of(term()) -> non_neg_integer().
 size_of(Payload) when is_binary(Payload) -> byte_size(Payload);

@@ -11,13 +11,16 @@
 %%
 %% Linked to its owner. When the owner ends in an orderly way it unlinks, sends `finish', and this
 %% process ends after the lines it still has; a group leader that does not answer is given up after
-%% a bound.
+%% a bound. A gen_server for the same reason as {@link py_port_writer}.
 %% @end
 -module(py_port_io).
+
+-behaviour(gen_server).
 
 -include_lib("kernel/include/logger.hrl").
 
 -export([start_link/1, line/4, dropped/3, note/3, cast_failed/4, puzzled/2, finish/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([stream/0, settings/0]).
 
 -type stream() :: stdout | stderr.
@@ -65,16 +68,9 @@
 -define(DEAF_TIMEOUT, 50).
 
 -spec start_link(settings()) -> pid().
-start_link(#{target := Target, owner := Owner, label := Label, rate := Rate}) ->
-    State = #io{
-        target = Target,
-        owner = Owner,
-        label = Label,
-        rate = Rate,
-        tokens = float(Rate),
-        since = now_ms()
-    },
-    proc_lib:spawn_link(fun() -> loop(State) end).
+start_link(Settings) ->
+    {ok, Pid} = gen_server:start_link(?MODULE, Settings, []),
+    Pid.
 
 %% @doc One line of output. `Dropped': lines the worker dropped before it.
 -spec line(pid(), stream(), non_neg_integer(), binary()) -> ok.
@@ -132,14 +128,32 @@ finish(Io) ->
     Io ! finish,
     ok.
 
-%% The process -------------------------------------------------------------------------------------
+%% gen_server --------------------------------------------------------------------------------------
 
--spec loop(#io{}) -> ok.
-loop(Io) ->
-    receive
-        Message -> handle(Message, Io)
-    after patience(Io) -> loop(give_back(Io))
-    end.
+-type next() :: {noreply, #io{}, timeout()} | {stop, normal, #io{}}.
+
+-spec init(settings()) -> {ok, #io{}}.
+init(#{target := Target, owner := Owner, label := Label, rate := Rate}) ->
+    {ok, #io{
+        target = Target,
+        owner = Owner,
+        label = Label,
+        rate = Rate,
+        tokens = float(Rate),
+        since = now_ms()
+    }}.
+
+-spec handle_call(term(), gen_server:from(), #io{}) -> next().
+handle_call(_, _, Io) ->
+    next(Io).
+
+-spec handle_cast(term(), #io{}) -> next().
+handle_cast(_, Io) ->
+    next(Io).
+
+-spec next(#io{}) -> next().
+next(Io) ->
+    {noreply, Io, patience(Io)}.
 
 -spec patience(#io{}) -> timeout().
 patience(#io{credit = 0}) -> infinity;
@@ -147,17 +161,17 @@ patience(#io{is_giving = true}) -> infinity;
 patience(#io{tokens = Tokens}) when Tokens >= 1 -> 0;
 patience(#io{rate = Rate}) -> max(?TICK, 1000 div Rate).
 
--spec handle(term(), #io{}) -> ok.
-handle({line, Stream, Dropped, Line}, Io) ->
+-spec handle_info(term(), #io{}) -> next().
+handle_info({line, Stream, Dropped, Line}, Io) ->
     Io1 = output(Stream, Line, Io#io{dropped = Io#io.dropped + Dropped, stream = Stream}),
-    loop(earn(Io1));
-handle({dropped, Stream, Count}, Io) ->
+    next(earn(Io1));
+handle_info({dropped, Stream, Count}, Io) ->
     Io1 = Io#io{dropped = Io#io.dropped + Count, stream = Stream},
-    loop(earn(report_dropped(Stream, Io1)));
-handle({note, Level, Report}, Io) ->
+    next(earn(report_dropped(Stream, Io1)));
+handle_info({note, Level, Report}, Io) ->
     log(Level, {report, Report#{context => Io#io.label}}, #{}, [py_port], Io),
-    loop(Io);
-handle({cast_failed, Module, Function, Payload}, Io) ->
+    next(Io);
+handle_info({cast_failed, Module, Function, Payload}, Io) ->
     Why =
         case py_port_terms:decode_plain(Payload) of
             {ok, Term} -> py_port_error:worker_error(Term);
@@ -174,22 +188,24 @@ handle({cast_failed, Module, Function, Payload}, Io) ->
         [py_port],
         Io
     ),
-    loop(Io);
-handle(credited, Io) ->
-    loop(Io#io{is_giving = false});
-handle({os_pid, OsPid}, Io) ->
-    loop(Io#io{os_pid = OsPid});
-handle(finish, #io{dropped = N, target = Pid, owner = Owner, stream = Stream}) when
+    next(Io);
+handle_info(credited, Io) ->
+    next(Io#io{is_giving = false});
+handle_info({os_pid, OsPid}, Io) ->
+    next(Io#io{os_pid = OsPid});
+handle_info(timeout, Io) ->
+    next(give_back(Io));
+handle_info(finish, #io{dropped = N, target = Pid} = Io) when
     N > 0, is_pid(Pid)
 ->
     %% One message, however long its mailbox is: there will be no other occasion.
-    _ = Pid ! {py_port_output, Owner, Stream, told(N)},
-    ok;
-handle(finish, Io) ->
+    _ = Pid ! {py_port_output, Io#io.owner, Io#io.stream, told(N)},
+    {stop, normal, Io};
+handle_info(finish, Io) ->
     _ = report_dropped(Io#io.stream, Io),
-    ok;
-handle(_, Io) ->
-    loop(Io).
+    {stop, normal, Io};
+handle_info(_, Io) ->
+    next(Io).
 
 -spec earn(#io{}) -> #io{}.
 earn(#io{credit = Credit} = Io) when Credit + 1 >= ?BATCH -> give_back(Io#io{credit = Credit + 1});
@@ -267,8 +283,8 @@ put_line(Name, Line, Timeout) when is_atom(Name) ->
         _ -> ok
     end;
 put_line(Pid, Line, Timeout) ->
-    %% Group leaders insist on a pid to answer to, so a late answer reaches our mailbox: loop/1
-    %% throws it away.
+    %% Group leaders insist on a pid to answer to, so a late answer reaches our mailbox:
+    %% handle_info/2 throws it away.
     Ref = erlang:monitor(process, Pid),
     Pid ! {io_request, self(), Ref, {put_chars, unicode, [printable(Line), $\n]}},
     receive

@@ -8,15 +8,20 @@
 %% asks to be told when what was sent before has been written ({@link tell/3}).
 %%
 %% Linked to its owner and ended by it. Waits without a timeout: the only thing that can happen is a
-%% frame or the end of the owner.
+%% frame or the end of the owner. A gen_server, so that it does not wait in code of ours: that may be
+%% replaced and purged meanwhile.
 %% @end
 -module(py_port_writer).
 
+-behaviour(gen_server).
+
 -export([start_link/1, send/2, tell/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -spec start_link(port()) -> pid().
 start_link(Port) ->
-    proc_lib:spawn_link(fun() -> loop(Port) end).
+    {ok, Pid} = gen_server:start_link(?MODULE, Port, []),
+    Pid.
 
 %% @doc Never blocks.
 -spec send(pid(), iodata()) -> ok.
@@ -31,18 +36,29 @@ tell(Writer, Pid, Message) ->
     Writer ! {tell, Pid, Message},
     ok.
 
--spec loop(port()) -> no_return().
-loop(Port) ->
-    receive
-        {frame, Frame} ->
-            _ = write(Port, Frame),
-            loop(Port);
-        {tell, Pid, Message} ->
-            Pid ! Message,
-            loop(Port);
-        _ ->
-            loop(Port)
-    end.
+%% gen_server --------------------------------------------------------------------------------------
+
+-spec init(port()) -> {ok, port()}.
+init(Port) ->
+    {ok, Port}.
+
+-spec handle_info(term(), port()) -> {noreply, port()}.
+handle_info({frame, Frame}, Port) ->
+    _ = write(Port, Frame),
+    {noreply, Port};
+handle_info({tell, Pid, Message}, Port) ->
+    Pid ! Message,
+    {noreply, Port};
+handle_info(_, Port) ->
+    {noreply, Port}.
+
+-spec handle_call(term(), gen_server:from(), port()) -> {noreply, port()}.
+handle_call(_, _, Port) ->
+    {noreply, Port}.
+
+-spec handle_cast(term(), port()) -> {noreply, port()}.
+handle_cast(_, Port) ->
+    {noreply, Port}.
 
 -spec write(port(), iodata()) -> boolean().
 write(Port, Frame) ->

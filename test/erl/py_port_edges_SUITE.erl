@@ -29,7 +29,8 @@
     code_that_ignores_sigint_is_still_stopped_gently/1,
     the_task_that_blocks_the_loop_is_the_one_that_is_interrupted/1,
     a_worker_leads_its_own_process_group/1,
-    a_start_imports_nothing_that_is_slow/1
+    a_start_imports_nothing_that_is_slow/1,
+    what_a_context_consists_of_outlives_its_code/1
 ]).
 -export([secret_environment/0]).
 
@@ -57,7 +58,8 @@ all() ->
         code_that_ignores_sigint_is_still_stopped_gently,
         the_task_that_blocks_the_loop_is_the_one_that_is_interrupted,
         a_worker_leads_its_own_process_group,
-        a_start_imports_nothing_that_is_slow
+        a_start_imports_nothing_that_is_slow,
+        what_a_context_consists_of_outlives_its_code
     ].
 
 init_per_suite(Config) ->
@@ -478,4 +480,22 @@ a_start_imports_nothing_that_is_slow(_Config) ->
     {ok, Ctx} = py_port:start_context(#{io => null}),
     Loaded = py_port:eval(Ctx, "sorted({'asyncio', 'logging', 'dataclasses'} & set(__import__('sys').modules))"),
     ?assertEqual({ok, []}, Loaded),
+    ok = py_port:stop_context(Ctx).
+
+%% As an upgrade does it, which knows of the context alone: it is in a supervisor's tree.
+what_a_context_consists_of_outlives_its_code(_) ->
+    {ok, Ctx} = py_port:start_context(#{io => self()}),
+    Replaced = fun(Module) ->
+        _ = code:purge(Module),
+        {module, Module} = code:load_file(Module),
+        code:purge(Module)
+    end,
+    ?assertEqual([], [M || M <- [py_port_writer, py_port_courier, py_port_io], Replaced(M)]),
+    ?assertEqual(pong, py_port:ping(Ctx)),
+    ?assertEqual({ok, 2.0}, py_port:await(py_port:async_call(Ctx, math, sqrt, [4]))),
+    ok = py_port:exec(Ctx, "print('said')"),
+    receive
+        {py_port_output, Ctx, stdout, Line} -> ?assertEqual(<<"said">>, Line)
+    after 10000 -> ct:fail(silent)
+    end,
     ok = py_port:stop_context(Ctx).

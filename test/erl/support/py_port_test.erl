@@ -149,18 +149,8 @@ is_ours(Pid) ->
         {py_port_fifo, _, _} -> true;
         {py_port_stream_reader, _, _} -> true;
         {py_shared_dict, _, _} -> true;
-        _ -> begins_in(Pid, [<<"py_port_io">>, <<"py_port_writer">>, <<"py_port_courier">>])
-    end.
-
-%% `spawn_link(fun ...)' hides the module from the initial call; the name of the fun does not.
--spec begins_in(pid(), [binary()]) -> boolean().
-begins_in(Pid, Modules) ->
-    case erlang:process_info(Pid, [current_function, dictionary]) of
-        [{current_function, {M, _, _}}, {dictionary, Dictionary}] ->
-            Calls = [M | [CM || {'$initial_call', {CM, _, _}} <- Dictionary]],
-            lists:any(fun(C) -> lists:member(atom_to_binary(C), Modules) end, Calls);
-        _ ->
-            false
+        {py_port_courier, _, _} -> true;
+        _ -> false
     end.
 
 -spec is_launcher(term()) -> boolean().

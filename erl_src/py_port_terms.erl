@@ -35,8 +35,14 @@
     | {unknown_fun, binary()}
     | {unknown_pid, binary()}.
 
+%% A digest, or a pid.
+-type key() :: <<_:128>> | pid().
+
 %% A binary of this size is handed to the port as it is instead of being copied.
 -define(LARGE_BYTES, 16384).
+%% Goes before a fun into its digest. A worker sees neither, so it cannot work towards a fun that has
+%% the digest of another.
+-define(SALT, {?MODULE, salt}).
 %% What a scan can find.
 -define(FUN, 1).
 -define(LARGE, 2).
@@ -50,6 +56,7 @@
 -spec init() -> ok.
 init() ->
     _ = known_atoms(),
+    _ = persistent_term:get(?SALT, none) =/= none orelse persistent_term:put(?SALT, rand:bytes(16)),
     ok.
 
 %% @doc The atoms of the error terms and maps of docs/protocol.md, and those that stand for values:
@@ -89,7 +96,7 @@ remember_funs(0, _, _) ->
     ok;
 remember_funs(?FUN, Term, #ctx{funs = Funs, counters = Counters}) ->
     each(fun is_function/1, Term, fun(Fun) ->
-        remember(Fun, Funs, {Counters, ?C_FUNS}, ?MAX_FUNS)
+        remember(key(Fun), Funs, {Counters, ?C_FUNS}, ?MAX_FUNS)
     end).
 
 -spec remember_pids(0 | ?PID, term(), #ctx{}) -> ok.
@@ -229,40 +236,48 @@ each(Is, Leaf, Do) ->
 
 %% Funs and pids given to a context ----------------------------------------------------------------
 
-%% A table holds {What, N} and {N, What}: the newest ones. What is old and given again becomes new:
+%% A table holds {Key, N} and {N, Key}: the newest ones. What is old and given again becomes new:
 %% whoever gives it counts on its being known for a while.
--spec remember(fun() | pid(), ets:tid(), Sequence, pos_integer()) -> true when
+-spec remember(key(), ets:tid(), Sequence, pos_integer()) -> true when
     Sequence :: {atomics:atomics_ref(), pos_integer()}.
-remember(What, Table, {Counters, Sequence}, Max) ->
-    case ets:lookup(Table, What) of
+remember(Key, Table, {Counters, Sequence}, Max) ->
+    case ets:lookup(Table, Key) of
         [{_, Old}] ->
             Old > atomics:get(Counters, Sequence) - Max div 2 orelse
-                add(What, Table, atomics:add_get(Counters, Sequence, 1), Max);
+                add(Key, Table, atomics:add_get(Counters, Sequence, 1), Max);
         [] ->
-            add(What, Table, atomics:add_get(Counters, Sequence, 1), Max)
+            add(Key, Table, atomics:add_get(Counters, Sequence, 1), Max)
     end.
 
--spec add(fun() | pid(), ets:tid(), pos_integer(), pos_integer()) -> true.
-add(What, Table, N, Max) ->
-    true = ets:insert(Table, [{What, N}, {N, What}]),
+-spec add(key(), ets:tid(), pos_integer(), pos_integer()) -> true.
+add(Key, Table, N, Max) ->
+    true = ets:insert(Table, [{Key, N}, {N, Key}]),
     forget(N - Max, Table).
 
 %% Not what has become new since.
 -spec forget(integer(), ets:tid()) -> true.
 forget(N, Table) ->
     case ets:take(Table, N) of
-        [{_, What}] -> ets:delete_object(Table, {What, N});
+        [{_, Key}] -> ets:delete_object(Table, {Key, N});
         [] -> true
     end.
 
 -spec is_known(fun() | pid(), ets:tid()) -> boolean().
 is_known(What, Table) ->
+    Key = key(What),
     try
-        ets:member(Table, What)
+        ets:member(Table, Key)
     catch
         %% The context ended after it answered, and its table with it.
         error:badarg -> false
     end.
+
+%% A fun captures whatever it likes, of which nothing is to stay here.
+-spec key(fun() | pid()) -> key().
+key(Fun) when is_function(Fun) ->
+    erlang:md5([persistent_term:get(?SALT) | term_to_iovec(Fun, [deterministic])]);
+key(Pid) ->
+    Pid.
 
 %% What the worker may name: what it was given, its own context, and who has a name that it was
 %% granted.

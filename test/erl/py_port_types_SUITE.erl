@@ -379,6 +379,19 @@ a_forgotten_fun_is_refused_and_the_context_lives(_Config) ->
     ?assertMatch(#{pid := Ctx}, py_port:info(Ctx)),
     ?assertEqual({ok, 1}, py_port:eval(Ctx, "1")).
 
+%% Each captures 80 kB, of which nothing may stay behind.
+of_a_fun_that_was_given_a_digest_is_remembered(_Config) ->
+    Ctx = context(#{}),
+    Before = [{Table, ets:info(Table, memory)} || Table <- ets:all(), ets:info(Table, name) =:= py_port_funs],
+    Give = fun(N) ->
+        Captured = lists:seq(N, N + 5000),
+        Fun = fun() -> Captured end,
+        ?assertEqual({ok, Fun}, py_port:call(Ctx, probe_calls, identity, [Fun]))
+    end,
+    lists:foreach(Give, lists:seq(1, 100)),
+    Grown = [(ets:info(Table, memory) - Words) * erlang:system_info(wordsize) || {Table, Words} <- Before],
+    ?assert(lists:sum(Grown) < 80000).
+
 %% Python makes a pid of any numbers. Only what this node gave it, and its own context, is taken for one.
 a_pid_from_elsewhere_is_refused_and_the_context_lives(Config) ->
     Ctx = ctx(Config),

@@ -15,6 +15,7 @@
     large_requests_in_the_queue_hide_no_cancel/1,
     a_full_mailbox_of_the_caller_is_not_searched/1,
     max_pending_bytes_refuses_the_next_large_request/1,
+    long_names_are_not_kept/1,
     short_lived_callers_leave_nothing/1,
     flood_of_casts_is_bounded/1
 ]).
@@ -39,6 +40,7 @@ all() ->
         large_requests_in_the_queue_hide_no_cancel,
         a_full_mailbox_of_the_caller_is_not_searched,
         max_pending_bytes_refuses_the_next_large_request,
+        long_names_are_not_kept,
         short_lived_callers_leave_nothing,
         flood_of_casts_is_bounded
     ].
@@ -175,6 +177,20 @@ both_ways_at_once_with_both_sides_slow(_Config) ->
 
 crypto_free(I) ->
     <<255, (binary:copy(<<I:32, (I * 7919):32>>, ?CHUNK div 8))/binary>>.
+
+%% Names come from callers, and each of these is of another megabyte.
+long_names_are_not_kept(_Config) ->
+    Ctx = start_context(options(#{})),
+    Worker = os_pid(Ctx),
+    Call = fun(N) ->
+        Name = binary:copy(<<(N rem 26 + $a), (N div 26 + $a)>>, ?CHUNK div 2),
+        {error, {python, _}} = py_port:call(Ctx, Name, f, []),
+        {error, {python, _}} = py_port:call(Ctx, math, Name, [])
+    end,
+    lists:foreach(Call, lists:seq(1, 10)),
+    Before = py_port_trouble:rss(Worker),
+    lists:foreach(Call, lists:seq(11, 110)),
+    ?assert(py_port_trouble:rss(Worker) - Before < 100 * 1048576).
 
 %% Looks while the test runs; the operating system announces nothing.
 watch(Worker) ->

@@ -2,8 +2,18 @@
 
 namespace pyw {
 namespace {
-constexpr std::size_t kCachedTargets = 4096;  // names come from callers: they must not fill our memory
+// Names come from callers: they must not fill our memory.
+constexpr std::size_t kCachedTargets = 4096;
+constexpr std::size_t kCachedSize = 1024;
+
+/// Interned, if it is short: CPython 3.12 keeps for ever what has been interned. Empty: an exception is pending.
+Ref name_of(const Gil&, std::string_view name) {
+  PyObject* text = PyUnicode_DecodeUTF8(name.data(), static_cast<Py_ssize_t>(name.size()), "strict");
+  if (text && name.size() <= kCachedSize) PyUnicode_InternInPlace(&text);
+  return Ref::steal(text);
 }
+
+}  // namespace
 
 bool read_name(etf::Reader& in, std::string_view what, std::string& out, std::string& why) {
   etf::Token token;
@@ -18,7 +28,7 @@ bool read_name(etf::Reader& in, std::string_view what, std::string& out, std::st
   return true;
 }
 
-std::vector<Ref> split_name(const Gil&, std::string_view name, std::string& why) {
+std::vector<Ref> split_name(const Gil& gil, std::string_view name, std::string& why) {
   std::vector<Ref> parts;
   for (std::size_t from = 0; from <= name.size();) {
     const std::size_t dot = std::min(name.find('.', from), name.size());
@@ -27,10 +37,8 @@ std::vector<Ref> split_name(const Gil&, std::string_view name, std::string& why)
       why = "the name '" + std::string(name) + "' has an empty part";
       return {};
     }
-    PyObject* text = PyUnicode_DecodeUTF8(part.data(), static_cast<Py_ssize_t>(part.size()), "strict");
-    if (!text) return {};
-    PyUnicode_InternInPlace(&text);
-    parts.push_back(Ref::steal(text));
+    parts.push_back(name_of(gil, part));
+    if (!parts.back()) return {};
     from = dot + 1;
   }
   return parts;
@@ -57,12 +65,11 @@ std::shared_ptr<const Target> TargetCache::find(const Gil& gil, etf::Reader& in,
   std::string module, function;
   if (!read_name(in, "the module", module, why) || !read_name(in, "the function", function, why)) return nullptr;
   auto target = std::make_shared<Target>();
-  PyObject* text = PyUnicode_DecodeUTF8(module.data(), static_cast<Py_ssize_t>(module.size()), "strict");
-  if (!text) return nullptr;
-  PyUnicode_InternInPlace(&text);
-  target->module = Ref::steal(text);
+  target->module = name_of(gil, module);
+  if (!target->module) return nullptr;
   target->path = split_name(gil, function, why);
   if (target->path.empty()) return nullptr;
+  if (key.size() > kCachedSize) return target;
   if (targets_.size() >= kCachedTargets) targets_.clear();
   return targets_.emplace(std::string(key), std::move(target)).first->second;
 }

@@ -15,7 +15,7 @@ namespace pyw {
 /// A name as the BEAM sends it: an atom, a binary or a list of bytes, all UTF-8. False: `why` says what came instead.
 bool read_name(etf::Reader& in, std::string_view what, std::string& out, std::string& why);
 
-/// Splits at dots into interned Python strings. Empty: an exception is pending, or a part was empty and `why` says so.
+/// Splits at dots into Python strings, interned ones if they are short. Empty: an exception is pending, or a part was empty and `why` says so.
 std::vector<Ref> split_name(const Gil& gil, std::string_view name, std::string& why);
 
 /// Walks `object` along the attributes. Empty: an exception is pending.

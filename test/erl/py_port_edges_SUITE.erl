@@ -30,7 +30,8 @@
     the_task_that_blocks_the_loop_is_the_one_that_is_interrupted/1,
     a_worker_leads_its_own_process_group/1,
     a_start_imports_nothing_that_is_slow/1,
-    what_a_context_consists_of_outlives_its_code/1
+    what_a_context_consists_of_outlives_its_code/1,
+    a_timeout_that_sets_another_trace_as_it_is_read_is_heeded/1
 ]).
 -export([secret_environment/0]).
 
@@ -59,7 +60,8 @@ all() ->
         the_task_that_blocks_the_loop_is_the_one_that_is_interrupted,
         a_worker_leads_its_own_process_group,
         a_start_imports_nothing_that_is_slow,
-        what_a_context_consists_of_outlives_its_code
+        what_a_context_consists_of_outlives_its_code,
+        a_timeout_that_sets_another_trace_as_it_is_read_is_heeded
     ].
 
 init_per_suite(Config) ->
@@ -498,4 +500,26 @@ what_a_context_consists_of_outlives_its_code(_) ->
         {py_port_output, Ctx, stdout, Line} -> ?assertEqual(<<"said">>, Line)
     after 10000 -> ct:fail(silent)
     end,
+    ok = py_port:stop_context(Ctx).
+
+%% The trace that there was before is gone then, and must not be sent.
+a_timeout_that_sets_another_trace_as_it_is_read_is_heeded(_) ->
+    {ok, Ctx} = py_port:start_context(#{io => null}),
+    ok = py_port:register_function(trace, fun([]) -> maps:get(trace, py_port:caller()) end),
+    ok = py_port:exec(
+        Ctx,
+        "import erlang\n"
+        "from erlang import _port\n"
+        "def trace(of, span): return '-'.join(['00', of * 32, span * 16, '01'])\n"
+        "class Timeout:\n"
+        "    def __init__(self): self.tokens, self.next = [_port.set_trace(trace('a', 'b'))], trace('c', 'd')\n"
+        "    def __float__(self):\n"
+        "        _port.reset_trace(self.tokens.pop())\n"
+        "        _port.set_trace(self.next)\n"
+        "        return 10.0\n"
+        "def run(): return erlang.call('trace', timeout=Timeout())\n"
+    ),
+    Trace = <<"00-", (binary:copy(<<"c">>, 32))/binary, "-", (binary:copy(<<"d">>, 16))/binary, "-01">>,
+    ?assertEqual({ok, Trace}, py_port:call(Ctx, '__main__', run, [])),
+    ok = py_port:unregister_function(trace),
     ok = py_port:stop_context(Ctx).

@@ -202,9 +202,7 @@ bool Outcalls::build(const Gil& gil, Outgoing& out, PyObject* op, PyObject* args
   Py_ssize_t size = 0;
   const char* name = PyUnicode_AsUTF8AndSize(op, &size);
   if (!name) return false;
-  const auto current = parts_.current.facts(gil);
-  out.origin = current.id;
-  out.deadline = current.deadline;
+  std::uint64_t until = 0;
   if (timeout != Py_None) {
     const double seconds = PyFloat_AsDouble(timeout);
     if (seconds == -1.0 && PyErr_Occurred()) return false;
@@ -213,11 +211,11 @@ bool Outcalls::build(const Gil& gil, Outgoing& out, PyObject* op, PyObject* args
       return false;
     }
     constexpr double kForever = 1e9;  // seconds; some thirty years
-    if (seconds < kForever) {
-      const std::uint64_t until = monotonic_ns() + static_cast<std::uint64_t>(std::max(seconds, 0.0) * 1e9);
-      if (out.deadline == 0 || until < out.deadline) out.deadline = until;
-    }
+    if (seconds < kForever) until = monotonic_ns() + static_cast<std::uint64_t>(std::max(seconds, 0.0) * 1e9);
   }
+  const auto current = parts_.current.facts(gil);  // after a timeout's own __float__, which may set another trace: this one is lent
+  out.origin = current.id;
+  out.deadline = until == 0 || (current.deadline != 0 && current.deadline < until) ? current.deadline : until;
   out.waits = waits_for_something(parts_.codec.terms(), {name, static_cast<std::size_t>(size)}, args);
   out.id = parts_.session.next_callback();
   out.frame.begin_callback(out.id, out.origin, out.deadline, current.trace);

@@ -6,9 +6,12 @@
 %% @end
 -module(py_context_loop).
 
+-behaviour(gen_server).
+
 -include("py_pool.hrl").
 
 -export([start/2, stop/2, submit/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -type call() :: {py_port:name(), py_port:name(), [term()], map()}.
 
@@ -46,15 +49,10 @@ start(_, _) ->
 
 -spec start_local(pid(), pid()) -> ok | {error, term()}.
 start_local(Context, Owner) ->
-    Alias = erlang:make_ref(),
-    Self = self(),
-    {Pid, Ref} = spawn_monitor(fun() -> run(Context, Owner, {Self, Alias}) end),
-    receive
-        {Alias, Result} ->
-            true = erlang:demonitor(Ref, [flush]),
-            Result;
-        {'DOWN', Ref, process, Pid, Reason} ->
-            {error, Reason}
+    case gen_server:start(?MODULE, {Context, Owner}, []) of
+        {ok, _} -> ok;
+        ignore -> {error, loop_running};
+        {error, _} = Error -> Error
     end.
 
 -spec stop(py_port:context(), timeout()) ->
@@ -138,22 +136,15 @@ tell(Caller, Ref, Outcome) ->
 %% The process of a loop ---------------------------------------------------------------------------
 
 %% Only one for each context.
--spec run(pid(), pid(), {pid(), reference()}) -> term().
-run(Context, Owner, {Starter, Alias}) ->
+-spec init({pid(), pid()}) -> {ok, #s{}} | ignore.
+init({Context, Owner}) ->
     case enter(Context) of
         true ->
             _ = erlang:monitor(process, Context),
             _ = erlang:monitor(process, Owner),
-            Starter ! {Alias, ok},
-            Result =
-                try
-                    loop_until_end(#s{context = Context, owner = Owner})
-                after
-                    leave(Context)
-                end,
-            Owner ! {py_loop_exit, Context, Result};
+            {ok, #s{context = Context, owner = Owner}};
         false ->
-            Starter ! {Alias, {error, loop_running}}
+            ignore
     end.
 
 %% In the place of one that was killed, too.
@@ -183,39 +174,57 @@ leave(Context) ->
         error:badarg -> true
     end.
 
--spec loop_until_end(#s{}) -> ok | {error, term()}.
-loop_until_end(#s{context = Context, owner = Owner, calls = Calls, stopping = Stopping} = S) ->
-    receive
-        {call, Pid} ->
-            Ref = erlang:monitor(process, Pid),
-            loop_until_end(S#s{calls = Calls#{Ref => Pid}});
-        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Calls) ->
-            ended(S#s{calls = maps:remove(Ref, Calls)});
-        {'DOWN', _, process, Context, Reason} ->
-            ok = answer(Stopping, ok),
-            py_errors:result({error, {worker_down, py_port_call:down(Reason)}});
-        {'DOWN', _, process, Owner, _} ->
-            ok = cancel(S),
-            ok;
-        {stop, From, Grace} when Stopping =:= no ->
-            ended(wait(Grace, S#s{stopping = {From, finish, Grace}}));
-        {stop, From, _} ->
-            ok = answer({From, finish, 0}, {error, no_loop}),
-            loop_until_end(S);
-        {grace, finish} ->
-            {From, finish, Grace} = Stopping,
-            ok = cancel(S),
-            loop_until_end(wait(Grace, S#s{stopping = {From, cancel, Grace}}));
-        {grace, cancel} ->
-            ok = answer(Stopping, {error, timeout}),
-            ok
-    end.
+-type next() :: {noreply, #s{}} | {stop, normal, #s{}}.
 
--spec ended(#s{}) -> ok | {error, term()}.
-ended(#s{calls = Calls, stopping = {_, _, _} = Stopping}) when map_size(Calls) =:= 0 ->
-    answer(Stopping, ok);
+-spec handle_info(term(), #s{}) -> next().
+handle_info({call, Pid}, #s{calls = Calls} = S) ->
+    Ref = erlang:monitor(process, Pid),
+    {noreply, S#s{calls = Calls#{Ref => Pid}}};
+handle_info({'DOWN', Ref, process, _, _}, #s{calls = Calls} = S) when is_map_key(Ref, Calls) ->
+    ended(S#s{calls = maps:remove(Ref, Calls)});
+handle_info({'DOWN', _, process, Context, Reason}, #s{context = Context} = S) ->
+    finish(ok, py_errors:result({error, {worker_down, py_port_call:down(Reason)}}), S);
+handle_info({'DOWN', _, process, Owner, _}, #s{owner = Owner} = S) ->
+    ok = cancel(S),
+    {stop, normal, S};
+handle_info({stop, From, Grace}, #s{stopping = no} = S) ->
+    ended(wait(Grace, S#s{stopping = {From, finish, Grace}}));
+handle_info({stop, From, _}, S) ->
+    ok = answer({From, finish, 0}, {error, no_loop}),
+    {noreply, S};
+handle_info({grace, finish}, #s{stopping = {From, finish, Grace}} = S) ->
+    ok = cancel(S),
+    {noreply, wait(Grace, S#s{stopping = {From, cancel, Grace}})};
+handle_info({grace, cancel}, S) ->
+    finish({error, timeout}, ok, S);
+handle_info(_, S) ->
+    {noreply, S}.
+
+-spec handle_call(term(), gen_server:from(), #s{}) -> next().
+handle_call(_, _, S) ->
+    {noreply, S}.
+
+-spec handle_cast(term(), #s{}) -> next().
+handle_cast(_, S) ->
+    {noreply, S}.
+
+-spec terminate(term(), #s{}) -> true.
+terminate(_, #s{context = Context}) ->
+    leave(Context).
+
+-spec ended(#s{}) -> next().
+ended(#s{calls = Calls, stopping = {_, _, _}} = S) when map_size(Calls) =:= 0 ->
+    finish(ok, ok, S);
 ended(S) ->
-    loop_until_end(S).
+    {noreply, S}.
+
+%% Whoever stopped it may start the next one at once.
+-spec finish(ok | {error, timeout}, ok | {error, term()}, #s{}) -> {stop, normal, #s{}}.
+finish(Answer, Result, #s{context = Context, owner = Owner, stopping = Stopping} = S) ->
+    true = leave(Context),
+    ok = answer(Stopping, Answer),
+    Owner ! {py_loop_exit, Context, Result},
+    {stop, normal, S}.
 
 -spec wait(timeout(), #s{}) -> #s{}.
 wait(infinity, S) ->

@@ -196,6 +196,21 @@ a_loop_outlives_a_wrong_stop_and_is_not_in_the_way_when_it_is_killed(_Config) ->
     ?assertMatch({error, {bad_argument, options, _}}, py_context:start_loop(Ctx, #{ownr => self()})),
     ?assertMatch({error, {bad_argument, options, _}}, py_context:start_loop(Ctx, #{owner => self(), grace => 1})).
 
+a_loop_outlives_its_code_and_makes_room_before_it_says_that_it_stopped(_Config) ->
+    Ctx = start(),
+    ok = py_context:start_loop(Ctx),
+    _ = code:purge(py_context_loop),
+    {module, _} = code:load_file(py_context_loop),
+    ?assertEqual(false, code:purge(py_context_loop)),
+    Again = fun(_) ->
+        ?assertEqual(ok, py_context:stop_loop(Ctx)),
+        ?assertEqual(ok, py_context:start_loop(Ctx))
+    end,
+    lists:foreach(Again, lists:seq(1, 100)),
+    ?assertEqual(ok, py_context:stop_loop(Ctx)),
+    _ = [?assertEqual({py_loop_exit, Ctx, ok}, exit_message()) || _ <- lists:seq(1, 101)],
+    ok.
+
 a_loop_tells_that_the_application_stopped(_Config) ->
     {ok, Ctx} = py_context_sup:start_context(1, worker),
     ok = py_context:start_loop(Ctx),

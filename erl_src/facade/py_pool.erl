@@ -287,14 +287,19 @@ slot(Pool, N, Until) ->
 -spec slot(#pool{}, pos_integer(), py_deadline:t(), non_neg_integer()) -> found().
 slot(#pool{name = Name} = Pool, N, Until, Attempts) ->
     case row(Name, N) of
-        {ok, #slot{context = Context} = Slot} ->
+        {ok, Slot} ->
             case open(Slot) of
                 {ok, _} = Found -> Found;
-                none -> ask(Pool, N, Context, Until, Attempts)
+                none -> ask(Pool, N, dead(Slot), Until, Attempts)
             end;
         {error, _} = Error ->
             Error
     end.
+
+%% One that has no counters yet does not take requests because it is just being made ready.
+-spec dead(#slot{}) -> pid() | none.
+dead(#slot{counters = none}) -> none;
+dead(#slot{context = Context}) -> Context.
 
 -spec row(name(), pos_integer()) -> {ok, #slot{}} | {error, {no_such_pool, name()} | not_started}.
 row(Name, N) ->

@@ -36,7 +36,7 @@
     keeper = none :: none | pid() | '_',
     %% none: not started, just being started, or failed to start
     context = none :: none | pid() | '$3' | '_',
-    %% of the context, see py_port_registry:load/1
+    %% of the context, see py_port_registry:load/1; none: it is not to be chosen, or not yet
     counters = none :: none | atomics:atomics_ref() | '_',
     %% whether a process stays with the slot that was chosen for it
     pins :: boolean() | '_'

@@ -63,6 +63,8 @@ everybody_is_killed_for_a_while(_Config) ->
     ?assert(lists:last(Healed) < ?HEALED_AT_LAST),
     %% No slot of a pool is lost, nor of the semaphore.
     [?assertEqual(ok, whole(Pool)) || Pool <- pools()],
+    %% Nor does a context run in none.
+    ?assert(py_port_test:wait_until(fun() -> lists:sort(py_port:contexts()) =:= lists:sort(py_pool:running()) end, ?PATIENCE)),
     ?assert(py_port_test:wait_until(fun() -> py_semaphore:current() =:= 0 end, ?PATIENCE)),
     Slots = [py_semaphore:acquire() || _ <- lists:seq(1, ?MAX_CONCURRENT)],
     ?assertEqual(lists:duplicate(?MAX_CONCURRENT, ok), Slots),

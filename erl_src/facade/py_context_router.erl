@@ -278,9 +278,9 @@ unpinned(Name) ->
 
 -spec slot(py_pool:name(), pos_integer()) -> place().
 slot(Name, N) ->
-    case py_pool:lookup(Name) of
-        #pool{} = Pool -> py_pool:place(Pool, N);
-        none -> {error, {no_such_pool, Name}}
+    case py_pool:ensure(Name) of
+        {ok, Pool} -> py_pool:place(Pool, N);
+        {error, _} = Error -> Error
     end.
 
 %% @equiv bind_context(default, Ctx)

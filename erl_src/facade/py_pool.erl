@@ -148,17 +148,19 @@ ensure_started(_, {error, _} = Error) ->
 stop(Name) ->
     ok = forget_options(Name),
     case lookup(Name) of
-        #pool{server = Server} -> stop_server(Server);
+        #pool{server = Server} -> stop(Name, Server);
         none -> ok
     end.
 
 %% By itself: the supervisor would do nothing else meanwhile.
--spec stop_server(pid()) -> ok.
-stop_server(Server) ->
+-spec stop(name(), pid()) -> ok.
+stop(Name, Server) ->
     Ref = erlang:monitor(process, Server),
     ok = gen_server:cast(Server, stop),
     receive
-        {'DOWN', Ref, process, Server, _} -> ok
+        {'DOWN', Ref, process, Server, shutdown} -> ok;
+        %% It has failed before it could, and may be started anew.
+        {'DOWN', Ref, process, Server, _} -> stop(Name)
     end.
 
 %% @doc The pools of this node.
@@ -240,8 +242,26 @@ restarted({Pid, Ref}) ->
 
 %% Slots: in the process that wants a context -------------------------------------------------------
 
+%% @doc The pool, if it runs. The row of one whose process has failed is there until that is started anew,
+%% and when its supervisor has failed with it, until somebody comes here.
 -spec lookup(name()) -> #pool{} | none.
 lookup(Name) ->
+    case pool_row(Name) of
+        #pool{server = Server} = Pool ->
+            case is_process_alive(Server) of
+                true -> Pool;
+                false -> looked_after(Name, py_pool_sup:look_after(Name, Server))
+            end;
+        none ->
+            none
+    end.
+
+-spec looked_after(name(), ok | {error, not_started}) -> #pool{} | none.
+looked_after(Name, ok) -> lookup(Name);
+looked_after(_, {error, not_started}) -> none.
+
+-spec pool_row(name()) -> #pool{} | none.
+pool_row(Name) ->
     try ets:lookup(?POOLS, Name) of
         [#pool{} = Pool] -> Pool;
         [] -> none
@@ -393,14 +413,18 @@ load({error, _}) ->
 
 %% gen_server --------------------------------------------------------------------------------------
 
--spec start_link(py_pool_options:pool()) -> gen_server:start_ret().
+%% @doc `{lost, Name}': only clears away what a process that has failed has left.
+-spec start_link(py_pool_options:pool() | {lost, name()}) -> gen_server:start_ret().
 start_link(Pool) ->
     gen_server:start_link(?MODULE, Pool, []).
 
--spec init(py_pool_options:pool()) -> {ok, #s{}} | {stop, term()}.
+-spec init(py_pool_options:pool() | {lost, name()}) -> {ok, #s{}} | ignore | {stop, term()}.
+init({lost, Name}) ->
+    _ = [ok = bury(Name) || #pool{server = Pid} <- [pool_row(Name)], not is_process_alive(Pid)],
+    ignore;
 init(#{name := Name, size := Size, strategy := Strategy, nodes := Nodes, context := Context} = Pool) ->
     _ = process_flag(trap_exit, true),
-    case lookup(Name) of
+    case pool_row(Name) of
         #pool{server = Server} when Server =/= self() ->
             case is_process_alive(Server) of
                 true ->

@@ -13,7 +13,7 @@
 
 -include("py_pool.hrl").
 
--export([start_link/0, start_link/1, start_pool/1]).
+-export([start_link/0, start_link/1, start_pool/1, look_after/2]).
 -export([init/1]).
 
 -spec start_link() -> supervisor:startlink_ret().
@@ -34,6 +34,20 @@ start_pool(Pool) ->
         {error, Reason} -> {error, Reason}
     catch
         %% It is not there, or ends.
+        exit:_ -> {error, not_started}
+    end.
+
+%% @doc For who finds that the process of a pool has failed. After this the pool has another one, or it is
+%% gone, and not started anew behind anybody's back.
+-spec look_after(py_pool:name(), pid()) -> ok | {error, not_started}.
+look_after(Name, Server) ->
+    try
+        %% If the supervisor knows already it starts another one first.
+        _ = supervisor:count_children(py_pools),
+        _ = supervisor:terminate_child(py_pools, Server),
+        {ok, undefined} = supervisor:start_child(py_pools, [{lost, Name}]),
+        ok
+    catch
         exit:_ -> {error, not_started}
     end.
 

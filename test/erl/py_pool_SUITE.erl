@@ -10,7 +10,7 @@
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> py_port_test:cases(?MODULE) -- [stop_os_process, os_pid, in_process, keepers, waiting, run_node, idle, held_start].
+all() -> py_port_test:cases(?MODULE) -- [stop_os_process, os_pid, in_process, keepers, waiting, kill_pool, run_node, idle, held_start].
 
 init_per_suite(Config) ->
     ok = py_port_test:start(),
@@ -504,12 +504,50 @@ all_contexts_can_be_replaced_without_a_gap(Config) ->
 
 a_pool_whose_process_is_killed_comes_back(_Config) ->
     {ok, [Ctx]} = start_pool(a, 1),
-    [Server] = [S || {pool, a, _, _, _, S, _, _} <- ets:tab2list(py_pools)],
     Ref = monitor(process, Ctx),
-    true = exit(Server, kill),
+    ok = kill_pool(a),
     receive {'DOWN', Ref, process, Ctx, _} -> ok end,
     ?assert(py_port_test:wait_until(fun() -> element(1, find(a)) =:= ok end, 20000)),
     ?assertMatch([_], contexts(a)).
+
+%% Who stops it may come before its supervisor.
+a_pool_whose_process_has_failed_can_be_stopped(_Config) ->
+    {ok, [_]} = start_pool(a, 1),
+    ok = sys:suspend(py_pools),
+    ok = kill_pool(a),
+    Stop = py_port_test:async(fun() -> py_context_router:stop_pool(a) end),
+    ok = sys:resume(py_pools),
+    ok = py_port_test:await(Stop),
+    ?assertEqual([], supervisor:which_children(py_pools)),
+    ?assertNot(py_context_router:pool_started(a)),
+    ?assertEqual({error, {no_such_pool, a}}, find(a)).
+
+%% Also for a process that has stayed with a slot of it.
+a_pool_that_has_failed_too_often_comes_back_for_the_next_who_asks(_Config) ->
+    {ok, [_, _]} = start_pool(a, 2),
+    Before = get_context(a),
+    Ref = monitor(process, py_pools),
+    ok = kill_pool_until_down(a, Ref),
+    _ = supervisor:which_children(py_pool_sup),
+    ?assertNotEqual(Before, get_context(a)),
+    ?assertEqual(2, py_context_router:num_contexts(a)),
+    ok = py_context_router:stop_pool(a),
+    ?assertNot(py_context_router:pool_started(a)).
+
+kill_pool_until_down(Pool, Ref) ->
+    ok = kill_pool(Pool),
+    receive
+        {'DOWN', Ref, process, _, _} -> ok
+    after 10 -> kill_pool_until_down(Pool, Ref)
+    end.
+
+kill_pool(Pool) ->
+    [Server] = [S || {pool, P, _, _, _, S, _, _} <- ets:tab2list(py_pools), P =:= Pool],
+    Ref = monitor(process, Server),
+    true = exit(Server, kill),
+    receive
+        {'DOWN', Ref, process, Server, _} -> ok
+    end.
 
 a_keeper_that_is_killed_is_replaced(_Config) ->
     {ok, [Ctx]} = start_pool(a, 1),

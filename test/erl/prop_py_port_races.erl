@@ -88,10 +88,11 @@ happen({mortal, What, Timeout, Delay}, Ctx, _) ->
     exit(Victim, kill);
 happen({interrupt, Delay}, Ctx, _) ->
     wait(Delay),
-    py_port:interrupt(Ctx);
+    %% As py_port:interrupt/1 and ping/1, which give up after 5 s.
+    py_port_control:interrupt(Ctx, ?PATIENCE);
 happen({ping, Delay}, Ctx, _) ->
     wait(Delay),
-    py_port:ping(Ctx);
+    py_port_control:ping(Ctx, ?PATIENCE);
 happen({info, Delay}, Ctx, _) ->
     wait(Delay),
     py_port:info(Ctx);

@@ -182,7 +182,7 @@ gather_takes_keywords(_Config) ->
 the_time_of_gather_is_for_all_together(_Config) ->
     ok = define(py:context()),
     ?assertMatch({error, {gather_failed, [{1, timeout}, {3, timeout}]}},
-                 py:async_gather([{'__main__', told, [self()]}, {'__main__', double, [1]}, {'__main__', told, [self()]}], 1000)),
+                 py:async_gather([{'__main__', told, [self()]}, {'__main__', double, [1]}, {'__main__', told, [self()]}], 5000)),
     [ok = told(What) || What <- [<<"begun">>, <<"begun">>, <<"cancelled">>, <<"cancelled">>]].
 
 ten_thousand_coroutines_are_all_answered(_Config) ->

@@ -68,7 +68,7 @@ a_coroutine_is_run(_Config) ->
 
 a_coroutine_that_takes_too_long_is_cancelled(_Config) ->
     ok = define(py_event_loop),
-    ?assertEqual({error, timeout}, py_event_loop:run('__main__', told, [self()], #{timeout => 1000})),
+    ?assertEqual({error, timeout}, py_event_loop:run('__main__', told, [self()], #{timeout => 5000})),
     [ok = told(What) || What <- [<<"begun">>, <<"cancelled">>]].
 
 keywords_of_a_task_arrive(_Config) ->

@@ -366,14 +366,18 @@ a_timeout_of_zero_does_not_start_the_call(Config) ->
 
 a_queued_call_whose_time_is_up_is_not_started(Config) ->
     Ctx = ctx(Config),
-    Running = marker(Config, "running"),
+    {Running, Go} = {marker(Config, "running"), marker(Config, "go")},
     ok = py_port:exec(Ctx, "seen = []"),
-    First = async(fun() -> py_port:call(Ctx, probe_calls, spin_for, [Running, 1.0]) end),
+    First = async(fun() -> py_port:call(Ctx, probe_calls, wait_for, [Running, Go]) end),
     ok = py_port_test:await_file(Running),
     ?assertEqual({error, timeout}, py_port:call(Ctx, '__main__', 'seen.append', [1], #{}, #{timeout => 50})),
-    ?assertEqual({ok, <<"spun">>}, await(First)),
-    ?assertEqual({ok, []}, py_port:eval(Ctx, "seen")),
-    #{last_stop := #{step := dropped}} = py_port:info(Ctx).
+    true = py_port_test:wait_until(fun() -> is_dropped(timeout, py_port:info(Ctx)) end, 30000),
+    ok = file:write_file(Go, ""),
+    ?assertEqual({ok, <<"gone">>}, await(First)),
+    ?assertEqual({ok, []}, py_port:eval(Ctx, "seen")).
+
+is_dropped(Why, #{last_stop := #{why := Why, step := dropped}}) -> true;
+is_dropped(_, _) -> false.
 
 call_timeout_of_the_context_is_the_default(Config) ->
     Ctx = context(#{call_timeout => 200}),
@@ -404,15 +408,17 @@ the_death_of_the_caller_stops_its_call(Config) ->
 
 the_death_of_the_caller_drops_its_queued_call(Config) ->
     Ctx = ctx(Config),
-    Running = marker(Config, "running"),
+    {Running, Go} = {marker(Config, "running"), marker(Config, "go")},
     ok = py_port:exec(Ctx, "seen = []"),
-    First = async(fun() -> py_port:call(Ctx, probe_calls, spin_for, [Running, 1.0]) end),
+    First = async(fun() -> py_port:call(Ctx, probe_calls, wait_for, [Running, Go]) end),
     ok = py_port_test:await_file(Running),
     Second = async(fun() -> py_port:call(Ctx, '__main__', 'seen.append', [1]) end),
     %% it waits in the receive of its call: the request has been written
     true = py_port_test:wait_until(fun() -> in_flight(Ctx) >= 2 end, 30000),
     ok = kill(Second),
-    ?assertEqual({ok, <<"spun">>}, await(First)),
+    true = py_port_test:wait_until(fun() -> is_dropped(caller_down, py_port:info(Ctx)) end, 30000),
+    ok = file:write_file(Go, ""),
+    ?assertEqual({ok, <<"gone">>}, await(First)),
     ?assertEqual({ok, []}, py_port:eval(Ctx, "seen")).
 
 interrupt_ends_the_call_that_runs(Config) ->

@@ -151,10 +151,12 @@ signals_wake_a_worker_whose_loop_had_handlers_for_some(_Config) ->
 %% The end of waiting --------------------------------------------------------------------------------------------------
 
 a_wait_that_is_over_can_be_repeated(Config) ->
-    Handle = py_port:async_call(ctx(Config), probe_async, sleep_then, [0.2, 1]),
+    Ctx = ctx(Config),
+    Handle = py_port:async_call(Ctx, probe_async, wait_for_gate, [], #{thread => true}),
     ?assertEqual({error, timeout}, py_port:await(Handle, 0)),
     ?assertEqual({error, timeout}, py_port:await(Handle, 10)),
-    ?assertEqual({ok, 1}, py_port:await(Handle)).
+    {ok, none} = py_port:call(Ctx, probe_async, open_gate, []),
+    ?assertEqual({ok, true}, py_port:await(Handle)).
 
 the_deadline_of_the_call_is_an_outcome_and_stops_it(Config) ->
     Ctx = ctx(Config),

@@ -162,7 +162,7 @@ a_late_cancel_does_not_wait_for_a_batch_of_calls(_Config) ->
 
 %% The cancel of a coroutine can have no effect before somebody else's call is over, however long that takes.
 a_coroutine_behind_a_call_longer_than_kill_after_costs_nobody_anything(_Config) ->
-    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 100}),
+    {ok, Ctx} = py_port:start_context(#{io => null, kill_after => 1500}),
     ok = py_port:exec(
         Ctx,
         "import asyncio, time\nbegun = []\nended = []\nasync def forever():\n"

@@ -340,9 +340,9 @@ a_stop_is_over_with_what_another_threads_loop_was_asked_for(Config) ->
 %% The last quarter of the grace begins while a coroutine keeps the loop busy, and then nothing happens any more.
 what_is_left_is_cancelled_also_if_its_time_comes_during_a_step(Config) ->
     Path = filename:join(?config(priv_dir, Config), "cleaned_up"),
-    Call = async(fun() -> python(Config, busy_after_2900_ms, [list_to_binary(Path)]) end),
+    Call = async(fun() -> python(Config, busy_after, [5.9, list_to_binary(Path)]) end),
     true = py_port_test:wait_until(fun() -> maps:get(tasks, py_port:info(ctx(Config))) =:= 1 end, 60000),
-    ok = py_port:stop_context(ctx(Config), 4000),
+    ok = py_port:stop_context(ctx(Config), 8000),
     ?assertMatch({error, _}, await(Call)),
     ?assert(filelib:is_regular(Path)).
 

@@ -37,7 +37,7 @@ class Launched {
   ~Launched();
   const Hello& hello() const { return hello_; }
   std::string report_path() const;
-  void open_report();
+  bool open_report();                    ///< false: the launcher is gone
   void send(const std::string& bytes);   ///< to the worker's 3
   /// What an owner sends first. The launcher waits for it only as long as nobody has opened the report, so it and a worker that
   /// does not read may both be gone by then.

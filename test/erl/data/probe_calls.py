@@ -116,6 +116,13 @@ def spin_for(path, seconds):
     return "spun"
 
 
+def wait_for(path, go):
+    touch(path)
+    while not os.path.exists(go):
+        time.sleep(0.005)  # sleep-ok: a file tells nobody that it is there
+    return "gone"
+
+
 # ---- coroutines
 
 

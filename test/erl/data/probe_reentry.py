@@ -69,8 +69,8 @@ async def until_exists(path):
     await asyncio.sleep(0.3)  # now the main thread is likely to sleep
 
 
-async def busy_after_2900_ms(path):
-    await asyncio.sleep(2.9)
+async def busy_after(seconds, path):
+    await asyncio.sleep(seconds)
     time.sleep(0.4)  # sleep-ok: a step during which the grace goes over is the subject
     try:
         await asyncio.Event().wait()

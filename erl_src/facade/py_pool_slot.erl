@@ -25,6 +25,8 @@
     pool :: py_pool_options:pool(),
     number :: pos_integer(),
     context = none :: none | pid(),
+    %% those before it that have not ended yet: they were replaced, or told to stop
+    leaving = [] :: [pid()],
     started_at = 0 :: integer(),
     %% starts that failed and contexts that lived only briefly, one after the other
     failures = 0 :: non_neg_integer(),
@@ -96,23 +98,22 @@ handle_info({'EXIT', Pid, _}, #s{context = Pid} = S) ->
     {noreply, ended(S)};
 handle_info({timeout, Timer, start}, #s{timer = Timer, context = none} = S) ->
     {noreply, start(S)};
-%% Among others the end of a context that was known to have ended.
+%% The end of a context that has left its place.
+handle_info({'EXIT', Pid, _}, #s{leaving = Leaving} = S) ->
+    {noreply, S#s{leaving = lists:delete(Pid, Leaving)}};
 handle_info(_, S) ->
     {noreply, S}.
 
-%% The context gets this process's end as its own; it is waited for, so that nothing of a pool is
+%% The contexts get this process's end as their own; they are waited for, so that nothing of a pool is
 %% left when the pool has stopped.
 -spec terminate(term(), #s{}) -> ok.
-terminate(_Reason, #s{context = none}) ->
-    ok;
-terminate(_Reason, #s{context = Context} = S) ->
+terminate(_Reason, S) ->
+    #s{leaving = Left} = leave(S),
     ok = show(none, none, S),
-    Ref = erlang:monitor(process, Context),
-    true = exit(Context, shutdown),
+    Refs = [erlang:monitor(process, Pid) || Pid <- Left],
+    lists:foreach(fun(Pid) -> exit(Pid, shutdown) end, Left),
     %% Bounded by what the pool's process allows this one.
-    receive
-        {'DOWN', Ref, process, Context, _} -> ok
-    end.
+    lists:foreach(fun(Ref) -> receive {'DOWN', Ref, process, _, _} -> ok end end, Refs).
 
 %% Starting ----------------------------------------------------------------------------------------
 
@@ -128,8 +129,12 @@ wanted(Dead, #s{context = Context} = S) ->
     case Context =/= Dead andalso py_port_registry:is_there(Context) of
         true -> S;
         %% Its end is on the way here.
-        false -> start(count(S))
+        false -> start(count(leave(S)))
     end.
+
+-spec leave(#s{}) -> #s{}.
+leave(#s{context = none} = S) -> S;
+leave(#s{context = Context, leaving = Leaving} = S) -> S#s{context = none, leaving = [Context | Leaving]}.
 
 %% In the background too if it had a context before: somebody uses this slot.
 -spec ended(#s{}) -> #s{}.
@@ -165,7 +170,7 @@ replaced(#s{pool = #{context := Options}} = S) when
 ->
     {ok, S};
 replaced(#s{context = Old, pool = #{name := Name}} = S) ->
-    case start(S) of
+    case start(leave(S)) of
         #s{context = none, failed = {Reason, _}} ->
             ok = show(Old, counters(Old), S),
             {{error, Reason}, S};

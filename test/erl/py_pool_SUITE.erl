@@ -502,6 +502,17 @@ all_contexts_can_be_replaced_without_a_gap(Config) ->
     ?assertEqual(Before, contexts(a)),
     ?assertEqual({ok, 1}, py_port:eval(get_context(a), "1")).
 
+%% One that was replaced is still there for what it runs.
+nothing_of_a_pool_is_left_when_it_has_stopped(Config) ->
+    {ok, [Old]} = start_pool(a, 1, #{path => [py_port_test:data_dir()]}),
+    Marker = py_port_test:marker(Config, "busy"),
+    Call = py_port:async_call(Old, probe_calls, sleep_with_the_gil, [Marker]),
+    ok = py_port_test:await_file(Marker),
+    ok = py_pool:restart_all(),
+    ok = py_context_router:stop_pool(a),
+    ?assertNot(is_process_alive(Old)),
+    ?assertMatch({error, {worker_down, _}}, py_port:await(Call)).
+
 a_pool_whose_process_is_killed_comes_back(_Config) ->
     {ok, [Ctx]} = start_pool(a, 1),
     Ref = monitor(process, Ctx),

@@ -418,3 +418,28 @@ def test_arguments_by_name(loop, pair):
         loop.add_reader(pair[0], print, fd=pair[0])
     with pytest.raises(TypeError):
         loop.remove_reader(file=pair[0])
+
+
+def test_descriptors_that_were_closed_while_they_were_watched_do_not_stand_in_the_loops_way(loop):
+    """The system gives out their numbers next: to what the loop opens for its first timer, and for the first sock_* call that waits."""
+
+    async def main():
+        ours, other = socketpair()
+        pairs = [socketpair() for _ in range(4)]
+        numbers = [sock.fileno() for pair in pairs for sock in pair]
+        for number in numbers:
+            loop.add_reader(number, int)
+        for pair in pairs:
+            for sock in pair:
+                sock.close()
+        await asyncio.sleep(0.001)  # sleep-ok: the timer is the subject
+        receiving = loop.create_task(loop.sock_recv(ours, 10))
+        await turns()
+        other.send(b"x")
+        assert await soon(receiving) == b"x"
+        for number in numbers:
+            assert loop.remove_reader(number) is True
+        ours.close()
+        other.close()
+
+    loop.run_until_complete(main())

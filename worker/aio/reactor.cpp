@@ -96,7 +96,10 @@ bool Reactor::renew() {
     UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!timer || ::dup3(timer.get(), timer_fd_.get(), O_CLOEXEC) < 0) return false;
   }
-  if (uv_loop_fork(loop_) != 0) return false;
+  {
+    const uv::AboveStandard numbers;
+    if (uv_loop_fork(loop_) != 0) return false;
+  }
   armed_ = kNever;
   fired_ = false;
   generation_ = fork_generation();

@@ -78,6 +78,20 @@ TEST_CASE("reactor: the timer does not mind that descriptors have been closed wh
   CHECK(another.take() == std::vector<int>{kRead});
 }
 
+TEST_CASE("reactor: a process without stdin, stdout and stderr can make one and end it, and go on with its parent's") {
+  auto parents = Reactor::make().take();
+  CHECK(was_well(forked([&] {
+    for (const int number : {0, 1, 2}) ::close(number);
+    if (!parents->renew()) return false;
+    parents->wait(pyw::monotonic_ns());
+    parents.reset();
+    auto own = Reactor::make().take();
+    own->wait(pyw::monotonic_ns());
+    own.reset();
+    return ::open("/dev/null", O_RDONLY | O_CLOEXEC) == 0;  // nothing has been left there
+  })));
+}
+
 TEST_CASE("reactor: disarmed, no moment comes") {
   Own reactor;
   const std::uint64_t moment = pyw::monotonic_ns() + 2 * kMs;

@@ -38,8 +38,6 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
     ``call_soon_threadsafe`` may be called from others. Raises ``OSError`` when the process has no descriptors left.
     """
 
-    _watches_signals = False
-
     def __init__(self) -> None:
         base_events.BaseEventLoop.__init__(self)
         self._begin()
@@ -53,6 +51,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         return weakref.WeakValueDictionary()
 
     def _begin(self) -> None:
+        Wakeup.prepare()
         self._open(None)
 
     def run_forever(self) -> None:

@@ -68,7 +68,7 @@ bool Listener::told(void* owner, int) {
 }
 
 bool Listener::accept(const Gil& gil) {
-  for (int n = 0; n < backlog_ && !stopped_; ++n) {
+  for (int n = 0; (n < backlog_ || n == 0) && !stopped_; ++n) {
     SockAddress peer;
     socklen_t size = sizeof(sockaddr_un);
     UniqueFd connection(::accept4(fd_, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));

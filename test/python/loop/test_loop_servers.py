@@ -511,3 +511,17 @@ def test_what_a_factory_sets_in_its_context_is_not_the_next_connections(run):
         await turns()
 
     run(main())
+
+
+@pytest.mark.stock_fails("it accepts none, and is told of it in each turn")
+@pytest.mark.parametrize("backlog", [0, -1])
+def test_without_a_backlog_connections_are_accepted_one_by_one(loop, run, backlog):
+    async def main():
+        accepted = Accepted()
+        server = await loop.create_server(accepted, "127.0.0.1", 0, backlog=backlog)
+        for _ in range(2):
+            client = await client_of(server)
+            await closed(client, await accepted.next())
+        await ended(server)
+
+    run(main())

@@ -91,6 +91,8 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
+        for listener in self._listeners.values():
+            listener.stop()
         self._close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -168,9 +170,9 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 
     def _stop_serving(self, sock: socket.socket) -> None:
         listener = self._listeners.pop(sock, None)
-        if listener is not None:
-            listener.stop()
         super()._stop_serving(sock)
+        if listener is not None:
+            listener.stop()  # only now is the socket closed, whoever has done it before
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Optional[int]) -> int:
         resume = transp.is_reading()

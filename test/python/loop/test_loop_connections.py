@@ -8,7 +8,7 @@ import socket
 import sys
 
 import pytest
-from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, soon, tcp_pair, turns
+from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, soon, socketpair, tcp_pair, turns
 
 
 async def echo_server(**options):
@@ -433,5 +433,39 @@ def test_whoever_connects_and_is_cancelled_leaves_no_socket(loop, run):
                 with pytest.raises(asyncio.CancelledError):
                     await task
                 await turns()
+
+    run(main())
+
+
+@pytest.mark.ours_only("the number is the next socket's at once, whose peer gets what is written to this one")
+def test_a_socket_that_somebody_closes_is_closed_with_its_transport(loop, run):
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=ours))
+        number = ours.fileno()
+        ours.close()
+        others = socketpair()
+        assert number not in [sock.fileno() for sock in others]
+        protocol.transport.write(b"secret")
+        assert await soon(loop.sock_recv(peer, 10)) == b"secret"
+        await closed(protocol)
+        assert ours.fileno() == -1 and await soon(loop.sock_recv(peer, 10)) == b""
+        for sock in (*others, peer):
+            sock.close()
+
+    run(main())
+
+
+@pytest.mark.ours_only("the transport loses its connection")
+def test_a_descriptor_that_somebody_takes_from_its_socket_is_his_to_close(loop, run):
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=ours))
+        number = ours.detach()
+        peer.send(b"x")
+        assert await protocol.received(1) == b"x"
+        await closed(protocol)
+        os.close(number)
+        peer.close()
 
     run(main())

@@ -424,3 +424,30 @@ def test_many_datagrams_in_both_directions(run):
         await ended(one, two)
 
     run(main())
+
+
+def bound():
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    return sock
+
+
+@pytest.mark.ours_only("the number is the next socket's at once")
+def test_a_socket_that_somebody_closes_is_closed_with_its_transport(loop, run):
+    async def main():
+        ours, peer = bound(), bound()
+        protocol = await endpoint(sock=ours)
+        number = ours.fileno()
+        ours.close()
+        other = bound()
+        assert number != other.fileno()
+        protocol.transport.sendto(b"x", peer.getsockname())
+        assert await soon(loop.sock_recv(peer, 10)) == b"x"
+        await ended(protocol)
+        await turns()
+        assert ours.fileno() == -1
+        other.close()
+        peer.close()
+
+    run(main())

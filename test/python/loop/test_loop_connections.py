@@ -469,3 +469,40 @@ def test_a_descriptor_that_somebody_takes_from_its_socket_is_his_to_close(loop, 
         peer.close()
 
     run(main())
+
+
+@pytest.mark.needs_python(3, 12)
+def test_a_socket_has_one_transport_at_a_time(loop, run):
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=ours))
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            await soon(loop.create_connection(Recorder, sock=ours))
+        peer.send(b"x")
+        assert await protocol.received(1) == b"x"
+        await closed(protocol)
+        peer.close()
+
+    run(main())
+
+
+def test_a_class_that_derives_from_socket_keeps_its_own_methods(loop, run):
+    class Shouting(socket.socket):
+        def recv(self, n):
+            return super().recv(n).upper()
+
+        def send(self, data):
+            return super().send(bytes(data).upper())
+
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=Shouting(fileno=ours.detach())))
+        protocol.transport.write(b"to")
+        assert await soon(loop.sock_recv(peer, 10)) == b"TO"
+        peer.send(b"from")
+        assert await protocol.received(4) == b"FROM"
+        assert f"fd={protocol.transport.get_extra_info('socket').fileno()}" in repr(protocol.transport)
+        await closed(protocol)
+        peer.close()
+
+    run(main())

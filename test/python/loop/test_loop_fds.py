@@ -443,3 +443,25 @@ def test_descriptors_that_were_closed_while_they_were_watched_do_not_stand_in_th
         other.close()
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.ours_only("it takes the second socket for the first, and never asks the system for it")
+def test_the_next_socket_of_a_number_is_watched_although_the_one_before_was_closed_with_its_reader(loop, run):
+    async def main():
+        first = socketpair()
+        number = first[0].fileno()
+        loop.add_reader(first[0], int)
+        await turns()
+        for sock in first:
+            sock.close()
+        second = socketpair()
+        assert second[0].fileno() == number
+        got = loop.create_future()
+        loop.add_reader(second[0], lambda: got.done() or got.set_result(None))
+        second[1].send(b"x")
+        await soon(got)
+        assert loop.remove_reader(second[0]) is True
+        for sock in second:
+            sock.close()
+
+    run(main())

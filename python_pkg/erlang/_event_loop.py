@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import base_events, events
+from asyncio import base_events, events, selector_events
 from typing import Any, Callable, Optional
 
 from ._erlang_loop import DatagramTransport, Listener, Loop, ReadPipeTransport, StreamTransport, WritePipeTransport
@@ -28,6 +28,9 @@ __all__ = ["ErlangEventLoop", "new_event_loop"]
 
 _ipaddr_info: Callable[..., Any] = base_events._ipaddr_info  # type: ignore[attr-defined]
 _GETADDRINFO, _GETNAMEINFO = socket.getaddrinfo, socket.getnameinfo
+#: What a transport does to its socket. A class that does it in its own way gets asyncio's own transports, which call it.
+_OF_A_STREAM = "recv", "recv_into", "send", "sendmsg", "shutdown"
+_OF_DATAGRAMS = "recvfrom", "send", "sendto"
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
@@ -37,8 +40,6 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
     Use it as any loop: ``erlang.run(main())``, ``asyncio.Runner(loop_factory=erlang.new_event_loop)``. One thread at a time may run it, and only
     ``call_soon_threadsafe`` may be called from others. Raises ``OSError`` when the process has no descriptors left.
     """
-
-    _watches_signals = False
 
     def __init__(self) -> None:
         base_events.BaseEventLoop.__init__(self)
@@ -53,6 +54,7 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
         return weakref.WeakValueDictionary()
 
     def _begin(self) -> None:
+        Wakeup.prepare()
         self._open(None)
 
     def run_forever(self) -> None:
@@ -92,6 +94,8 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
+        for listener in self._listeners.values():
+            listener.stop()
         self._close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -103,7 +107,11 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, *, extra: Optional[dict[str, Any]] = None, server: Any = None
-    ) -> StreamTransport:
+    ) -> asyncio.Transport:
+        if sys.version_info >= (3, 12):
+            self._ensure_fd_no_transport(sock)
+        if type(sock) is not socket.socket and _has_its_own(sock, _OF_A_STREAM):
+            return _AsynciosStream(self, sock, protocol, waiter, extra, server)
         return StreamTransport(self, sock, protocol, waiter, extra, server)
 
     def _make_read_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Optional[dict[str, Any]] = None) -> ReadPipeTransport:
@@ -169,9 +177,9 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 
     def _stop_serving(self, sock: socket.socket) -> None:
         listener = self._listeners.pop(sock, None)
-        if listener is not None:
-            listener.stop()
         super()._stop_serving(sock)
+        if listener is not None:
+            listener.stop()  # only now is the socket closed, whoever has done it before
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: Optional[int]) -> int:
         resume = transp.is_reading()
@@ -187,8 +195,11 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
     def _make_datagram_transport(
         self, sock: socket.socket, protocol: asyncio.DatagramProtocol, address: Any = None, waiter: Any = None, extra: Any = None
     ) -> asyncio.DatagramTransport:
-        if sock.family not in _DATAGRAM_FAMILIES:  # of packets, CAN, Bluetooth ...: asyncio's, which leaves addresses to the socket
-            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        if sys.version_info >= (3, 12):
+            self._ensure_fd_no_transport(sock)
+        # Of packets, CAN, Bluetooth ... asyncio's leaves addresses to the socket.
+        if sock.family not in _DATAGRAM_FAMILIES or (type(sock) is not socket.socket and _has_its_own(sock, _OF_DATAGRAMS)):
+            return _AsynciosDatagrams(self, sock, protocol, address, waiter, extra)
         return DatagramTransport(self, sock, protocol, address, waiter, dict(extra or {}), sock.family)
 
     async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
@@ -254,6 +265,28 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
 def new_event_loop() -> ErlangEventLoop:
     """A new loop, as a factory for ``asyncio.Runner`` and for servers that ask for one."""
     return ErlangEventLoop()
+
+
+class _Asyncios:
+    """For asyncio's own transports on our loop, which has no selector that their ``__repr__`` could ask what they wait for."""
+
+    _sock_fd: int
+    _closing: bool
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'closing ' if self._closing else ''}fd={self._sock_fd}>"
+
+
+class _AsynciosStream(_Asyncios, selector_events._SelectorSocketTransport):  # type: ignore[name-defined,misc]
+    pass
+
+
+class _AsynciosDatagrams(_Asyncios, selector_events._SelectorDatagramTransport):  # type: ignore[name-defined,misc]
+    pass
+
+
+def _has_its_own(sock: socket.socket, methods: tuple[str, ...]) -> bool:
+    return isinstance(sock, socket.socket) and any(getattr(type(sock), name) is not getattr(socket.socket, name) for name in methods)
 
 
 def _before_fork() -> None:

@@ -7,7 +7,7 @@ import asyncio
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any, Optional
+    from typing import Any
 
     class SelectorLoop(asyncio.SelectorEventLoop):
         _default_executor: Any
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
         def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
         def _stop_serving(self, sock: socket.socket) -> None: ...
         async def _ensure_resolved(self, address: Any, *, family: int, type: int, proto: int, loop: Any) -> list[Any]: ...
-        def _make_datagram_transport(
-            self, sock: socket.socket, protocol: asyncio.DatagramProtocol, address: Any = None, waiter: Any = None, extra: Any = None
-        ) -> asyncio.DatagramTransport: ...
 
 else:
     SelectorLoop = asyncio.SelectorEventLoop

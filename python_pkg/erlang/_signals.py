@@ -21,6 +21,7 @@ class SignalHandlers:
     """The part of an event loop that has signal handlers; beside asyncio's, of which it uses the checks."""
 
     _signal_handlers: dict[int, Any]
+    _wakeup: "Optional[Wakeup]" = None  # whose pipe the loop watches
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
         """As in asyncio: main thread only, ``ValueError`` for what is no signal, ``RuntimeError`` for one that cannot be caught."""
@@ -35,6 +36,8 @@ class SignalHandlers:
         except OSError as refused:
             raise RuntimeError(f"sig {sig} cannot be caught") from refused
         signal.siginterrupt(sig, False)  # system calls of C code go on
+        if self._wakeup is not None and self.is_running():  # type: ignore[attr-defined]
+            self._wakeup.take_over()
         self._signal_handlers[sig] = callback, args, contextvars.copy_context()
 
     def _signal_came(self, number: int, frame: object) -> None:
@@ -58,37 +61,67 @@ class SignalHandlers:
 
 
 class Wakeup:
-    """The pipe into which CPython writes signals while a loop runs on the main thread. Made with the first such run, one for all loops of
+    """The pipe into which CPython writes signals while a loop runs on the main thread. Made with the first loop, one for all loops of
     the process, so that a loop costs no more than watching it. Main thread only."""
 
     ours: "Optional[Wakeup]" = None
 
     def __init__(self) -> None:
         self.read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._pipe = _file_of(self.write_fd)
         self._instead_of = -1  # whose descriptor we stand in for: it gets the bytes as well
+
+    def _is_there(self) -> bool:
+        """Nobody has closed it, as daemons close whatever they find: the numbers may be those of other files by now. Both ends go together."""
+        try:
+            return _file_of(self.write_fd) == self._pipe
+        except OSError:
+            return False
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Before a loop is run: ``OSError`` comes when the loop is made, if descriptors are used up."""
+        if cls.ours is None and threading.get_ident() == threading.main_thread().ident:
+            cls.ours = Wakeup()
 
     @classmethod
     def enter(cls, loop: Any) -> "Optional[tuple[int, int]]":
         """At the begin of a run, or of a turn by hand: what :meth:`leave` needs to know. None: this is not the main thread."""
-        self = cls.ours
         if threading.get_ident() != threading.main_thread().ident:
-            if self is not None and loop._watches_signals:  # it ran on the main thread before: the bytes are for who runs there now
-                loop._remove_reader(self.read_fd)
-                loop._watches_signals = False
+            cls._be_watched_by(loop, None)  # it ran on the main thread before: the bytes are for who runs there now
             return None
-        if self is None:
+        self = gone = cls.ours
+        if self is None or (loop._wakeup is not self and not self._is_there()):  # who closes it later closes what else the loop has, too
             self = cls.ours = Wakeup()
         try:
             before = signal.set_wakeup_fd(self.write_fd, warn_on_full_buffer=False)
         except ValueError:  # `threading` was imported by another thread than that which is CPython's main one
             return None
+        if gone is not None and gone is not self and before == gone.write_fd:
+            before = -1
         outer = self._instead_of
         if before != self.write_fd:
             self._instead_of = before
-        if not loop._watches_signals:
-            loop._add_reader(self.read_fd, self._drain)
-            loop._watches_signals = True
+        cls._be_watched_by(loop, self)
         return before, outer
+
+    @staticmethod
+    def _be_watched_by(loop: Any, wakeup: "Optional[Wakeup]") -> None:
+        before = loop._wakeup
+        if before is wakeup:
+            return
+        if before is not None:
+            loop._remove_reader(before.read_fd)
+        loop._wakeup = None
+        if wakeup is not None:
+            loop._add_reader(wakeup.read_fd, wakeup._drain)
+            loop._wakeup = wakeup
+
+    def take_over(self) -> None:
+        """Within a run, in which somebody may have set another descriptor: that one gets the bytes as well from now on."""
+        before = signal.set_wakeup_fd(self.write_fd, warn_on_full_buffer=False)
+        if before != self.write_fd:
+            self._instead_of = before
 
     @classmethod
     def leave(cls, entered: "Optional[tuple[int, int]]") -> None:
@@ -96,7 +129,9 @@ class Wakeup:
         self = cls.ours
         if entered is None or self is None:
             return
-        before, self._instead_of = entered
+        before, outer = entered
+        if before != self.write_fd:
+            before, self._instead_of = self._instead_of, outer
         try:
             now = signal.set_wakeup_fd(before, warn_on_full_buffer=False)
         except (ValueError, OSError):  # its owner has closed it
@@ -117,12 +152,22 @@ class Wakeup:
     @classmethod
     def in_child(cls) -> None:
         """What a forked child writes must not wake the parent: another pipe, under the same numbers, for the loop may go on here."""
-        if cls.ours is None:
+        self = cls.ours
+        if self is None:
             return
         made = Wakeup()
-        for new, old in ((made.read_fd, cls.ours.read_fd), (made.write_fd, cls.ours.write_fd)):
+        if not self._is_there():
+            cls.ours = made
+            return
+        for new, old in ((made.read_fd, self.read_fd), (made.write_fd, self.write_fd)):
             os.dup2(new, old, inheritable=False)
             os.close(new)
+        self._pipe = made._pipe
+
+
+def _file_of(fd: int) -> "tuple[int, int]":
+    what = os.fstat(fd)
+    return what.st_dev, what.st_ino
 
 
 os.register_at_fork(after_in_child=Wakeup.in_child)

@@ -53,6 +53,7 @@ bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
   connected_ = peer && peer != Py_None;  // asyncio takes a peer without a name, as in a socket pair, for none
   if (PyObject_SetAttrString(self(), "_extra", extra) != 0) return false;
   if (waiter != Py_None) waiter_ = Ref::share(gil, waiter);
+  if (!use_.begin(gil, state_, sock())) return false;
   watcher_.emplace(loop().reactor(), this, told);
   loop().claim(fd_, self());
   claimed_ = true;
@@ -90,6 +91,7 @@ void Datagram::drop(const Gil& gil) {
   detach(gil);
   drop_queue();
   unread_.clear();
+  if (sock_) use_.end(gil, sock());
   for (Ref* each : {&loop_, &sock_, &protocol_, &context_, &address_, &waiter_, &reason_}) each->reset();
 }
 
@@ -104,9 +106,16 @@ void Datagram::finalize(const Gil& gil) {
   Ref pending = Ref::steal(compat::take_raised());
   if (PyErr_ResourceWarning(self(), 1, "unclosed transport %R", self()) != 0) PyErr_WriteUnraisable(self());
   detach(gil);
-  if (!Ref::steal(PyObject_CallMethodNoArgs(sock(), state_.s_close.get()))) PyErr_WriteUnraisable(self());
-  sock_.reset();
+  if (!close_socket(gil)) PyErr_WriteUnraisable(self());
   if (pending) compat::restore_raised(pending.release());
+}
+
+/// False: an exception is pending.
+bool Datagram::close_socket(const Gil& gil) {
+  const Ref sock = std::move(sock_);
+  const bool closed = static_cast<bool>(Ref::steal(PyObject_CallMethodNoArgs(sock.get(), state_.s_close.get())));
+  use_.end(gil, sock.get());
+  return closed;
 }
 
 bool Datagram::check_loop(const Gil& gil) const {
@@ -151,8 +160,8 @@ bool Datagram::lost(const Gil& gil, PyObject* object) {
   bool goes_on = self.tell(gil, self.state_.s_connection_lost, reason.get(), nullptr);
   Ref ending = Ref::steal(compat::take_raised());
   self.detach(gil);  // before the number of the descriptor may be somebody else's
-  const Ref sock = std::move(self.sock_), protocol = std::move(self.protocol_);
-  if (!Ref::steal(PyObject_CallMethodNoArgs(sock.get(), self.state_.s_close.get()))) {
+  const Ref protocol = std::move(self.protocol_);
+  if (!self.close_socket(gil)) {
     const bool ours = self.survives(gil, "a datagram socket cannot be closed");
     goes_on = goes_on && ours;
   }

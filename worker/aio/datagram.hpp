@@ -5,6 +5,7 @@
 
 #include "aio/address.hpp"
 #include "aio/loop.hpp"
+#include "aio/socket_in_use.hpp"
 #include "aio/transport_type.hpp"
 
 namespace pyw::aio {
@@ -81,6 +82,7 @@ class Datagram {
   int send_many(const Gil& gil);
   Sent judge() const;
   void unclaim();
+  bool close_socket(const Gil& gil);
   void pop();
   void drop_queue();
   bool tell(const Gil& gil, const Ref& method, PyObject* first, PyObject* second);
@@ -102,6 +104,7 @@ class Datagram {
   Ref address_;  ///< where everything goes; None
   Ref waiter_;   ///< told when connection_made has been called
   Ref reason_;   ///< of connection_lost
+  SocketInUse use_;
   AddressBook book_;
   std::optional<Watcher> watcher_;
   std::deque<Waiting> queue_;

@@ -19,12 +19,16 @@ void FdWatch::drop(HandleObject* handle) {
 
 bool FdWatch::add(const Gil& gil, int event, HandleObject* handle, PyObject* of_what) {
   handle->repeats = true;
-  if (auto watched = watcher_.watch(fd_, watcher_.events() | event); !watched) {
+  PyObject* const given = PyLong_Check(of_what) ? nullptr : of_what;
+  const int events = watcher_.events() | event;
+  // As another object: the first may have been closed, and this be the next that has its number, of which the system knows nothing yet.
+  if (given != given_.get()) (void)watcher_.watch(fd_, 0).ok();
+  if (auto watched = watcher_.watch(fd_, events); !watched) {
     PyErr_SetFromErrno(PyExc_OSError);
     drop(handle);
     return false;
   }
-  const Ref before = std::exchange(given_, PyLong_Check(of_what) ? Ref() : Ref::share(gil, of_what));
+  const Ref before = std::exchange(given_, Ref::share(gil, given));
   drop(std::exchange(of(event), handle));
   return true;
 }

@@ -42,7 +42,7 @@ Listener::Listener(const Gil&, PyObject* object, Parts parts, Ref context)
 bool Listener::start(const Gil& gil) {
   if (stopped_) return true;  // while it paused
   fd_ = PyObject_AsFileDescriptor(socket_.get());
-  if (fd_ < 0) return false;
+  if (fd_ < 0 || !use_.begin(gil, loop_.state(), socket_.get())) return false;
   if (auto watched = watcher_.watch(fd_, Watcher::kReadable); !watched) {
     PyErr_SetFromErrno(PyExc_OSError);
     return false;
@@ -56,6 +56,7 @@ void Listener::stop() {
   stopped_ = true;
   watcher_.close();
   if (fd_ >= 0) loop_.unclaim(std::exchange(fd_, -1), object_);
+  use_.end(GilHeld(), socket_.get());
   loop_.let_go(object_);
 }
 
@@ -68,7 +69,7 @@ bool Listener::told(void* owner, int) {
 }
 
 bool Listener::accept(const Gil& gil) {
-  for (int n = 0; n < backlog_ && !stopped_; ++n) {
+  for (int n = 0; (n < backlog_ || n == 0) && !stopped_; ++n) {
     SockAddress peer;
     socklen_t size = sizeof(sockaddr_un);
     UniqueFd connection(::accept4(fd_, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));

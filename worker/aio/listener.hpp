@@ -34,6 +34,7 @@ class Listener {
   Ref loop_object_;
   Loop& loop_;
   Ref socket_;
+  SocketInUse use_;
   Ref factory_;
   Ref server_;
   Ref hand_over_;

@@ -96,7 +96,10 @@ bool Reactor::renew() {
     UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!timer || ::dup3(timer.get(), timer_fd_.get(), O_CLOEXEC) < 0) return false;
   }
-  if (uv_loop_fork(loop_) != 0) return false;
+  {
+    const uv::AboveStandard numbers;
+    if (uv_loop_fork(loop_) != 0) return false;
+  }
   armed_ = kNever;
   fired_ = false;
   generation_ = fork_generation();
@@ -116,10 +119,13 @@ void Reactor::arm_exactly(std::uint64_t moment) {
 
 bool Reactor::open_timer() {
   if (timer_) return true;
-  timer_fd_ = UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  timer_fd_ = under_free_number(UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)));
   if (!timer_fd_) return false;
   auto watched = uv::open<uv_poll_t>("timer", this, [&](uv_poll_t* h) { return uv_poll_init(loop_, h, timer_fd_.get()); });
-  PYW_CHECK(watched, watched ? "" : watched.error().message.c_str());
+  if (!watched) {
+    timer_fd_.reset();
+    return false;
+  }
   timer_ = watched.take();
   uv_poll_start(timer_.get(), UV_READABLE, [](uv_poll_t* handle, int, int) {
     auto* self = static_cast<Reactor*>(handle->data);
@@ -217,6 +223,11 @@ void Reactor::park(int fd, uv::Handle<uv_poll_t> poll) {
 
 bool Reactor::is_owned(int fd) const { return fd >= 0 && static_cast<std::size_t>(fd) < owners_.size() && owners_[static_cast<std::size_t>(fd)]; }
 
+UniqueFd Reactor::under_free_number(UniqueFd fd) const {
+  while (is_owned(fd.get())) fd = UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, fd.get() + 1));
+  return fd;
+}
+
 void Reactor::set_owner(int fd, Watcher* watcher) {
   const auto at = static_cast<std::size_t>(fd);
   if (at >= owners_.size()) owners_.resize(at + 1);
@@ -280,7 +291,7 @@ Result<void> Watcher::watch(int fd, int events) {
   if (!poll_) {
     if (events == 0) return {};
     if (reactor_->is_owned(fd)) {
-      duplicate_ = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+      duplicate_ = reactor_->under_free_number(UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)));
       if ((fd = duplicate_.get()) < 0) return Error{Errc::os, "watching a descriptor"};
     }
     if (trusted_ || surely_can_be_watched(fd)) poll_ = reactor_->take_parked(fd);

@@ -87,6 +87,8 @@ class Reactor {
   uv::Handle<uv_poll_t> take_parked(int fd);
   void park(int fd, uv::Handle<uv_poll_t> poll);
   bool is_owned(int fd) const;
+  /// Of ours. Somebody may have closed a descriptor that is watched: its number is free to the kernel and not to libuv. None: they are used up.
+  UniqueFd under_free_number(UniqueFd fd) const;
   void set_owner(int fd, Watcher* watcher);
 
   std::unique_ptr<uv::Loop> own_;

@@ -60,11 +60,13 @@ bool StreamSocket::describe(const Gil& gil, State& state, PyObject* name, PyObje
   return value && PyDict_SetItem(known, name, value.get()) == 0;
 }
 
-void StreamSocket::close(const Gil&, State& state) {
+void StreamSocket::close(const Gil& gil, State& state) {
   fd_ = -1;
   accepted_.reset();
   const Ref python = std::move(python_);
-  if (python && !Ref::steal(PyObject_CallMethodNoArgs(python.get(), state.s_close.get()))) PyErr_WriteUnraisable(python.get());
+  if (!python) return;
+  if (!Ref::steal(PyObject_CallMethodNoArgs(python.get(), state.s_close.get()))) PyErr_WriteUnraisable(python.get());
+  use_.end(gil, python.get());
 }
 
 }  // namespace pyw::aio

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "aio/address.hpp"
-#include "aio/state.hpp"
+#include "aio/socket_in_use.hpp"
 #include "base/unique_fd.hpp"
 
 namespace pyw::aio {
@@ -21,6 +21,8 @@ class StreamSocket {
   /// -1: closed.
   int fd() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }
+  /// From now on it closes with us, whoever closes it. False: an exception is pending.
+  bool use(const Gil& gil, State& state) { return is_private() || use_.begin(gil, state, python_.get()); }
   /// The socket.socket, made if there is none yet. Empty: an exception is pending; or, with none pending, it is closed.
   Ref python(const Gil& gil, State& state);
   /// What get_extra_info() says to "socket", "sockname" and "peername"; put into `known`. False: an exception is pending.
@@ -34,6 +36,7 @@ class StreamSocket {
   Ref make(State& state, PyObject* keywords) const;
 
   Ref python_;
+  SocketInUse use_;
   UniqueFd accepted_;
   int fd_;
   SockAddress own_;

@@ -171,7 +171,7 @@ Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts) {
   stream.emplace(gil, as_object(self.get()), std::move(parts), std::move(context));
   if (!stream->set_protocol(gil, protocol.get())) return {};
   if (server && !tell_server(gil, state.s_attach, server.get(), self.get())) return {};
-  return stream->begin(gil) ? std::move(self) : Ref();
+  return stream->socket().use(gil, state) && stream->begin(gil) ? std::move(self) : Ref();
 }
 
 bool make_stream_type(const Gil& gil, State& state, PyObject* module) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <fcntl.h>
 #include <uv.h>
 
 #include <memory>
@@ -7,6 +8,7 @@
 
 #include "base/check.hpp"
 #include "base/result.hpp"
+#include "base/unique_fd.hpp"
 
 namespace pyw::uv {
 
@@ -30,14 +32,27 @@ Result<Handle<H>> open(const char* what, void* owner, Init init) {
   return Handle<H>(raw.release());  // ... and wrong from here on
 }
 
+/// While it lives, new descriptors get numbers above 2. A program that has closed its stdin, or was started without one, has those free, and libuv
+/// aborts the process when it closes a descriptor of its own with such a number.
+class AboveStandard {
+ public:
+  AboveStandard() {
+    for (int number = 0; number <= STDERR_FILENO; ++number)
+      if (::fcntl(number, F_GETFD) < 0) held_[number] = UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  }
+
+ private:
+  UniqueFd held_[STDERR_FILENO + 1];
+};
+
 /// One uv_loop_t. Its end closes what is left and insists that nothing remains.
 class Loop {
  public:
-  Loop() { PYW_CHECK(uv_loop_init(&loop_) == 0, "uv_loop_init"); }
+  Loop() { PYW_CHECK(init() == 0, "uv_loop_init"); }
   /// For loops that users make, as many as they like. Err(os): descriptors are used up.
   static Result<std::unique_ptr<Loop>> make() {
     std::unique_ptr<Loop> made(new Loop(Raw{}));
-    const int rc = uv_loop_init(&made->loop_);
+    const int rc = made->init();
     if (rc == 0) return made;
     made->open_ = false;
     return Error{Errc::os, std::string("uv_loop_init: ") + uv_strerror(rc)};
@@ -56,6 +71,10 @@ class Loop {
  private:
   struct Raw {};
   explicit Loop(Raw) {}
+  int init() {
+    const AboveStandard numbers;
+    return uv_loop_init(&loop_);
+  }
 
   uv_loop_t loop_;
   bool open_ = true;

@@ -56,6 +56,42 @@ TEST_CASE("reactor: without a descriptor for its timer moments come all the same
   CHECK(came == std::vector<bool>{true, true, true});
 }
 
+TEST_CASE("reactor: the timer does not mind that descriptors have been closed while they were watched, whose numbers the kernel gives out next") {
+  Own reactor;
+  std::vector<std::unique_ptr<Told>> told;
+  std::vector<Pair> pairs(3);
+  for (const Pair& pair : pairs) {
+    told.push_back(std::make_unique<Told>(*reactor));
+    told.back()->watch(pair.here.get(), kRead);
+  }
+  pairs.clear();
+  const std::uint64_t moment = pyw::monotonic_ns() + kMs;
+  do reactor->wait(moment);
+  while (!reactor->moment_came());
+  CHECK(pyw::monotonic_ns() >= moment);
+  // Nor does a descriptor that is watched next.
+  const Pair next;
+  Told another(*reactor);
+  another.watch(next.here.get(), kRead);
+  next.make_readable();
+  look_and_tell(*reactor);
+  CHECK(another.take() == std::vector<int>{kRead});
+}
+
+TEST_CASE("reactor: a process without stdin, stdout and stderr can make one and end it, and go on with its parent's") {
+  auto parents = Reactor::make().take();
+  CHECK(was_well(forked([&] {
+    for (const int number : {0, 1, 2}) ::close(number);
+    if (!parents->renew()) return false;
+    parents->wait(pyw::monotonic_ns());
+    parents.reset();
+    auto own = Reactor::make().take();
+    own->wait(pyw::monotonic_ns());
+    own.reset();
+    return ::open("/dev/null", O_RDONLY | O_CLOEXEC) == 0;  // nothing has been left there
+  })));
+}
+
 TEST_CASE("reactor: disarmed, no moment comes") {
   Own reactor;
   const std::uint64_t moment = pyw::monotonic_ns() + 2 * kMs;

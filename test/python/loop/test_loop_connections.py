@@ -8,7 +8,7 @@ import socket
 import sys
 
 import pytest
-from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, soon, tcp_pair, turns
+from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, soon, socketpair, tcp_pair, turns
 
 
 async def echo_server(**options):
@@ -433,5 +433,76 @@ def test_whoever_connects_and_is_cancelled_leaves_no_socket(loop, run):
                 with pytest.raises(asyncio.CancelledError):
                     await task
                 await turns()
+
+    run(main())
+
+
+@pytest.mark.ours_only("the number is the next socket's at once, whose peer gets what is written to this one")
+def test_a_socket_that_somebody_closes_is_closed_with_its_transport(loop, run):
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=ours))
+        number = ours.fileno()
+        ours.close()
+        others = socketpair()
+        assert number not in [sock.fileno() for sock in others]
+        protocol.transport.write(b"secret")
+        assert await soon(loop.sock_recv(peer, 10)) == b"secret"
+        await closed(protocol)
+        assert ours.fileno() == -1 and await soon(loop.sock_recv(peer, 10)) == b""
+        for sock in (*others, peer):
+            sock.close()
+
+    run(main())
+
+
+@pytest.mark.ours_only("the transport loses its connection")
+def test_a_descriptor_that_somebody_takes_from_its_socket_is_his_to_close(loop, run):
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=ours))
+        number = ours.detach()
+        peer.send(b"x")
+        assert await protocol.received(1) == b"x"
+        await closed(protocol)
+        os.close(number)
+        peer.close()
+
+    run(main())
+
+
+@pytest.mark.needs_python(3, 12)
+def test_a_socket_has_one_transport_at_a_time(loop, run):
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=ours))
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            await soon(loop.create_connection(Recorder, sock=ours))
+        peer.send(b"x")
+        assert await protocol.received(1) == b"x"
+        await closed(protocol)
+        peer.close()
+
+    run(main())
+
+
+def test_a_class_that_derives_from_socket_keeps_its_own_methods(loop, run):
+    class Shouting(socket.socket):
+        def recv(self, n):
+            return super().recv(n).upper()
+
+        def send(self, data):
+            return super().send(bytes(data).upper())
+
+    async def main():
+        ours, peer = tcp_pair()
+        _, protocol = await soon(loop.create_connection(Recorder, sock=Shouting(fileno=ours.detach())))
+        protocol.transport.write(b"to")
+        assert await soon(loop.sock_recv(peer, 10)) == b"TO"
+        peer.send(b"from")
+        assert await protocol.received(4) == b"FROM"
+        assert f"fd={protocol.transport.get_extra_info('socket').fileno()}" in repr(protocol.transport)
+        await closed(protocol)
+        peer.close()
 
     run(main())

@@ -424,3 +424,70 @@ def test_many_datagrams_in_both_directions(run):
         await ended(one, two)
 
     run(main())
+
+
+def bound():
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    return sock
+
+
+@pytest.mark.ours_only("the number is the next socket's at once")
+def test_a_socket_that_somebody_closes_is_closed_with_its_transport(loop, run):
+    async def main():
+        ours, peer = bound(), bound()
+        protocol = await endpoint(sock=ours)
+        number = ours.fileno()
+        ours.close()
+        other = bound()
+        assert number != other.fileno()
+        protocol.transport.sendto(b"x", peer.getsockname())
+        assert await soon(loop.sock_recv(peer, 10)) == b"x"
+        await ended(protocol)
+        await turns()
+        assert ours.fileno() == -1
+        other.close()
+        peer.close()
+
+    run(main())
+
+
+@pytest.mark.needs_python(3, 12)
+def test_a_socket_has_one_transport_at_a_time(loop, run):
+    async def main():
+        ours = bound()
+        protocol = await endpoint(sock=ours)
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            await endpoint(sock=ours)
+        ours.sendto(b"x", ours.getsockname())
+        assert await soon(protocol.datagrams.get()) == (b"x", ours.getsockname())
+        await ended(protocol)
+
+    run(main())
+
+
+def test_a_class_that_derives_from_socket_keeps_its_own_methods(loop, run):
+    """As one that sends through a proxy does."""
+
+    class Wrapping(socket.socket):
+        def sendto(self, data, address):
+            return super().sendto(b"head " + bytes(data), address)
+
+        def recvfrom(self, size):
+            data, address = super().recvfrom(size)
+            return data[5:], address
+
+    async def main():
+        ours, peer = Wrapping(type=socket.SOCK_DGRAM), bound()
+        ours.bind(("127.0.0.1", 0))
+        protocol = await endpoint(sock=ours)
+        protocol.transport.sendto(b"to", peer.getsockname())
+        assert await soon(loop.sock_recv(peer, 10)) == b"head to"
+        peer.sendto(b"head from", ours.getsockname())
+        assert await soon(protocol.datagrams.get()) == (b"from", peer.getsockname())
+        assert f"fd={protocol.transport.get_extra_info('socket').fileno()}" in repr(protocol.transport)
+        await ended(protocol)
+        peer.close()
+
+    run(main())

@@ -418,3 +418,50 @@ def test_arguments_by_name(loop, pair):
         loop.add_reader(pair[0], print, fd=pair[0])
     with pytest.raises(TypeError):
         loop.remove_reader(file=pair[0])
+
+
+def test_descriptors_that_were_closed_while_they_were_watched_do_not_stand_in_the_loops_way(loop):
+    """The system gives out their numbers next: to what the loop opens for its first timer, and for the first sock_* call that waits."""
+
+    async def main():
+        ours, other = socketpair()
+        pairs = [socketpair() for _ in range(4)]
+        numbers = [sock.fileno() for pair in pairs for sock in pair]
+        for number in numbers:
+            loop.add_reader(number, int)
+        for pair in pairs:
+            for sock in pair:
+                sock.close()
+        await asyncio.sleep(0.001)  # sleep-ok: the timer is the subject
+        receiving = loop.create_task(loop.sock_recv(ours, 10))
+        await turns()
+        other.send(b"x")
+        assert await soon(receiving) == b"x"
+        for number in numbers:
+            assert loop.remove_reader(number) is True
+        ours.close()
+        other.close()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.ours_only("it takes the second socket for the first, and never asks the system for it")
+def test_the_next_socket_of_a_number_is_watched_although_the_one_before_was_closed_with_its_reader(loop, run):
+    async def main():
+        first = socketpair()
+        number = first[0].fileno()
+        loop.add_reader(first[0], int)
+        await turns()
+        for sock in first:
+            sock.close()
+        second = socketpair()
+        assert second[0].fileno() == number
+        got = loop.create_future()
+        loop.add_reader(second[0], lambda: got.done() or got.set_result(None))
+        second[1].send(b"x")
+        await soon(got)
+        assert loop.remove_reader(second[0]) is True
+        for sock in second:
+            sock.close()
+
+    run(main())

@@ -195,3 +195,15 @@ def test_a_hundred_forks_leave_nothing_behind(run):
         await asyncio.sleep(0.001)  # sleep-ok: the loop must wait once
 
     run(main())
+
+
+def test_a_process_that_has_closed_stdin_stdout_and_stderr_can_make_a_loop_and_close_it(loop):
+    """As daemons do: their numbers are the next ones."""
+
+    def child():
+        os.closerange(0, 3)
+        inner = new_event_loop()
+        assert inner.run_until_complete(asyncio.sleep(0.001, 7)) == 7  # sleep-ok: timers are part of the subject
+        inner.close()
+
+    assert loop.run_until_complete(ended(forked(child))) == 0

@@ -511,3 +511,40 @@ def test_what_a_factory_sets_in_its_context_is_not_the_next_connections(run):
         await turns()
 
     run(main())
+
+
+@pytest.mark.stock_fails("it accepts none, and is told of it in each turn")
+@pytest.mark.parametrize("backlog", [0, -1])
+def test_without_a_backlog_connections_are_accepted_one_by_one(loop, run, backlog):
+    async def main():
+        accepted = Accepted()
+        server = await loop.create_server(accepted, "127.0.0.1", 0, backlog=backlog)
+        for _ in range(2):
+            client = await client_of(server)
+            await closed(client, await accepted.next())
+        await ended(server)
+
+    run(main())
+
+
+@pytest.mark.ours_only("the number is the next socket's at once, and the server cannot be closed")
+def test_a_socket_that_somebody_closes_is_closed_with_its_server(loop, run):
+    async def main():
+        accepted, sock = Accepted(), listener()
+        server = await loop.create_server(accepted, sock=sock)
+        sock.close()
+        client = await client_of(server)
+        await closed(client, await accepted.next())
+        await ended(server)
+        assert sock.fileno() == -1
+
+    run(main())
+
+
+def test_a_socket_of_a_loop_that_is_closed_can_be_closed(loop, run):
+    sock = listener()
+    server = run(loop.create_server(Recorder, sock=sock))
+    loop.close()
+    assert server.is_serving()
+    sock.close()
+    assert sock.fileno() == -1

@@ -409,7 +409,8 @@ def test_families_that_only_python_knows_are_asyncios(loop, run):
 
     async def main():
         one = await endpoint(sock=sock)
-        assert type(one.transport).__module__ == "asyncio.selector_events"
+        assert isinstance(one.transport, asyncio.selector_events._SelectorDatagramTransport)
+        assert f"fd={sock.fileno()}" in repr(one.transport)
         await ended(one)
 
     run(main())

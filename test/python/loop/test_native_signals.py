@@ -1,14 +1,17 @@
 """How a signal ends the loop's wait: the wake-up descriptor, whose it is and when."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
 import time
+import warnings
 
 import pytest
-from loop_support import soon, turns
+from loop_support import BOUND, drained, socketpair, soon, turns
 
 NUMBER = signal.SIGUSR1
 
@@ -268,3 +271,104 @@ def test_a_loop_that_runs_elsewhere_now_leaves_the_signals_to_the_main_thread(lo
     timer.join()
     loop.remove_signal_handler(NUMBER)
     assert seen == [1]
+
+
+@pytest.mark.parametrize("meanwhile", ["another loop", "nobody", "somebody"])
+def test_a_handler_that_is_set_within_a_run_is_called_whoever_had_the_descriptor_meanwhile(loop, run, pair, meanwhile):
+    async def main():
+        if meanwhile == "another loop":
+            other = asyncio.SelectorEventLoop()
+            other.add_signal_handler(signal.SIGUSR2, int)
+            other.close()
+        else:
+            signal.set_wakeup_fd(-1 if meanwhile == "nobody" else pair[0])
+        got = loop.create_future()
+        loop.add_signal_handler(NUMBER, got.set_result, None)
+        timer = later(os.kill, os.getpid(), NUMBER)
+        await soon(got)
+        timer.join()
+        loop.remove_signal_handler(NUMBER)
+
+    run(main())
+
+
+@pytest.mark.ours_only("stock asyncio puts its own in the place")
+def test_whoever_had_the_descriptor_before_a_handler_was_set_gets_the_signals_and_it_back(loop, run, pair):
+    fd, other = pair
+
+    async def main():
+        signal.set_wakeup_fd(fd)
+        loop.add_signal_handler(NUMBER, int)
+        os.kill(os.getpid(), NUMBER)
+        assert await soon(loop.sock_recv(other, 100)) == bytes([NUMBER])
+        loop.remove_signal_handler(NUMBER)
+
+    run(main())
+    assert wakeup_fd() == fd
+
+
+@contextlib.contextmanager
+def others_have_our_descriptors():
+    """Somebody has closed those of the wake-up pipe, as daemons close whatever they find, and has sockets of his own under the numbers; their peers."""
+    from erlang._signals import Wakeup
+
+    ours = Wakeup.ours
+    numbers = ours.read_fd, ours.write_fd
+    kept = [os.dup(fd) for fd in numbers]
+    pairs = socketpair(), socketpair()
+    for (sock, _), number in zip(pairs, numbers):
+        os.dup2(sock.fileno(), number)
+    try:
+        yield numbers, [peer for _, peer in pairs]
+    finally:
+        for fd, number in zip(kept, numbers):
+            os.dup2(fd, number, inheritable=False)
+        made, Wakeup.ours = Wakeup.ours, ours
+        for sock in pairs[0] + pairs[1]:
+            sock.close()
+        for fd in (*kept, *((made.read_fd, made.write_fd) if made is not ours else ())):
+            os.close(fd)
+
+
+@pytest.mark.ours_only("how it is told of signals is its own")
+def test_signals_do_not_go_to_descriptors_that_are_not_ours_any_more(make_loop):
+    with others_have_our_descriptors() as (_, peers):
+        loop, seen = make_loop(), []
+        loop.add_signal_handler(NUMBER, lambda: (seen.append(1), loop.stop()))
+        timer = later(os.kill, os.getpid(), NUMBER)
+        loop.call_later(BOUND, loop.stop)
+        loop.run_forever()
+        timer.join()
+        loop.close()
+        assert seen == [1]
+        assert [drained(peer) for peer in peers] == [b"", b""]
+
+
+@pytest.mark.ours_only("how it is told of signals is its own")
+def test_a_fork_leaves_descriptors_alone_that_are_not_ours_any_more():
+    with others_have_our_descriptors() as (numbers, _):
+        before = [os.fstat(fd).st_ino for fd in numbers]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pid = os.fork()
+        if pid == 0:
+            os._exit([os.fstat(fd).st_ino for fd in numbers] != before)
+        assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.ours_only("how it is told of signals is its own")
+def test_the_first_run_needs_no_more_descriptors(make_loop):
+    from erlang._signals import Wakeup
+
+    kept, Wakeup.ours = Wakeup.ours, None
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        loop = make_loop()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        loop.run_until_complete(turns())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        made, Wakeup.ours = Wakeup.ours, kept
+    loop.close()
+    os.close(made.read_fd)
+    os.close(made.write_fd)

@@ -486,7 +486,7 @@ bool Tls::control_app_writing(const Gil& gil) {
   std::size_t size;
   if (!pending(outgoing_, size)) return false;
   size += held_size_;
-  const bool pause = size >= write_marks_.high && !app_writing_paused_;
+  const bool pause = size > write_marks_.high && !app_writing_paused_;
   if (!pause && !(size <= write_marks_.low && app_writing_paused_)) return true;
   app_writing_paused_ = pause;
   if (!app_protocol_ || tell_app(gil, pause ? state_.s_pause_writing : state_.s_resume_writing)) return true;

@@ -396,6 +396,21 @@ def test_back_pressure(run):
     run(main())
 
 
+@pytest.mark.stock_fails("pauses with nothing in its buffer, and nothing resumes it")
+def test_a_high_mark_of_zero_does_not_pause_while_nothing_waits(run):
+    async def main():
+        server, client, theirs = await tls_pair()
+        client.transport.set_write_buffer_limits(high=0)
+        for size in (1, 2):
+            client.transport.write(b"x")
+            assert await theirs.received(size) == size * b"x"
+            assert client.calls.count("pause") == client.calls.count("resume")
+        await closed(client, theirs)
+        await ended(server)
+
+    run(main())
+
+
 def test_reading_can_be_paused(run):
     async def main():
         server, client, theirs = await tls_pair()

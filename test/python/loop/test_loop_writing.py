@@ -90,6 +90,24 @@ def test_a_view_that_is_not_contiguous_is_written_as_it_reads_or_refused(run, tc
     run(quiet())
 
 
+def test_a_view_may_be_released_right_after_write(run, tcp):
+    async def main():
+        protocol, peer = await with_raw_peer(tcp=tcp)
+        small_buffers(protocol.transport.get_extra_info("socket"), peer)
+        pieces = [b"sent at once, ", b"waits for the end of the turn, ", b"x" * 500_000]
+        for piece in pieces:
+            with memoryview(piece) as view:
+                protocol.transport.write(view)
+        with memoryview(b", more") as view:
+            protocol.transport.writelines([view, view])
+        expected = b"".join(pieces) + b", more, more"
+        assert await from_peer(peer, len(expected)) == expected
+        await closed(protocol)
+        peer.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("wrong", ["text", 5, None, [b"x"], object()], ids=repr)
 def test_anything_else_is_a_type_error_and_the_transport_lives(run, tcp, wrong):
     async def main():

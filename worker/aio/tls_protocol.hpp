@@ -136,6 +136,8 @@ class Tls {
   Ref decrypt(const Gil& gil, std::size_t room);
   bool decrypt_into(const Gil& gil, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry);
   bool takes_writes(const Gil& gil);
+  static bool measure(PyObject* data, std::size_t& size);
+  void hold(Piece piece);
   bool push(const Gil& gil);
   bool do_write(const Gil& gil);
   bool encrypt_held(const Gil& gil);

@@ -466,6 +466,21 @@ def test_types_that_can_be_written(run):
     run(main())
 
 
+@pytest.mark.stock_fails("the pieces before the wrong one leave with the next write", since=(3, 11))
+@pytest.mark.parametrize("lines", [lambda: [b"HEAD", 5], lambda: (piece or 1 / 0 for piece in (b"HEAD", b""))], ids=["a number", "a failure"])
+def test_writelines_sends_all_or_nothing(run, lines):
+    async def main():
+        server, client, theirs = await tls_pair()
+        with pytest.raises((TypeError, ZeroDivisionError)):
+            client.transport.writelines(lines())
+        client.transport.write(b"NEXT")
+        assert await theirs.received(4) == b"NEXT"
+        await closed(client, theirs)
+        await ended(server)
+
+    run(main())
+
+
 # ------------------------------------------------------------------------------------------------------------- the end
 
 

@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <optional>
+
 #include "aio/module.hpp"
 #include "aio/read_pipe.hpp"
 #include "aio/write_pipe.hpp"
@@ -47,12 +49,12 @@ void finalize(PyObject* self) {
   if (as_object(self)->end && of(self).is_open()) of(self).finalize(gil);
 }
 
-/// What a descriptor is open on. 0: OSError is pending.
-mode_t kind_of(int fd) {
+/// What a descriptor is open on; 0 is what an eventfd is. None: OSError is pending.
+std::optional<mode_t> kind_of(int fd) {
   struct stat what;
   if (::fstat(fd, &what) == 0) return what.st_mode & S_IFMT;
   PyErr_SetFromErrno(PyExc_OSError);
-  return 0;
+  return std::nullopt;
 }
 
 // (loop, pipe, protocol, waiter, extra)
@@ -66,8 +68,8 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   // An int is none, though it has a number: nobody could close it.
   const Ref fileno = Ref::steal(PyObject_GetAttr(pipe, state->s_fileno.get()));
   const int fd = fileno ? PyObject_AsFileDescriptor(pipe) : -1;
-  const mode_t kind = fd < 0 ? 0 : kind_of(fd);
-  if (kind == 0) return nullptr;
+  const auto kind = fd < 0 ? std::nullopt : kind_of(fd);
+  if (!kind) return nullptr;
   if (kind != S_IFIFO && kind != S_IFSOCK && kind != S_IFCHR) {
     PyErr_SetString(PyExc_ValueError, "Pipe transport is only for pipes, sockets and character devices");
     return nullptr;

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import stat
 
@@ -255,6 +256,15 @@ def test_a_folder_is_a_value_error(loop, run):
         with pytest.raises(ValueError):
             await loop.connect_read_pipe(Recorder, File())
         os.close(fd)
+
+    run(main())
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_a_descriptor_of_no_kind_at_all_is_a_value_error(loop, run, direction):
+    async def main():
+        with select.epoll() as nameless, pytest.raises(ValueError):  # as eventfd, timerfd ...
+            await getattr(loop, f"connect_{direction}_pipe")(Recorder, nameless)
 
     run(main())
 

@@ -351,6 +351,18 @@ def test_an_endpoint_may_have_a_family_only(run):
     run(main())
 
 
+def test_the_protocol_by_name(run):
+    async def main():
+        one = await endpoint()
+        one.transport.set_protocol(protocol=one)
+        with pytest.raises(TypeError):
+            one.transport.set_protocol(other=one)
+        assert one.transport.get_protocol() is one
+        await ended(one)
+
+    run(main())
+
+
 def test_names_are_resolved(run):
     async def main():
         server = await endpoint()

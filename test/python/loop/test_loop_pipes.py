@@ -269,6 +269,24 @@ def test_a_descriptor_of_no_kind_at_all_is_a_value_error(loop, run, direction):
     run(main())
 
 
+def test_arguments_by_name(run):
+    async def main():
+        r, w = pipe()
+        reader, writer = await reading(r), await writing(w)
+        for protocol in (reader, writer):
+            protocol.transport.set_protocol(protocol=protocol)
+            with pytest.raises(TypeError):
+                protocol.transport.set_protocol(other=protocol)
+        writer.transport.write(data=b"a")
+        writer.transport.writelines(list_of_data=[b"b", b"c"])
+        assert await reader.received(3) == b"abc"
+        writer.transport.close()
+        await soon(writer.lost)
+        await soon(reader.lost)
+
+    run(main())
+
+
 def test_a_null_device_can_be_written(run):
     async def main():
         writer = await writing(open(os.devnull, "wb", 0))

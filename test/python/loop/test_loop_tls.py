@@ -481,6 +481,22 @@ def test_writelines_sends_all_or_nothing(run, lines):
     run(main())
 
 
+def test_arguments_by_name(run):
+    async def main():
+        server, client, theirs = await tls_pair()
+        client.transport.write(data=b"some ")
+        client.transport.writelines(list_of_data=[b"da", b"ta"])
+        client.transport.set_protocol(protocol=client)
+        assert await theirs.received(9) == b"some data"
+        for wrong in (client.transport.write, client.transport.writelines, client.transport.set_protocol):
+            with pytest.raises(TypeError):
+                wrong(other=client)
+        await closed(client, theirs)
+        await ended(server)
+
+    run(main())
+
+
 # ------------------------------------------------------------------------------------------------------------- the end
 
 

@@ -27,7 +27,7 @@ Datagram::~Datagram() {
 }
 
 bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
-  if (!check_loop(gil)) return false;
+  if (!check_loop(gil) || !can_be_connected(state_, protocol())) return false;
   const Ref number = Ref::steal(PyObject_CallMethod(sock(), "fileno", nullptr));
   if (!number) return false;
   fd_ = static_cast<int>(PyLong_AsLong(number.get()));

@@ -64,7 +64,7 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   PyObject *loop, *pipe, *protocol, *waiter, *extra;
   if (!PyArg_ParseTuple(args, "OOOOO", &loop, &pipe, &protocol, &waiter, &extra)) return nullptr;
   State* state = state_behind(type);
-  if (!state || !is_open_loop(*state, loop)) return nullptr;
+  if (!state || !is_open_loop(*state, loop) || !can_be_connected(*state, protocol)) return nullptr;
   // An int is none, though it has a number: nobody could close it.
   const Ref fileno = Ref::steal(PyObject_GetAttr(pipe, state->s_fileno.get()));
   const int fd = fileno ? PyObject_AsFileDescriptor(pipe) : -1;

@@ -90,6 +90,10 @@ Ref add_type(const Gil& gil, PyObject* module, const char* name, PyType_Slot* sl
 /// Whether `loop` is one of ours that has not been closed. False: an exception is pending.
 bool is_open_loop(const State& state, PyObject* loop);
 
+/// Whether a protocol has connection_made: None, of a factory that forgot to return it, has not, and whoever connects is to be told. False:
+/// AttributeError is pending.
+bool can_be_connected(const State& state, PyObject* protocol);
+
 // Answers: new references; null: an exception is pending. Of objects that are lent; null is None.
 inline PyObject* as_python(bool answer) { return PyBool_FromLong(answer); }
 inline PyObject* as_python(int answer) { return PyLong_FromLong(answer); }

@@ -8,7 +8,7 @@ import socket
 import sys
 
 import pytest
-from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, soon, tcp_pair, turns
+from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, socketpair, soon, tcp_pair, turns
 
 
 async def echo_server(**options):
@@ -414,6 +414,19 @@ def test_a_factory_that_fails_leaves_no_socket(loop, run):
         with socket.create_server(("127.0.0.1", 0)) as server:
             with pytest.raises(ZeroDivisionError):
                 await loop.create_connection(fails, "127.0.0.1", server.getsockname()[1])
+
+    run(main())
+
+
+@pytest.mark.stock_fails("it leaves the socket to the garbage collector")
+def test_a_factory_that_returns_nothing_is_an_error(loop, run):
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with pytest.raises(AttributeError, match="connection_made"):
+                await loop.create_connection(lambda: None, "127.0.0.1", server.getsockname()[1])
+        one, two = socketpair()
+        with one, two, pytest.raises(AttributeError, match="connection_made"):
+            await loop.create_unix_connection(lambda: None, sock=one)
 
     run(main())
 

@@ -269,6 +269,19 @@ def test_a_descriptor_of_no_kind_at_all_is_a_value_error(loop, run, direction):
     run(main())
 
 
+@pytest.mark.stock_fails("warns of a transport that nobody has")
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_a_factory_that_returns_nothing_is_an_error(loop, run, direction):
+    async def main():
+        read, write = pipe()
+        with pytest.raises(AttributeError, match="connection_made"):
+            await getattr(loop, f"connect_{direction}_pipe")(lambda: None, read if direction == "read" else write)
+        read.close()
+        write.close()
+
+    run(main())
+
+
 def test_arguments_by_name(run):
     async def main():
         r, w = pipe()

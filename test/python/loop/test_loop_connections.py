@@ -375,6 +375,23 @@ def test_extra_information_by_position_and_by_name(run):
     run(main())
 
 
+def test_a_socket_of_a_family_of_its_own_knows_its_name(loop, run):
+    try:
+        sock = socket.socket(socket.AF_VSOCK)
+    except OSError:
+        pytest.skip("this machine has no sockets of virtual machines")
+
+    async def main():
+        name = sock.getsockname()
+        transport, protocol = await loop.connect_accepted_socket(Recorder, sock)
+        assert transport.get_extra_info("sockname") == name and transport.get_extra_info("peername") is None
+        assert transport.get_extra_info("socket").family == socket.AF_VSOCK
+        transport.close()
+        await soon(protocol.lost)
+
+    run(main())
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", b"127.0.0.1"])
 def test_connecting_says_the_same_with_a_number_and_with_a_name(loop, run, host):
     async def main():

@@ -243,6 +243,7 @@ bool Datagram::fatal(const Gil& gil, const char* message) {
 
 bool Datagram::pause_reading(const Gil& gil) {
   if (!is_reading()) return true;
+  if (!check_loop(gil)) return false;
   paused_ = true;
   return watch(gil, 0, Watcher::kReadable);
 }
@@ -323,6 +324,7 @@ bool Datagram::sendto(const Gil& gil, PyObject* data, PyObject* name) {
     constexpr int kLostSendsThatWarn = 5;  // asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
     return lost_++ < kLostSendsThatWarn || Ref::steal(PyObject_CallMethod(state_.helpers.get(), "sending_was_too_late", nullptr));
   }
+  if (!loop().check_thread(gil)) return false;
   if (queue_.empty()) {
     switch (try_send(gil, data, name)) {
       case Sent::yes:

@@ -329,9 +329,10 @@ void Tls::hold(Piece piece) {
   held_.push_back(std::move(piece));
 }
 
-bool Tls::write(const Gil& gil, PyObject* data) { return !takes_writes(gil) || (hold(gil, data) && push(gil)); }
+bool Tls::write(const Gil& gil, PyObject* data) { return check_thread(gil) && (!takes_writes(gil) || (hold(gil, data) && push(gil))); }
 
 bool Tls::write_all(const Gil& gil, PyObject* list) {
+  if (!check_thread(gil)) return false;
   if (!takes_writes(gil)) return true;
   const Ref each = Ref::steal(PyObject_GetIter(list));
   if (!each) return false;
@@ -532,7 +533,14 @@ bool Tls::set_read_marks(const Gil& gil, WaterMarks marks) {
   return control_reading(gil);
 }
 
+bool Tls::pause_reading(const Gil& gil) {
+  if (!check_thread(gil)) return false;
+  app_reading_paused_ = true;
+  return true;
+}
+
 bool Tls::resume_reading(const Gil& gil) {
+  if (!check_thread(gil)) return false;
   if (!app_reading_paused_) return true;
   app_reading_paused_ = false;
   return loop().soon(gil, resume_chore, self());

@@ -51,11 +51,12 @@ class Tls {
   bool resume_writing(const Gil& gil);
 
   // TlsTransport calls these.
+  bool check_thread(const Gil& gil) const { return loop().check_thread(gil); }
   bool write(const Gil& gil, PyObject* data);
   bool write_all(const Gil& gil, PyObject* list);
   bool start_shutdown(const Gil& gil);
   bool abort(const Gil& gil, PyObject* exception);
-  void pause_reading() { app_reading_paused_ = true; }
+  bool pause_reading(const Gil& gil);
   bool resume_reading(const Gil& gil);
   bool app_reading_paused() const { return app_reading_paused_; }
   bool app_writing_paused() const { return app_writing_paused_; }

@@ -61,6 +61,7 @@ PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(as_tran
 PyObject* close(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
+  if (tls && !tls->check_thread(gil)) return nullptr;
   if (!as_transport(self)->closed) {
     as_transport(self)->closed = true;
     return none_if(!tls || tls->start_shutdown(gil));
@@ -77,7 +78,11 @@ PyObject* force_close(PyObject* self, PyObject* exception) {
   return none_if(!tls || tls->abort(gil, exception));
 }
 
-PyObject* abort(PyObject* self, PyObject*) { return force_close(self, Py_None); }
+PyObject* abort(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  const Held tls(gil, self);
+  return !tls || tls->check_thread(gil) ? force_close(self, Py_None) : nullptr;
+}
 
 // Flow control ----------------------------------------------------------------------------------------------------------
 
@@ -89,8 +94,8 @@ PyObject* is_reading(PyObject* self, PyObject*) {
 
 PyObject* pause_reading(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (const Held tls(gil, self); tls) tls->pause_reading();
-  Py_RETURN_NONE;
+  const Held tls(gil, self);
+  return none_if(!tls || tls->pause_reading(gil));
 }
 
 PyObject* resume_reading(PyObject* self, PyObject*) {

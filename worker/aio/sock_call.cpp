@@ -33,6 +33,7 @@ constexpr Facts kFacts[] = {
     {"sock_sendto", "sendto", Watcher::kWritable, {"sock", "data", "address"}, 3, 3},
     {"sock_accept", "accept", Watcher::kReadable, {"sock", nullptr, nullptr}, 1, 1},
     {"sock_connect", "connect", Watcher::kWritable, {"sock", "address", nullptr}, 2, 2},
+    {"_sock_writable", nullptr, Watcher::kWritable, {"sock", nullptr, nullptr}, 1, 1},
 };
 
 const Facts& facts(Kind kind) { return kFacts[static_cast<std::size_t>(kind)]; }
@@ -125,6 +126,14 @@ Tried try_sendall(SockCallObject* call, int fd, PyObject*& result) {
   return Tried::done;
 }
 
+/// Waits first: whoever asks has been told EAGAIN.
+Tried try_writable(SockCallObject* call, PyObject*& result) {
+  if (call->size++ == 0) return Tried::blocked;
+  Py_INCREF(Py_None);
+  result = Py_None;
+  return Tried::done;
+}
+
 /// How a connect() ended that was begun.
 Tried try_connected(SockCallObject* call, int fd, PyObject*& result) {
   pollfd ready{fd, POLLOUT, 0};
@@ -186,6 +195,8 @@ Tried try_it(SockCallObject* call, PyObject*& result) {
       return try_recv(call, fd, result);
     case Kind::recv_into:
       return try_recv_into(call, fd, result);
+    case Kind::writable:
+      return try_writable(call, result);
     default:
       return try_sendall(call, fd, result);
   }
@@ -544,6 +555,9 @@ PyObject* sock_accept(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, P
 }
 PyObject* sock_connect_to(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   return make(loop, Kind::connect, args, nargs, kwnames);
+}
+PyObject* sock_writable(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return make(loop, Kind::writable, args, nargs, kwnames);
 }
 
 }  // namespace pyw::aio

@@ -192,6 +192,37 @@ class ErlangEventLoop(Loop, SignalHandlers, Subprocesses, TlsMethods, SelectorLo
             if resume:
                 transp.resume_reading()
 
+    async def _sock_sendfile_native(self, sock: socket.socket, file: Any, offset: int, count: Optional[int]) -> int:
+        """As asyncio's, which waits for ever if the socket, or the transport that has it, is closed meanwhile."""
+        if type(sock) is not socket.socket:
+            return await super()._sock_sendfile_native(sock, file, offset, count)
+        try:
+            fileno = file.fileno()
+            left = count or os.fstat(fileno).st_size
+        except (AttributeError, OSError):
+            raise asyncio.SendfileNotAvailableError("not a regular file") from None
+        total = 0
+        try:
+            while left > 0:
+                try:
+                    sent = os.sendfile(sock.fileno(), fileno, offset + total, left)
+                except (BlockingIOError, InterruptedError):
+                    await self._sock_writable(sock)
+                    continue
+                except OSError as error:
+                    if total == 0:  # most likely the file is none that can be sent so
+                        raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from error
+                    raise
+                if sent == 0:
+                    break
+                total += sent
+                left -= sent if count else 0  # the file may grow
+                await asyncio.sleep(0)
+        finally:
+            if total > 0:
+                os.lseek(fileno, offset + total, os.SEEK_SET)
+        return total
+
     def _make_datagram_transport(
         self, sock: socket.socket, protocol: asyncio.DatagramProtocol, address: Any = None, waiter: Any = None, extra: Any = None
     ) -> asyncio.DatagramTransport:

@@ -101,10 +101,13 @@ Ref to_python(const Gil&, const SockAddress& address) {
       if (size > 0 && address.un.sun_path[0] == 0) return Ref::steal(PyBytes_FromStringAndSize(address.un.sun_path, static_cast<Py_ssize_t>(size)));
       return Ref::steal(PyUnicode_DecodeFSDefaultAndSize(address.un.sun_path, static_cast<Py_ssize_t>(::strnlen(address.un.sun_path, size))));
     }
-    default:
-      break;
+    case AF_VSOCK:
+      return Ref::steal(Py_BuildValue("II", address.vm.svm_cid, address.vm.svm_port));
+    default:  // as Python's socket module
+      return Ref::steal(Py_BuildValue("iy#", static_cast<int>(address.any.sa_family), address.any.sa_data,
+                                      static_cast<Py_ssize_t>(sizeof address.any.sa_data)));
   }
-  PyErr_SetString(PyExc_OSError, "a peer with an address of an unknown family");
+  PyErr_SetFromErrno(PyExc_OSError);
   return {};
 }
 

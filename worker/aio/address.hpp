@@ -1,5 +1,6 @@
 #pragma once
 
+#include <linux/vm_sockets.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,13 +14,14 @@
 
 namespace pyw::aio {
 
-/// A socket's address as the kernel has it: AF_INET, AF_INET6 or AF_UNIX.
+/// A socket's address as the kernel has it.
 struct SockAddress {
   union {
     sockaddr any;
     sockaddr_in in;
     sockaddr_in6 in6;
     sockaddr_un un;
+    sockaddr_vm vm;
   };
   socklen_t size = 0;  ///< 0: no address, as that of a unix socket that was not bound
 
@@ -28,7 +30,7 @@ struct SockAddress {
 };
 
 /// The form that Python's socket module has for it: (host, port), (host, port, flow, scope), a path, or bytes that begin with a zero for an
-/// abstract name; None for none. New reference; empty: an exception is pending.
+/// abstract name, (cid, port) of a virtual machine, (family, bytes) of anything else; None for none. New reference; empty: an exception is pending.
 Ref to_python(const Gil& gil, const SockAddress& address);
 
 /// The other way, for what needs no look-up: numbers for a host, a path that fits. False, and nothing is pending: Python's socket module has

@@ -27,7 +27,7 @@ Datagram::~Datagram() {
 }
 
 bool Datagram::open(const Gil& gil, PyObject* waiter, PyObject* extra) {
-  if (!check_loop(gil)) return false;
+  if (!check_loop(gil) || !can_be_connected(state_, protocol())) return false;
   const Ref number = Ref::steal(PyObject_CallMethod(sock(), "fileno", nullptr));
   if (!number) return false;
   fd_ = static_cast<int>(PyLong_AsLong(number.get()));
@@ -252,6 +252,7 @@ bool Datagram::fatal(const Gil& gil, const char* message) {
 
 bool Datagram::pause_reading(const Gil& gil) {
   if (!is_reading()) return true;
+  if (!check_loop(gil)) return false;
   paused_ = true;
   return watch(gil, 0, Watcher::kReadable);
 }
@@ -332,6 +333,7 @@ bool Datagram::sendto(const Gil& gil, PyObject* data, PyObject* name) {
     constexpr int kLostSendsThatWarn = 5;  // asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
     return lost_++ < kLostSendsThatWarn || Ref::steal(PyObject_CallMethod(state_.helpers.get(), "sending_was_too_late", nullptr));
   }
+  if (!loop().check_thread(gil)) return false;
   if (queue_.empty()) {
     switch (try_send(gil, data, name)) {
       case Sent::yes:

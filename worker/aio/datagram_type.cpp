@@ -81,7 +81,7 @@ PyMethodDef methods[] = {
     {"get_write_buffer_limits", Our::ask<&Datagram::marks>, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\nThe low and the high one."},
     {"get_write_buffer_size", Our::ask<&Datagram::write_buffer_size>, METH_NOARGS,
      "get_write_buffer_size($self, /)\n--\n\nBytes that wait, headers included."},
-    {"set_protocol", Our::set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nWho is told from now on."},
+    {"set_protocol", function(named<Our::set_protocol, "protocol">), METH_FASTCALL | METH_KEYWORDS, "set_protocol($self, protocol)\n--\n\nWho is told from now on."},
     {"get_protocol", Our::ask<&Datagram::protocol>, METH_NOARGS, "get_protocol($self, /)\n--\n\nWho is told."},
     {nullptr, nullptr, 0, nullptr}};
 

@@ -331,17 +331,27 @@ bool run_handle(const Gil& gil, HandleObject* handle) {
     ok = false;
   }
   if (!ok) [[unlikely]] {
-    for (std::uint32_t i = 0; i < 3; ++i) handle->args[i] = std::exchange(held[i + 1], nullptr);
-    const Ref args = Ref::steal(handle->arguments());
+    const Ref args = handle->args_are_tuple ? Ref::share(gil, held[1]) : Ref::steal(tuple_of(held + 1, nargs));
+    // The exception handler is shown what has run, and is called in its context.
+    if (!handle->cancelled) {
+      handle->callback = Ref::share(gil, callback).release();
+      for (std::uint32_t i = 0; i < 3; ++i) handle->args[i] = std::exchange(held[i + 1], nullptr);
+    }
+    handle->context = Ref::share(gil, context).release();
     ok = report_failure(gil, *loop, handle, callback, args.get());
+    Py_CLEAR(handle->callback);
     for (PyObject*& argument : handle->args) Py_CLEAR(argument);
   }
   Py_XDECREF(held[1]);
   Py_XDECREF(held[2]);
   Py_XDECREF(held[3]);
   Py_DECREF(callback);
-  Py_DECREF(context);
-  if (Py_REFCNT(handle) > 1) track(handle);
+  if (Py_REFCNT(handle) == 1) [[likely]] {
+    Py_DECREF(context);
+    return ok;
+  }
+  Py_XSETREF(handle->context, context);  // whoever kept it may still ask for that
+  track(handle);
   return ok;
 }
 

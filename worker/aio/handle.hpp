@@ -14,7 +14,7 @@ struct LoopObject;
 /// are made knows where each place is.
 ///
 /// Not tracked by the garbage collector while it waits for its turn: then the loop holds it, so it cannot be garbage, and most handles never
-/// live any other way. One that was cancelled or has run holds nothing any more. Invariant: callback is null if and only if it was cancelled or has run.
+/// live any other way. One that was cancelled holds nothing any more, one that has run nothing but its loop and context. Invariant: callback is null if and only if it was cancelled or has run.
 struct HandleObject {
   PyObject_HEAD
   LoopObject* loop;  ///< owned, as everything below

@@ -430,6 +430,7 @@ PyMethodDef methods[] = {
     {"sock_sendto", function(sock_sendto), kFastKeywords, "sock_sendto($self, sock, data, address)\n--\n\nAwait it: how many bytes were sent."},
     {"sock_accept", function(sock_accept), kFastKeywords, "sock_accept($self, sock)\n--\n\nAwait it: a connection and its address."},
     {"_sock_connect_to", function(sock_connect_to), kFastKeywords, nullptr},
+    {"_sock_writable", function(sock_writable), kFastKeywords, nullptr},
     {"_look_up_names", function(look_up_names), kFast, nullptr},
     {"_look_up_address", function(look_up_address), kFast, nullptr},
     {"_forget_look_up", forget_look_up, METH_O, nullptr},

@@ -2,6 +2,8 @@
 
 #include <sys/stat.h>
 
+#include <optional>
+
 #include "aio/module.hpp"
 #include "aio/read_pipe.hpp"
 #include "aio/write_pipe.hpp"
@@ -47,12 +49,12 @@ void finalize(PyObject* self) {
   if (as_object(self)->end && of(self).is_open()) of(self).finalize(gil);
 }
 
-/// What a descriptor is open on. 0: OSError is pending.
-mode_t kind_of(int fd) {
+/// What a descriptor is open on; 0 is what an eventfd is. None: OSError is pending.
+std::optional<mode_t> kind_of(int fd) {
   struct stat what;
   if (::fstat(fd, &what) == 0) return what.st_mode & S_IFMT;
   PyErr_SetFromErrno(PyExc_OSError);
-  return 0;
+  return std::nullopt;
 }
 
 // (loop, pipe, protocol, waiter, extra)
@@ -62,12 +64,12 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
   PyObject *loop, *pipe, *protocol, *waiter, *extra;
   if (!PyArg_ParseTuple(args, "OOOOO", &loop, &pipe, &protocol, &waiter, &extra)) return nullptr;
   State* state = state_behind(type);
-  if (!state || !is_open_loop(*state, loop)) return nullptr;
+  if (!state || !is_open_loop(*state, loop) || !can_be_connected(*state, protocol)) return nullptr;
   // An int is none, though it has a number: nobody could close it.
   const Ref fileno = Ref::steal(PyObject_GetAttr(pipe, state->s_fileno.get()));
   const int fd = fileno ? PyObject_AsFileDescriptor(pipe) : -1;
-  const mode_t kind = fd < 0 ? 0 : kind_of(fd);
-  if (kind == 0) return nullptr;
+  const auto kind = fd < 0 ? std::nullopt : kind_of(fd);
+  if (!kind) return nullptr;
   if (kind != S_IFIFO && kind != S_IFSOCK && kind != S_IFCHR) {
     PyErr_SetString(PyExc_ValueError, "Pipe transport is only for pipes, sockets and character devices");
     return nullptr;
@@ -95,7 +97,8 @@ PyMethodDef read_methods[] = {
     {"is_reading", Reader::ask<&ReadPipe::is_reading>, METH_NOARGS, "is_reading($self, /)\n--\n\nWhether data is received."},
     {"pause_reading", Reader::call<&ReadPipe::pause>, METH_NOARGS, "pause_reading($self, /)\n--\n\nNo data is received until resume_reading()."},
     {"resume_reading", Reader::call<&ReadPipe::resume>, METH_NOARGS, "resume_reading($self, /)\n--\n\nData is received again."},
-    {"set_protocol", Either::set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nGives it another protocol."},
+    {"set_protocol", function(named<Either::set_protocol, "protocol">), METH_FASTCALL | METH_KEYWORDS,
+     "set_protocol($self, protocol)\n--\n\nGives it another protocol."},
     {"get_protocol", Either::ask<&PipeEnd::protocol>, METH_NOARGS, "get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."},
     {"_close", force_close, METH_VARARGS, nullptr},
     {"_fatal_error", Either::fatal_error, METH_VARARGS, nullptr},
@@ -134,7 +137,8 @@ PyMethodDef write_methods[] = {
     {"close", Either::call<&PipeEnd::close>, METH_NOARGS, "close($self, /)\n--\n\nCloses when all has been sent."},
     {"abort", Writer::call<&WritePipe::abort>, METH_NOARGS, "abort($self, /)\n--\n\nCloses now; what has not been sent is dropped."},
     {"is_closing", Either::ask<&PipeEnd::is_closing>, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closed or about to be."},
-    {"set_protocol", Either::set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nGives it another protocol."},
+    {"set_protocol", function(named<Either::set_protocol, "protocol">), METH_FASTCALL | METH_KEYWORDS,
+     "set_protocol($self, protocol)\n--\n\nGives it another protocol."},
     {"get_protocol", Either::ask<&PipeEnd::protocol>, METH_NOARGS, "get_protocol($self, /)\n--\n\nThe protocol; None when the connection is lost."},
     {"get_write_buffer_size", Writer::ask<&WritePipe::queued>, METH_NOARGS, "get_write_buffer_size($self, /)\n--\n\nBytes that wait."},
     {"get_write_buffer_limits", Writer::ask<&WritePipe::marks>, METH_NOARGS, "get_write_buffer_limits($self, /)\n--\n\n(low, high) in bytes."},

@@ -82,12 +82,14 @@ bool ReadPipe::is_news(const Gil&, PyObject* exception) const {
 }
 
 bool ReadPipe::pause(const Gil& gil) {
+  if (!loop().check_thread(gil)) return false;
   if (!is_reading()) return true;
   paused_ = true;
   return watch(gil);
 }
 
 bool ReadPipe::resume(const Gil& gil) {
+  if (!loop().check_thread(gil)) return false;
   if (closing_ || !paused_) return true;
   paused_ = false;
   return watch(gil);

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -32,6 +33,7 @@ constexpr Facts kFacts[] = {
     {"sock_sendto", "sendto", Watcher::kWritable, {"sock", "data", "address"}, 3, 3},
     {"sock_accept", "accept", Watcher::kReadable, {"sock", nullptr, nullptr}, 1, 1},
     {"sock_connect", "connect", Watcher::kWritable, {"sock", "address", nullptr}, 2, 2},
+    {"_sock_writable", nullptr, Watcher::kWritable, {"sock", nullptr, nullptr}, 1, 1},
 };
 
 const Facts& facts(Kind kind) { return kFacts[static_cast<std::size_t>(kind)]; }
@@ -39,7 +41,10 @@ const Facts& facts(Kind kind) { return kFacts[static_cast<std::size_t>(kind)]; }
 SockCallObject* as_call(PyObject* self) { return reinterpret_cast<SockCallObject*>(self); }
 PyObject* as_object(SockCallObject* call) { return reinterpret_cast<PyObject*>(call); }
 
-enum class Tried { done, blocked, failed };
+enum class Tried { done, blocked, later, failed };
+
+/// After so much others have their turn, if the peer takes it as fast as it comes.
+constexpr Py_ssize_t kShare = 1 << 20;
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
@@ -102,17 +107,28 @@ Tried try_recv_into(SockCallObject* call, int fd, PyObject*& result) {
   return result ? Tried::done : Tried::failed;
 }
 
-/// Until everything is sent or the socket takes no more.
+/// Until everything is sent, the socket takes no more, or it was much.
 Tried try_sendall(SockCallObject* call, int fd, PyObject*& result) {
   Py_buffer& data = call->data;
   if (!data.obj && PyObject_GetBuffer(call->args[0], &data, PyBUF_SIMPLE) != 0) return Tried::failed;
+  Py_ssize_t share = kShare;
   do {
-    const ssize_t count =
-        ::send(fd, static_cast<const char*>(data.buf) + call->size, static_cast<std::size_t>(data.len - call->size), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (share == 0) return Tried::later;
+    const auto size = static_cast<std::size_t>(std::min(share, data.len - call->size));
+    const ssize_t count = ::send(fd, static_cast<const char*>(data.buf) + call->size, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return failed_or_blocked();
     call->size += count;
+    share -= count;
   } while (call->size < data.len);
+  Py_INCREF(Py_None);
+  result = Py_None;
+  return Tried::done;
+}
+
+/// Waits first: whoever asks has been told EAGAIN.
+Tried try_writable(SockCallObject* call, PyObject*& result) {
+  if (call->size++ == 0) return Tried::blocked;
   Py_INCREF(Py_None);
   result = Py_None;
   return Tried::done;
@@ -179,6 +195,8 @@ Tried try_it(SockCallObject* call, PyObject*& result) {
       return try_recv(call, fd, result);
     case Kind::recv_into:
       return try_recv_into(call, fd, result);
+    case Kind::writable:
+      return try_writable(call, result);
     default:
       return try_sendall(call, fd, result);
   }
@@ -214,6 +232,11 @@ bool check(SockCallObject* call) {
   return false;
 }
 
+/// Once it has to wait; most are over before.
+void track(SockCallObject* call) {
+  if (!PyObject_GC_IsTracked(as_object(call))) PyObject_GC_Track(as_object(call));
+}
+
 /// Null: an exception is pending. Borrowed: the future that the task is to wait for.
 PyObject* wait(const Gil& gil, SockCallObject* call) {
   Loop& loop = call->loop->loop;
@@ -231,13 +254,12 @@ PyObject* wait(const Gil& gil, SockCallObject* call) {
     call->waits_for = 0;
     return nullptr;
   }
-  if (!PyObject_GC_IsTracked(as_object(call))) PyObject_GC_Track(as_object(call));
   Py_INCREF(future.get());
   call->future = future.get();
   return call->future;
 }
 
-/// Tried::done: it has returned `result`; Tried::blocked: `result` is a future to wait for.
+/// Tried::done: it has returned `result`; Tried::blocked: `result` is a future to wait for, or None for the next turn, as sleep(0) yields it.
 Tried step(SockCallObject* call, PyObject*& result) {
   const GilHeld gil;
   result = nullptr;
@@ -251,9 +273,10 @@ Tried step(SockCallObject* call, PyObject*& result) {
   leave(call);
   Py_CLEAR(call->future);
   if (!first || check(call)) tried = try_it(call, result);
-  if (tried == Tried::blocked) {
-    result = wait(gil, call);
+  if (tried == Tried::blocked || tried == Tried::later) {
+    result = tried == Tried::later ? Py_None : wait(gil, call);
     if (result) {
+      track(call);
       Py_INCREF(result);
       return Tried::blocked;
     }
@@ -532,6 +555,9 @@ PyObject* sock_accept(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, P
 }
 PyObject* sock_connect_to(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   return make(loop, Kind::connect, args, nargs, kwnames);
+}
+PyObject* sock_writable(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return make(loop, Kind::writable, args, nargs, kwnames);
 }
 
 }  // namespace pyw::aio

@@ -12,7 +12,7 @@ namespace pyw::aio {
 /// sockets. Only for objects whose type is exactly socket.socket: asyncio's own methods do the rest.
 /// Invariant: waits_for is not 0 if and only if the loop's SockWaits has it. Threads: the loop's. GIL: held.
 struct SockCallObject {
-  enum class Kind : unsigned char { recv, recv_into, recvfrom, recvfrom_into, sendall, sendto, accept, connect };
+  enum class Kind : unsigned char { recv, recv_into, recvfrom, recvfrom_into, sendall, sendto, accept, connect, writable };
   enum class Stage : unsigned char { fresh, running, over };
 
   PyObject_HEAD
@@ -21,7 +21,7 @@ struct SockCallObject {
   PyObject* args[2];
   PyObject* future;  ///< what the task waits for
   Py_buffer data;    ///< sendall: what is to be sent, from the first wait on
-  Py_ssize_t size;   ///< recv: at most; sendall: sent so far; connect: 1 if begun
+  Py_ssize_t size;   ///< recv: at most; sendall: sent so far; connect, writable: 1 if begun
   Kind kind;
   Stage stage;
   int waits_for;  ///< Watcher::kReadable, kWritable, or 0
@@ -50,5 +50,7 @@ PyObject* sock_sendto(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, P
 PyObject* sock_accept(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
 /// With an address that is resolved.
 PyObject* sock_connect_to(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
+/// Waits until a socket that was full takes something, or is closed.
+PyObject* sock_writable(PyObject* loop, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames);
 
 }  // namespace pyw::aio

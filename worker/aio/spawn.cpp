@@ -48,7 +48,7 @@ bool keep_across_exec(int fd) {
 }
 
 bool place(int fd, int number) {
-  if (fd < 0) return true;
+  if (fd == -1) return true;  // nothing is said; any other number that is none is an error, as with subprocess
   return fd == number ? keep_across_exec(fd) : ::dup2(fd, number) >= 0;
 }
 

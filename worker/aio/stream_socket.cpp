@@ -21,7 +21,7 @@ void StreamSocket::look(bool has_peer) {
 /// A socket.socket of our kind. Empty: an exception is pending.
 Ref StreamSocket::make(State& state, PyObject* keywords) const {
   const int family = own_.size > 0 ? own_.any.sa_family : AF_UNIX;
-  const Ref arguments = Ref::steal(Py_BuildValue("(iii)", family, SOCK_STREAM, family == AF_UNIX ? 0 : IPPROTO_TCP));
+  const Ref arguments = Ref::steal(Py_BuildValue("(iii)", family, SOCK_STREAM, family == AF_INET || family == AF_INET6 ? IPPROTO_TCP : 0));
   return Ref::steal(arguments ? PyObject_Call(state.socket.get(), arguments.get(), keywords) : nullptr);
 }
 

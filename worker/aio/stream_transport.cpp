@@ -345,7 +345,8 @@ bool StreamTransport::set_marks(const Gil& gil, WaterMarks marks) {
   return queue_.size() <= marks_.high || tell(gil, true);
 }
 
-bool StreamTransport::write_eof(const Gil&) {
+bool StreamTransport::write_eof(const Gil& gil) {
+  if (!loop_->check_thread(gil)) return false;
   if (closing_ || eof_) return true;
   eof_ = true;
   if (!queue_.empty() || ::shutdown(fd(), SHUT_WR) == 0) return true;
@@ -356,12 +357,14 @@ bool StreamTransport::write_eof(const Gil&) {
 // Reading on and off ----------------------------------------------------------------------------------------------------
 
 bool StreamTransport::pause_reading(const Gil& gil) {
+  if (!loop_->check_thread(gil)) return false;
   if (closing_ || paused_) return true;
   paused_ = true;
   return watch(gil);
 }
 
 bool StreamTransport::resume_reading(const Gil& gil) {
+  if (!loop_->check_thread(gil)) return false;
   if (closing_ || !paused_) return true;
   paused_ = false;
   return watch(gil);

@@ -159,6 +159,7 @@ bool tell_server(const Gil&, const Ref& method, PyObject* server, PyObject* tran
 }
 
 Ref make_stream(const Gil& gil, State& state, StreamTransport::Parts parts) {
+  if (!can_be_connected(state, parts.protocol.get())) return {};
   Ref context = Ref::steal(PyContext_CopyCurrent());
   parts.extra = Ref::steal(parts.extra ? PyDict_Copy(parts.extra.get()) : PyDict_New());
   if (!context || !parts.extra) return {};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "aio/context_scope.hpp"
 #include "aio/tls_protocol.hpp"
@@ -306,33 +307,46 @@ bool Tls::takes_writes(const Gil&) {
   return false;
 }
 
-bool Tls::hold(const Gil& gil, PyObject* data) {
-  std::size_t size;
+bool Tls::measure(PyObject* data, std::size_t& size) {
   if (PyBytes_CheckExact(data)) {
     size = static_cast<std::size_t>(PyBytes_GET_SIZE(data));
-  } else {
-    const View view(data, PyBUF_SIMPLE);
-    if (!view) return false;
-    size = view.size();
+    return true;
   }
-  if (size == 0) return true;
-  held_.push_back({Ref::share(gil, data), size, 0});
-  held_size_ += size;
+  const View view(data, PyBUF_SIMPLE);
+  if (view) size = view.size();
+  return static_cast<bool>(view);
+}
+
+bool Tls::hold(const Gil& gil, PyObject* data) {
+  std::size_t size;
+  if (!measure(data, size)) return false;
+  if (size > 0) hold(Piece{Ref::share(gil, data), size, 0});
   return true;
 }
 
-bool Tls::write(const Gil& gil, PyObject* data) { return !takes_writes(gil) || (hold(gil, data) && push(gil)); }
+void Tls::hold(Piece piece) {
+  held_size_ += piece.size;
+  held_.push_back(std::move(piece));
+}
+
+bool Tls::write(const Gil& gil, PyObject* data) { return check_thread(gil) && (!takes_writes(gil) || (hold(gil, data) && push(gil))); }
 
 bool Tls::write_all(const Gil& gil, PyObject* list) {
+  if (!check_thread(gil)) return false;
   if (!takes_writes(gil)) return true;
   const Ref each = Ref::steal(PyObject_GetIter(list));
   if (!each) return false;
+  std::vector<Piece> all;  // or nothing: a piece that is none, or an iterable that fails, leaves no part of the message behind
   while (Ref item = Ref::steal(PyIter_Next(each.get()))) {
     // What makes the next item may change this one.
-    const Ref copy = PyByteArray_Check(item.get()) ? Ref::steal(PyBytes_FromObject(item.get())) : Ref::share(gil, item.get());
-    if (!copy || !hold(gil, copy.get())) return false;
+    Ref copy = PyByteArray_Check(item.get()) ? Ref::steal(PyBytes_FromObject(item.get())) : Ref::share(gil, item.get());
+    std::size_t size;
+    if (!copy || !measure(copy.get(), size)) return false;
+    if (size > 0) all.push_back({std::move(copy), size, 0});
   }
-  return !PyErr_Occurred() && push(gil);
+  if (PyErr_Occurred()) return false;
+  for (Piece& piece : all) hold(std::move(piece));
+  return push(gil);
 }
 
 bool Tls::push(const Gil& gil) {
@@ -486,7 +500,7 @@ bool Tls::control_app_writing(const Gil& gil) {
   std::size_t size;
   if (!pending(outgoing_, size)) return false;
   size += held_size_;
-  const bool pause = size >= write_marks_.high && !app_writing_paused_;
+  const bool pause = size > write_marks_.high && !app_writing_paused_;
   if (!pause && !(size <= write_marks_.low && app_writing_paused_)) return true;
   app_writing_paused_ = pause;
   if (!app_protocol_ || tell_app(gil, pause ? state_.s_pause_writing : state_.s_resume_writing)) return true;
@@ -519,7 +533,14 @@ bool Tls::set_read_marks(const Gil& gil, WaterMarks marks) {
   return control_reading(gil);
 }
 
+bool Tls::pause_reading(const Gil& gil) {
+  if (!check_thread(gil)) return false;
+  app_reading_paused_ = true;
+  return true;
+}
+
 bool Tls::resume_reading(const Gil& gil) {
+  if (!check_thread(gil)) return false;
   if (!app_reading_paused_) return true;
   app_reading_paused_ = false;
   return loop().soon(gil, resume_chore, self());

@@ -51,11 +51,12 @@ class Tls {
   bool resume_writing(const Gil& gil);
 
   // TlsTransport calls these.
+  bool check_thread(const Gil& gil) const { return loop().check_thread(gil); }
   bool write(const Gil& gil, PyObject* data);
   bool write_all(const Gil& gil, PyObject* list);
   bool start_shutdown(const Gil& gil);
   bool abort(const Gil& gil, PyObject* exception);
-  void pause_reading() { app_reading_paused_ = true; }
+  bool pause_reading(const Gil& gil);
   bool resume_reading(const Gil& gil);
   bool app_reading_paused() const { return app_reading_paused_; }
   bool app_writing_paused() const { return app_writing_paused_; }
@@ -136,6 +137,8 @@ class Tls {
   Ref decrypt(const Gil& gil, std::size_t room);
   bool decrypt_into(const Gil& gil, PyObject* target, std::size_t room, std::size_t& got, bool& ended, bool& dry);
   bool takes_writes(const Gil& gil);
+  static bool measure(PyObject* data, std::size_t& size);
+  void hold(Piece piece);
   bool push(const Gil& gil);
   bool do_write(const Gil& gil);
   bool encrypt_held(const Gil& gil);

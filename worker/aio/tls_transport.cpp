@@ -61,6 +61,7 @@ PyObject* is_closing(PyObject* self, PyObject*) { return PyBool_FromLong(as_tran
 PyObject* close(PyObject* self, PyObject*) {
   const GilHeld gil;
   const Held tls(gil, self);
+  if (tls && !tls->check_thread(gil)) return nullptr;
   if (!as_transport(self)->closed) {
     as_transport(self)->closed = true;
     return none_if(!tls || tls->start_shutdown(gil));
@@ -77,7 +78,11 @@ PyObject* force_close(PyObject* self, PyObject* exception) {
   return none_if(!tls || tls->abort(gil, exception));
 }
 
-PyObject* abort(PyObject* self, PyObject*) { return force_close(self, Py_None); }
+PyObject* abort(PyObject* self, PyObject*) {
+  const GilHeld gil;
+  const Held tls(gil, self);
+  return !tls || tls->check_thread(gil) ? force_close(self, Py_None) : nullptr;
+}
 
 // Flow control ----------------------------------------------------------------------------------------------------------
 
@@ -89,8 +94,8 @@ PyObject* is_reading(PyObject* self, PyObject*) {
 
 PyObject* pause_reading(PyObject* self, PyObject*) {
   const GilHeld gil;
-  if (const Held tls(gil, self); tls) tls->pause_reading();
-  Py_RETURN_NONE;
+  const Held tls(gil, self);
+  return none_if(!tls || tls->pause_reading(gil));
 }
 
 PyObject* resume_reading(PyObject* self, PyObject*) {
@@ -193,10 +198,12 @@ void finalize(PyObject* self) {
 }
 
 constexpr int kKeywords = METH_VARARGS | METH_KEYWORDS;
+constexpr int kByName = METH_FASTCALL | METH_KEYWORDS;
 
 PyMethodDef methods[] = {
-    {"write", write, METH_O, "write($self, data, /)\n--\n\nSends it, encrypted; what cannot leave at once is kept and sent later."},
-    {"writelines", writelines, METH_O, "writelines($self, list_of_data, /)\n--\n\nThe same for several pieces, which may share records."},
+    {"write", function(named<write, "data">), kByName, "write($self, data)\n--\n\nSends it, encrypted; what cannot leave at once is kept and sent later."},
+    {"writelines", function(named<writelines, "list_of_data">), kByName,
+     "writelines($self, list_of_data)\n--\n\nThe same for several pieces, which may share records."},
     {"write_eof", write_eof, METH_NOARGS, "write_eof($self, /)\n--\n\nTLS has no half-closed connections: NotImplementedError."},
     {"can_write_eof", can_write_eof, METH_NOARGS, "can_write_eof($self, /)\n--\n\nFalse."},
     {"is_closing", is_closing, METH_NOARGS, "is_closing($self, /)\n--\n\nWhether it is closed or about to be."},
@@ -217,7 +224,7 @@ PyMethodDef methods[] = {
     {"get_extra_info", function(get_extra_info), kKeywords,
      "get_extra_info($self, /, name, default=None)\n--\n\nsslcontext, ssl_object, peercert, cipher, compression, or what the transport below knows."},
     {"get_protocol", get_protocol, METH_NOARGS, "get_protocol($self, /)\n--\n\nThe application's."},
-    {"set_protocol", set_protocol, METH_O, "set_protocol($self, protocol, /)\n--\n\nAnother one from now on."},
+    {"set_protocol", function(named<set_protocol, "protocol">), kByName, "set_protocol($self, protocol)\n--\n\nAnother one from now on."},
     {"_test__append_write_backlog", append_held, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 

@@ -40,4 +40,8 @@ bool is_open_loop(const State& state, PyObject* loop) {
   return false;
 }
 
+bool can_be_connected(const State& state, PyObject* protocol) {
+  return static_cast<bool>(Ref::steal(PyObject_GetAttr(protocol, state.s_connection_made.get())));
+}
+
 }  // namespace pyw::aio

@@ -90,11 +90,22 @@ Ref add_type(const Gil& gil, PyObject* module, const char* name, PyType_Slot* sl
 /// Whether `loop` is one of ours that has not been closed. False: an exception is pending.
 bool is_open_loop(const State& state, PyObject* loop);
 
+/// Whether a protocol has connection_made: None, of a factory that forgot to return it, has not, and whoever connects is to be told. False:
+/// AttributeError is pending.
+bool can_be_connected(const State& state, PyObject* protocol);
+
 // Answers: new references; null: an exception is pending. Of objects that are lent; null is None.
 inline PyObject* as_python(bool answer) { return PyBool_FromLong(answer); }
 inline PyObject* as_python(int answer) { return PyLong_FromLong(answer); }
 inline PyObject* as_python(std::size_t answer) { return PyLong_FromSize_t(answer); }
 inline PyObject* as_python(PyObject* answer) { return shared_or_none(answer); }
+
+/// A METH_O function whose argument may be given by its name. METH_FASTCALL | METH_KEYWORDS.
+template <auto F, Name kName>
+PyObject* named(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  PyObject* argument = ByName::only(kName.text, args, nargs, kwnames);
+  return argument ? F(self, argument) : nullptr;
+}
 
 /// Functions for the tables of a type that only pass a call on: to members of what `Of` finds in the object, which is a plain function.
 template <auto Of>
@@ -111,11 +122,9 @@ struct Methods {
     const GilHeld gil;
     return none_if((Of(self).*M)(gil, argument));
   }
-  /// The same, where the argument may be given by its name. METH_FASTCALL | METH_KEYWORDS.
   template <auto M, Name kName>
   static PyObject* call_named(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-    PyObject* argument = ByName::only(kName.text, args, nargs, kwnames);
-    return argument ? call_with<M>(self, argument) : nullptr;
+    return named<call_with<M>, kName>(self, args, nargs, kwnames);
   }
   /// What M() answers: as a method, and as an attribute.
   template <auto M>

@@ -26,9 +26,11 @@ class WriteQueue {
   std::size_t size() const { return size_; }
 
   /// `data` without its first `skip` bytes. False: an exception is pending (no buffer, not contiguous).
-  bool push(const Gil&, PyObject* data, std::size_t skip) {
+  bool push(const Gil& gil, PyObject* data, std::size_t skip) {
     Chunk chunk{};
-    if (PyObject_GetBuffer(data, &chunk.view, PyBUF_SIMPLE) != 0) return false;
+    // A memoryview can be released by its owner only while it lends its buffer to nobody, so another one does.
+    const Ref lender = PyMemoryView_Check(data) ? Ref::steal(PyMemoryView_FromObject(data)) : Ref::share(gil, data);
+    if (!lender || PyObject_GetBuffer(lender.get(), &chunk.view, PyBUF_SIMPLE) != 0) return false;
     if (static_cast<std::size_t>(chunk.view.len) == skip) {
       PyBuffer_Release(&chunk.view);
       return true;

@@ -158,6 +158,16 @@ def test_a_handle_gives_its_context(loop):
     run_all(loop)
 
 
+@pytest.mark.needs_python(3, 12)
+def test_a_handle_that_has_run_still_gives_its_context(loop):
+    context = contextvars.copy_context()
+    handles = [loop.call_soon(int, context=context), loop.call_later(0, int, context=context), loop.call_soon(int, "x", context=context)]
+    loop.set_exception_handler(lambda loop, context: None)
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()
+    assert [handle.get_context() for handle in handles] == [context] * 3
+
+
 def test_a_cancelled_handle_lets_its_arguments_go(loop):
     import gc
     import weakref

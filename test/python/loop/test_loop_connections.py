@@ -8,7 +8,7 @@ import socket
 import sys
 
 import pytest
-from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, soon, socketpair, tcp_pair, turns
+from loop_support import HAS_IPV6, Recorder, closed, connected, free_port, listener, socketpair, soon, tcp_pair, turns
 
 
 async def echo_server(**options):
@@ -375,6 +375,23 @@ def test_extra_information_by_position_and_by_name(run):
     run(main())
 
 
+def test_a_socket_of_a_family_of_its_own_knows_its_name(loop, run):
+    try:
+        sock = socket.socket(socket.AF_VSOCK)
+    except OSError:
+        pytest.skip("this machine has no sockets of virtual machines")
+
+    async def main():
+        name = sock.getsockname()
+        transport, protocol = await loop.connect_accepted_socket(Recorder, sock)
+        assert transport.get_extra_info("sockname") == name and transport.get_extra_info("peername") is None
+        assert transport.get_extra_info("socket").family == socket.AF_VSOCK
+        transport.close()
+        await soon(protocol.lost)
+
+    run(main())
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", b"127.0.0.1"])
 def test_connecting_says_the_same_with_a_number_and_with_a_name(loop, run, host):
     async def main():
@@ -414,6 +431,19 @@ def test_a_factory_that_fails_leaves_no_socket(loop, run):
         with socket.create_server(("127.0.0.1", 0)) as server:
             with pytest.raises(ZeroDivisionError):
                 await loop.create_connection(fails, "127.0.0.1", server.getsockname()[1])
+
+    run(main())
+
+
+@pytest.mark.stock_fails("it leaves the socket to the garbage collector")
+def test_a_factory_that_returns_nothing_is_an_error(loop, run):
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with pytest.raises(AttributeError, match="connection_made"):
+                await loop.create_connection(lambda: None, "127.0.0.1", server.getsockname()[1])
+        one, two = socketpair()
+        with one, two, pytest.raises(AttributeError, match="connection_made"):
+            await loop.create_unix_connection(lambda: None, sock=one)
 
     run(main())
 

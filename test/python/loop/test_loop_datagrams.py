@@ -351,6 +351,29 @@ def test_an_endpoint_may_have_a_family_only(run):
     run(main())
 
 
+@pytest.mark.stock_fails("warns of a transport that nobody has")
+def test_a_factory_that_returns_nothing_is_an_error(loop, run):
+    async def main():
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            with pytest.raises(AttributeError, match="connection_made"):
+                await loop.create_datagram_endpoint(lambda: None, sock=sock)
+
+    run(main())
+
+
+def test_the_protocol_by_name(run):
+    async def main():
+        one = await endpoint()
+        one.transport.set_protocol(protocol=one)
+        with pytest.raises(TypeError):
+            one.transport.set_protocol(other=one)
+        assert one.transport.get_protocol() is one
+        await ended(one)
+
+    run(main())
+
+
 def test_names_are_resolved(run):
     async def main():
         server = await endpoint()

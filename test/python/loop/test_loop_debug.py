@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from loop_support import FACTORY_NAME, HandlerCalls, IS_OURS, socketpair, turns
+from loop_support import FACTORY_NAME, DatagramRecorder, HandlerCalls, IS_OURS, Recorder, closed, connected, socketpair, soon, turns
+from test_loop_tls import ended, tls_pair
 
 
 @pytest.fixture
@@ -245,6 +246,46 @@ def test_a_transport_that_another_thread_closes_is_an_error(debug_loop, run, kin
         await turns()
         here.close()
         there.close()
+
+    run(main())
+    debug_loop.run_until_complete(debug_loop.shutdown_default_executor())
+
+
+@pytest.mark.ours_only("stock asyncio does most of it")
+def test_what_another_thread_asks_of_a_transport_is_an_error_and_is_not_done(debug_loop, run):
+    async def main():
+        one, two = await connected(tcp=False)
+        r, w = os.pipe()
+        pipe, reader = await debug_loop.connect_read_pipe(Recorder, open(r, "rb", 0))
+        datagrams, receiver = await debug_loop.create_datagram_endpoint(DatagramRecorder, ("127.0.0.1", 0))
+        server, client, theirs = await tls_pair()
+        stream, tls = one.transport, client.transport
+        for call in (
+            *(stream.write_eof, stream.pause_reading, pipe.pause_reading, datagrams.pause_reading, tls.pause_reading),
+            lambda: stream.write(b"x"),
+            lambda: datagrams.sendto(b"x", datagrams.get_extra_info("sockname")),
+            *(lambda: tls.write(b"x"), lambda: tls.writelines([b"x"]), tls.close, tls.abort),
+        ):
+            with pytest.raises(RuntimeError, match="Non-thread-safe"):
+                await asyncio.to_thread(call)
+        readers = (stream, pipe, datagrams, tls)
+        assert all(transport.is_reading() for transport in readers) and not tls.is_closing()
+        for transport in readers:
+            transport.pause_reading()
+            with pytest.raises(RuntimeError, match="Non-thread-safe"):
+                await asyncio.to_thread(transport.resume_reading)
+            assert not transport.is_reading()
+            transport.resume_reading()
+        await turns()
+        assert (two.data, theirs.data) == (b"", b"") and receiver.datagrams.empty()
+        datagrams.close()
+        pipe.close()
+        os.close(w)
+        await soon(receiver.lost)
+        await soon(reader.lost)
+        await closed(one, two)
+        await closed(client, theirs)
+        await ended(server)
 
     run(main())
     debug_loop.run_until_complete(debug_loop.shutdown_default_executor())

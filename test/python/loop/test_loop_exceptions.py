@@ -1,12 +1,14 @@
 """What happens to exceptions that come out of callbacks."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import socket
+import sys
 
 import pytest
-from loop_support import HandlerCalls, Recorder, socketpair, soon, turns
+from loop_support import HandlerCalls, Recorder, socketpair, soon, turns, until
 
 
 def fails():
@@ -48,6 +50,53 @@ def test_so_does_one_of_any_other_callback(loop, run, how):
 
     run(main())
     assert [type(context["exception"]) for context in calls] == [ZeroDivisionError]
+
+
+REQUEST = contextvars.ContextVar("request", default="none")
+
+
+def fails_with(number):
+    raise LookupError(number)
+
+
+@pytest.mark.parametrize("how", ["call_soon", "call_later", "call_soon_threadsafe"])
+def test_the_handler_finds_the_handle_as_it_ran(loop, run, how):
+    seen = []
+    loop.set_exception_handler(lambda loop, context: seen.append((repr(context["handle"]), REQUEST.get())))
+
+    async def main():
+        given = [0.0, fails_with, 5] if how == "call_later" else [fails_with, 5]
+        context = contextvars.copy_context()
+        context.run(REQUEST.set, "GET /")
+        getattr(loop, how)(*given, context=context)
+        await until(lambda: seen)
+
+    run(main())
+    (shown, request), = seen
+    assert "fails_with(" in shown and "cancelled" not in shown
+    assert request == ("GET /" if sys.version_info >= (3, 12) else "none")
+
+
+def test_the_handler_may_cancel_the_handle_and_so_may_the_callback(loop, run):
+    shown, handles = [], []
+
+    def handler(loop, context):
+        shown.append(repr(context["handle"]))
+        context["handle"].cancel()
+        shown.append(repr(context["handle"]))
+
+    def fails_cancelled():
+        handles[1].cancel()
+        fails()
+
+    async def main():
+        loop.set_exception_handler(handler)
+        handles.extend([loop.call_soon(fails), loop.call_soon(fails_cancelled)])
+        await turns()
+
+    run(main())
+    assert ["cancelled" in each for each in shown] == [False, True, True, True]
+    assert ["fails" in each for each in shown] == [True, False, False, False]
 
 
 def test_later_callbacks_of_the_round_run_all_the_same(loop, run):

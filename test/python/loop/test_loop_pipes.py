@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import stat
 
@@ -255,6 +256,46 @@ def test_a_folder_is_a_value_error(loop, run):
         with pytest.raises(ValueError):
             await loop.connect_read_pipe(Recorder, File())
         os.close(fd)
+
+    run(main())
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_a_descriptor_of_no_kind_at_all_is_a_value_error(loop, run, direction):
+    async def main():
+        with select.epoll() as nameless, pytest.raises(ValueError):  # as eventfd, timerfd ...
+            await getattr(loop, f"connect_{direction}_pipe")(Recorder, nameless)
+
+    run(main())
+
+
+@pytest.mark.stock_fails("warns of a transport that nobody has")
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_a_factory_that_returns_nothing_is_an_error(loop, run, direction):
+    async def main():
+        read, write = pipe()
+        with pytest.raises(AttributeError, match="connection_made"):
+            await getattr(loop, f"connect_{direction}_pipe")(lambda: None, read if direction == "read" else write)
+        read.close()
+        write.close()
+
+    run(main())
+
+
+def test_arguments_by_name(run):
+    async def main():
+        r, w = pipe()
+        reader, writer = await reading(r), await writing(w)
+        for protocol in (reader, writer):
+            protocol.transport.set_protocol(protocol=protocol)
+            with pytest.raises(TypeError):
+                protocol.transport.set_protocol(other=protocol)
+        writer.transport.write(data=b"a")
+        writer.transport.writelines(list_of_data=[b"b", b"c"])
+        assert await reader.received(3) == b"abc"
+        writer.transport.close()
+        await soon(writer.lost)
+        await soon(reader.lost)
 
     run(main())
 

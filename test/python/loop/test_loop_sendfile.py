@@ -7,7 +7,7 @@ import socket
 import ssl
 
 import pytest
-from loop_support import HERE, Recorder, closed, connected, soon, tcp_pair, until, with_raw_peer
+from loop_support import HERE, Recorder, closed, connected, soon, stuffed, tcp_pair, turns, until, with_raw_peer
 
 DATA = os.urandom(300_000)
 
@@ -256,6 +256,47 @@ def test_a_peer_that_goes_away(loop, run, tmp_path, bill):
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             await soon(sending)
         ours.close()
+
+    run(main())
+
+
+@pytest.mark.ours_only("asyncio waits for ever")
+@pytest.mark.parametrize("how", ["the socket", "close", "abort"])
+def test_whoever_sends_a_file_is_told_that_its_own_side_was_closed(loop, run, tmp_path, bill, how):
+    path = tmp_path / "big"
+    with open(path, "wb") as big:
+        big.truncate(1 << 30)
+    opened = open(path, "rb")
+    bill.to_close.append(opened)
+
+    async def main():
+        if how == "the socket":
+            ours, peer = tcp_pair()
+            sending, close = loop.create_task(loop.sock_sendfile(ours, opened)), ours.close
+        else:
+            protocol, peer = await with_raw_peer()
+            sending, close = loop.create_task(loop.sendfile(protocol.transport, opened)), getattr(protocol.transport, how)
+        await until(lambda: _readable(peer))
+        close()
+        with pytest.raises(OSError):
+            await soon(sending)
+        assert 0 < opened.tell() < 1 << 30
+        if how != "the socket":
+            await soon(protocol.lost)
+        peer.close()
+
+    run(main())
+
+
+@pytest.mark.ours_only("asyncio waits for ever")
+def test_a_socket_that_is_closed_before_anything_was_sent(loop, run, file, pair):
+    async def main():
+        stuffed(pair[0])
+        sending = loop.create_task(loop.sock_sendfile(pair[0], file))
+        await turns()
+        pair[0].close()
+        with pytest.raises(OSError):
+            await soon(sending)
 
     run(main())
 

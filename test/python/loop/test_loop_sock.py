@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 
 import pytest
@@ -105,6 +106,23 @@ def test_sendall_to_a_peer_that_is_gone(loop, run, pair):
         reset(pair[1])
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             await soon(sending)
+
+    run(main())
+
+
+@pytest.mark.ours_only("stock asyncio sends what the socket takes")
+def test_sendall_lets_others_have_their_turn(loop, run, pair):
+    data = os.urandom(1 << 22)
+
+    async def main():
+        sending = loop.create_task(loop.sock_sendall(pair[0], data))
+        got, most = b"", 0
+        while len(got) < len(data):
+            await asyncio.sleep(0)
+            part = drained(pair[1])
+            got, most = got + part, max(most, len(part))
+        await soon(sending)
+        assert got == data and most <= len(data) // 2
 
     run(main())
 

@@ -150,6 +150,17 @@ def test_without_redirection_the_streams_are_inherited(run, tmp_path):
     run(main())
 
 
+@pytest.mark.parametrize("stream", ["stdin", "stdout"])
+def test_a_stream_that_is_no_descriptor_is_an_error(run, stream):
+    """Not the worker's own: STDOUT is for stderr, and a number like others elsewhere."""
+
+    async def main():
+        with pytest.raises((OSError, ValueError)):
+            await asyncio.create_subprocess_exec("true", **{stream: asyncio.subprocess.STDOUT})
+
+    run(main())
+
+
 @pytest.mark.parametrize("how, number", [("kill", signal.SIGKILL), ("terminate", signal.SIGTERM), ("send_signal", signal.SIGINT)])
 def test_a_signal_is_a_negative_returncode(run, how, number):
     async def main():

@@ -396,6 +396,21 @@ def test_back_pressure(run):
     run(main())
 
 
+@pytest.mark.stock_fails("pauses with nothing in its buffer, and nothing resumes it")
+def test_a_high_mark_of_zero_does_not_pause_while_nothing_waits(run):
+    async def main():
+        server, client, theirs = await tls_pair()
+        client.transport.set_write_buffer_limits(high=0)
+        for size in (1, 2):
+            client.transport.write(b"x")
+            assert await theirs.received(size) == size * b"x"
+            assert client.calls.count("pause") == client.calls.count("resume")
+        await closed(client, theirs)
+        await ended(server)
+
+    run(main())
+
+
 def test_reading_can_be_paused(run):
     async def main():
         server, client, theirs = await tls_pair()
@@ -445,6 +460,37 @@ def test_types_that_can_be_written(run):
                 client.transport.write(wrong)
         client.transport.write(b"c")
         assert await theirs.received(3) == b"abc"
+        await closed(client, theirs)
+        await ended(server)
+
+    run(main())
+
+
+@pytest.mark.stock_fails("the pieces before the wrong one leave with the next write", since=(3, 11))
+@pytest.mark.parametrize("lines", [lambda: [b"HEAD", 5], lambda: (piece or 1 / 0 for piece in (b"HEAD", b""))], ids=["a number", "a failure"])
+def test_writelines_sends_all_or_nothing(run, lines):
+    async def main():
+        server, client, theirs = await tls_pair()
+        with pytest.raises((TypeError, ZeroDivisionError)):
+            client.transport.writelines(lines())
+        client.transport.write(b"NEXT")
+        assert await theirs.received(4) == b"NEXT"
+        await closed(client, theirs)
+        await ended(server)
+
+    run(main())
+
+
+def test_arguments_by_name(run):
+    async def main():
+        server, client, theirs = await tls_pair()
+        client.transport.write(data=b"some ")
+        client.transport.writelines(list_of_data=[b"da", b"ta"])
+        client.transport.set_protocol(protocol=client)
+        assert await theirs.received(9) == b"some data"
+        for wrong in (client.transport.write, client.transport.writelines, client.transport.set_protocol):
+            with pytest.raises(TypeError):
+                wrong(other=client)
         await closed(client, theirs)
         await ended(server)
 

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import sys
+from fractions import Fraction
 
 import pytest
 from loop_support import Recorder, closed, connected, drained, small_buffers, soon, turns, until, with_raw_peer
@@ -88,6 +90,24 @@ def test_a_view_that_is_not_contiguous_is_written_as_it_reads_or_refused(run, tc
         await main()
 
     run(quiet())
+
+
+def test_a_view_may_be_released_right_after_write(run, tcp):
+    async def main():
+        protocol, peer = await with_raw_peer(tcp=tcp)
+        small_buffers(protocol.transport.get_extra_info("socket"), peer)
+        pieces = [b"sent at once, ", b"waits for the end of the turn, ", b"x" * 500_000]
+        for piece in pieces:
+            with memoryview(piece) as view:
+                protocol.transport.write(view)
+        with memoryview(b", more") as view:
+            protocol.transport.writelines([view, view])
+        expected = b"".join(pieces) + b", more, more"
+        assert await from_peer(peer, len(expected)) == expected
+        await closed(protocol)
+        peer.close()
+
+    run(main())
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, None, [b"x"], object()], ids=repr)
@@ -305,6 +325,31 @@ def test_limits_that_make_no_sense_are_refused(run, tcp):
                 protocol.transport.set_write_buffer_limits(**limits)
             assert protocol.transport.get_write_buffer_limits() == (16384, 65536), limits
         await closed(protocol)
+        peer.close()
+
+    run(main())
+
+
+def test_limits_may_be_any_number(run, tcp):
+    async def main():
+        protocol, peer = await with_raw_peer(tcp=tcp)
+        limits = protocol.transport.get_write_buffer_limits
+        for high, low in ((64 * 1024 / 2, 1e3), (Fraction(4, 2), True)):
+            protocol.transport.set_write_buffer_limits(high, low)
+            assert limits() == (low, high)
+        for high in (float("inf"), 2**70):
+            protocol.transport.set_write_buffer_limits(high, 2**65)
+            assert min(limits()) >= sys.maxsize
+        protocol.transport.set_write_buffer_limits(high=0.5)
+        protocol.transport.write(b"x" * 5_000_000)
+        assert protocol.calls == ["made", "pause"]
+        for wrong in (-0.5, -(2**70), float("nan")):
+            with pytest.raises(ValueError):
+                protocol.transport.set_write_buffer_limits(wrong)
+        with pytest.raises(TypeError):
+            protocol.transport.set_write_buffer_limits("many")
+        protocol.transport.abort()
+        await soon(protocol.lost)
         peer.close()
 
     run(main())

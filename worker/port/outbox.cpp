@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kHead = 4 + kShortHeader;
 constexpr std::size_t kSegment = 256u << 10;  ///< small frames are gathered in pieces of about this size
 constexpr std::size_t kPieces = 64;           ///< per write
+constexpr std::size_t kTaken = 1u << 20;      ///< from this size on a frame's buffer is taken instead of copied
 }  // namespace
 
 void FrameBuilder::begin(Kind kind, std::uint8_t flags, std::uint64_t id) {
@@ -39,14 +40,16 @@ void Outbox::append(FrameBuilder& frame) {
   frame.finish();
   etf::Writer& writer = frame.writer();
   const Bytes all(writer.buffer());
+  const bool taken = all.size() >= kTaken;
   const std::lock_guard lock(mutex_);
   std::size_t at = 0;
   for (auto& reference : writer.references()) {
-    append_own(all.subspan(at, reference.after - at));
+    const Bytes before = all.subspan(at, reference.after - at);
+    taken ? append_reference(before, {}) : append_own(before);
     at = reference.after;
     append_reference(reference.bytes, std::move(reference.lease));
   }
-  append_own(all.subspan(at));
+  taken ? append_taken(std::move(writer.buffer()), at) : append_own(all.subspan(at));
 }
 
 void Outbox::append(Kind kind, std::uint8_t flags, std::uint64_t id, Bytes payload) {
@@ -74,6 +77,14 @@ void Outbox::append_own(Bytes bytes) {
     fresh.bytes = fresh.own;
   }
   waiting_.fetch_add(bytes.size(), std::memory_order_relaxed);
+}
+
+/// What comes before the byte `at` has been referred to, and is written before this.
+void Outbox::append_taken(std::vector<std::byte>&& buffer, std::size_t at) {
+  Segment& fresh = segments_.emplace_back();
+  fresh.own = std::move(buffer);
+  fresh.bytes = Bytes(fresh.own).subspan(at);
+  waiting_.fetch_add(fresh.bytes.size(), std::memory_order_relaxed);
 }
 
 void Outbox::append_reference(Bytes bytes, Lease lease) {
@@ -114,10 +125,10 @@ void Outbox::advance(std::size_t n) {
     first.bytes = first.bytes.subspan(taken);
     n -= taken;
     if (!first.bytes.empty()) return;
-    if (first.own.empty()) {
+    if (first.lease) {
       spent_.push_back(std::move(first.lease));
       has_spent_.store(true, std::memory_order_relaxed);
-    } else if (first.own.capacity() <= 2 * kSegment) {
+    } else if (!first.own.empty() && first.own.capacity() <= 2 * kSegment) {
       spare_ = std::move(first.own);
     }
     segments_.pop_front();

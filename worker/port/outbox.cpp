@@ -7,13 +7,13 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 
 namespace pyw::port {
 namespace {
 constexpr std::size_t kHead = 4 + kShortHeader;
 constexpr std::size_t kSegment = 256u << 10;  ///< small frames are gathered in pieces of about this size
 constexpr std::size_t kPieces = 64;           ///< per write
-constexpr std::size_t kTaken = 1u << 20;      ///< from this size on a frame's buffer is taken instead of copied
 }  // namespace
 
 void FrameBuilder::begin(Kind kind, std::uint8_t flags, std::uint64_t id) {
@@ -40,16 +40,37 @@ void Outbox::append(FrameBuilder& frame) {
   frame.finish();
   etf::Writer& writer = frame.writer();
   const Bytes all(writer.buffer());
-  const bool taken = all.size() >= kTaken;
   const std::lock_guard lock(mutex_);
+  if (all.size() >= kSegment) return append_large(writer);
   std::size_t at = 0;
   for (auto& reference : writer.references()) {
-    const Bytes before = all.subspan(at, reference.after - at);
-    taken ? append_reference(before, {}) : append_own(before);
+    append_own(all.subspan(at, reference.after - at));
     at = reference.after;
     append_reference(reference.bytes, std::move(reference.lease));
   }
-  taken ? append_taken(std::move(writer.buffer()), at) : append_own(all.subspan(at));
+  append_own(all.subspan(at));
+}
+
+/// Copied if it is in one piece, so that the builder keeps its buffer for the next one. Where there is no memory for that, or a frame could
+/// be torn when it runs out, the buffer is taken.
+void Outbox::append_large(etf::Writer& writer) {
+  const Bytes all(writer.buffer());
+  if (writer.references().empty()) {
+    try {
+      return append_own(all);
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  std::size_t at = 0;
+  for (auto& reference : writer.references()) {
+    append_reference(all.subspan(at, reference.after - at), {});
+    at = reference.after;
+    append_reference(reference.bytes, std::move(reference.lease));
+  }
+  Segment& rest = segments_.emplace_back();
+  rest.own = std::move(writer.buffer());
+  rest.bytes = Bytes(rest.own).subspan(at);
+  waiting_.fetch_add(rest.bytes.size(), std::memory_order_relaxed);
 }
 
 void Outbox::append(Kind kind, std::uint8_t flags, std::uint64_t id, Bytes payload) {
@@ -61,6 +82,7 @@ void Outbox::append(Kind kind, std::uint8_t flags, std::uint64_t id, Bytes paylo
   append_own(payload);
 }
 
+/// Nothing has happened when there is no memory for it.
 void Outbox::append_own(Bytes bytes) {
   if (bytes.empty()) return;
   // A segment that has been begun to be written is still appended to: `bytes` is re-derived from what is left of it.
@@ -70,21 +92,14 @@ void Outbox::append_own(Bytes bytes) {
     last.own.insert(last.own.end(), bytes.begin(), bytes.end());
     last.bytes = Bytes(last.own).subspan(done);
   } else {
-    Segment& fresh = segments_.emplace_back();
+    Segment fresh;
     fresh.own = std::move(spare_);
     spare_ = {};
     fresh.own.assign(bytes.begin(), bytes.end());
     fresh.bytes = fresh.own;
+    segments_.push_back(std::move(fresh));
   }
   waiting_.fetch_add(bytes.size(), std::memory_order_relaxed);
-}
-
-/// What comes before the byte `at` has been referred to, and is written before this.
-void Outbox::append_taken(std::vector<std::byte>&& buffer, std::size_t at) {
-  Segment& fresh = segments_.emplace_back();
-  fresh.own = std::move(buffer);
-  fresh.bytes = Bytes(fresh.own).subspan(at);
-  waiting_.fetch_add(fresh.bytes.size(), std::memory_order_relaxed);
 }
 
 void Outbox::append_reference(Bytes bytes, Lease lease) {

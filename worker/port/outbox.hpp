@@ -59,7 +59,7 @@ class Outbox {
     Lease lease;
   };
   void append_own(Bytes bytes);
-  void append_taken(std::vector<std::byte>&& buffer, std::size_t at);
+  void append_large(etf::Writer& writer);
   void append_reference(Bytes bytes, Lease lease);
   State flush_locked();
   void advance(std::size_t n);

@@ -26,6 +26,7 @@
     missing_cwd/1,
     path_that_is_no_list/1,
     memory_limit_too_low_for_python/1,
+    file_limit_too_low_for_python/1,
     name_that_is_taken/1,
     supervisor_sees_a_start_error/1,
     parent_that_dies_during_init/1,
@@ -59,6 +60,7 @@ all() ->
         missing_cwd,
         path_that_is_no_list,
         memory_limit_too_low_for_python,
+        file_limit_too_low_for_python,
         name_that_is_taken,
         supervisor_sees_a_start_error,
         parent_that_dies_during_init,
@@ -234,8 +236,22 @@ path_that_is_no_list(_Config) ->
     {{bad_option, path, _}, _} = fails(#{path => [not_text]}).
 
 memory_limit_too_low_for_python(_Config) ->
-    {_, Text} = start_failed(#{limits => #{memory => 1024 * 1024}}),
-    ?assert(byte_size(Text) > 40).
+    [
+        begin
+            {_, Text} = start_failed(#{limits => #{memory => Bytes}}),
+            says(Text, ["limits: memory ", integer_to_binary(Bytes)])
+        end
+     || Bytes <- [1, 1024 * 1024, 8_000_000, 12_000_000]
+    ].
+
+file_limit_too_low_for_python(_Config) ->
+    [
+        begin
+            {_, Text} = start_failed(#{limits => #{files => N, cpu_seconds => 100}}),
+            says(Text, ["limits: cpu_seconds 100, files ", integer_to_binary(N)])
+        end
+     || N <- [1, 8, 9, 10, 11, 12, 13]
+    ].
 
 name_that_is_taken(_Config) ->
     {ok, Ctx} = py_port:start_context(#{name => taken, link => false}),

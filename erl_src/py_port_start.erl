@@ -38,7 +38,9 @@
     body :: py_port_death:body(),
     os_pid = 0 :: non_neg_integer(),
     output :: py_port_output:output(),
-    timer :: reference() | none
+    timer :: reference() | none,
+    %% somebody wants it to stop: at once when it is ready, and no later than at the end of the grace
+    stop = none :: none | infinity | reference()
 }).
 
 %% A worker reads eagerly, so what is queued in the port is waiting for its own turn to be written:
@@ -163,6 +165,8 @@ hello(#s{port = Port} = S) ->
             end;
         {timeout, S1} ->
             give_up(hello_timeout, <<"the launcher did not say hello in time">>, none, S1);
+        {stopped, S1} ->
+            stopped(S1);
         {gone, Seen, S1} ->
             gone(Seen, S1);
         {parent_down, Reason, S1} ->
@@ -244,6 +248,8 @@ ready(S, OnTimeout) ->
             give_up(init_timeout, <<"init did not finish within init_timeout">>, none, S1);
         {timeout, S1} ->
             give_up(ready_timeout, <<"Python was not ready within start_timeout">>, none, S1);
+        {stopped, S1} ->
+            stopped(S1);
         {gone, Seen, S1} ->
             gone(Seen, S1);
         {parent_down, Reason, S1} ->
@@ -255,6 +261,7 @@ ready(S, OnTimeout) ->
 -spec started(map(), #s{}) -> started().
 started(Ready, S) ->
     #s{port = Port, writer = Writer, io = Io, body = Body, output = Output} = cancel_timer(S),
+    ok = stop_when_ready(S#s.stop),
     #{
         port => Port,
         writer => Writer,
@@ -276,9 +283,10 @@ claim(_, _) -> false.
 -spec next(#s{}) ->
     {frame, binary(), #s{}}
     | {timeout, #s{}}
+    | {stopped, #s{}}
     | {gone, py_port_death:exit_seen(), #s{}}
     | {parent_down, term(), #s{}}.
-next(#s{port = Port, timer = Timer, start = #{parent := Parent}, output = Output} = S) ->
+next(#s{port = Port, timer = Timer, stop = Stop, start = #{parent := Parent}, output = Output} = S) ->
     receive
         {Port, {data, <<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>> = Frame}} ->
             case py_port_output:line(Flags, Dropped, Line, Output) of
@@ -295,6 +303,10 @@ next(#s{port = Port, timer = Timer, start = #{parent := Parent}, output = Output
             {parent_down, Reason, S};
         {timeout, Timer, start} ->
             {timeout, S};
+        {timeout, Stop, stop} ->
+            {stopped, S};
+        {stop, Grace} ->
+            next(S#s{stop = sooner(Grace, Stop)});
         {credit, N} ->
             ok = py_port_writer:send(S#s.writer, py_port_wire:short(?K_CREDIT, N)),
             ok = py_port_writer:tell(S#s.writer, S#s.io, credited),
@@ -316,6 +328,43 @@ cancel_timer(#s{timer = Timer} = S) when is_reference(Timer) ->
     S#s{timer = none};
 cancel_timer(S) ->
     S.
+
+%% Stopping ----------------------------------------------------------------------------------------
+
+-spec sooner(timeout(), Stop) -> Stop when Stop :: none | infinity | reference().
+sooner(infinity, none) ->
+    infinity;
+sooner(infinity, Stop) ->
+    Stop;
+sooner(Grace, Stop) ->
+    %% An atom, where no end has been set, is more than any number.
+    erlang:start_timer(min(Grace, left(Stop)), self(), stop).
+
+%% What is left of the grace. Its timer is no more.
+-spec left(none | infinity | reference()) -> none | timeout().
+left(Stop) when is_reference(Stop) ->
+    case erlang:cancel_timer(Stop) of
+        false ->
+            receive
+                {timeout, Stop, stop} -> 0
+            end;
+        Left ->
+            Left
+    end;
+left(Stop) ->
+    Stop.
+
+%% Whoever routes messages from now on stops it.
+-spec stop_when_ready(none | infinity | reference()) -> ok.
+stop_when_ready(none) ->
+    ok;
+stop_when_ready(Stop) ->
+    self() ! {stop, left(Stop)},
+    ok.
+
+-spec stopped(#s{}) -> {error, term()}.
+stopped(S) ->
+    give_up(stopped, <<"it was stopped before it was ready">>, none, S).
 
 %% Failing -----------------------------------------------------------------------------------------
 
@@ -340,6 +389,7 @@ await_end(S) ->
         {gone, Seen, _} -> Seen;
         {frame, _, S1} -> await_end(S1);
         {timeout, S1} -> py_port_death:kill(S1#s.body);
+        {stopped, S1} -> py_port_death:kill(S1#s.body);
         {parent_down, _, S1} -> py_port_death:kill(S1#s.body)
     end.
 

@@ -33,6 +33,9 @@
     failed_start_frees_the_name/1,
     failed_start_without_a_link/1,
     init_that_hangs_holds_up_no_other_context/1,
+    context_that_is_stopped_during_init/1,
+    context_that_is_stopped_more_than_once_during_init/1,
+    context_that_is_ready_before_the_grace_is_over_stops_in_order/1,
     application_that_stops_during_init/1
 ]).
 
@@ -67,6 +70,9 @@ all() ->
         failed_start_frees_the_name,
         failed_start_without_a_link,
         init_that_hangs_holds_up_no_other_context,
+        context_that_is_stopped_during_init,
+        context_that_is_stopped_more_than_once_during_init,
+        context_that_is_ready_before_the_grace_is_over_stops_in_order,
         application_that_stops_during_init
     ].
 
@@ -298,6 +304,43 @@ init_that_hangs_holds_up_no_other_context(Config) ->
     true = exit(whereis(hangs), kill),
     ?assertEqual({error, killed}, outcome(Ref)),
     _ = py_port_trouble:gone_within([Worker], ?SOON).
+
+%% It is no use to wait for what hangs, and who started it hears of it.
+context_that_is_stopped_during_init(Config) ->
+    lists:foreach(
+        fun(Link) ->
+            {_, Ref, Worker} = hangs_in_init(Config, #{name => hangs, link => Link}),
+            ok = py_port:stop_context(hangs, 100),
+            ?assertMatch({error, {start_failed, #{what := stopped}}}, outcome(Ref)),
+            ?assertEqual(undefined, whereis(hangs)),
+            _ = py_port_trouble:gone_within([Worker], ?SOON)
+        end,
+        [true, false]
+    ).
+
+%% Of several who stop it the most impatient counts.
+context_that_is_stopped_more_than_once_during_init(Config) ->
+    {_, Ref, Worker} = hangs_in_init(Config, #{name => hangs}),
+    Stop = fun(Ms) -> spawn_monitor(fun() -> exit({outcome, py_port:stop_context(hangs, Ms)}) end) end,
+    Stopping = [Stop(Ms) || Ms <- [infinity, 600000, 200, 300000, infinity]],
+    ?assertMatch({error, {start_failed, #{what := stopped}}}, outcome(Ref)),
+    [?assertEqual(ok, outcome(Stopped)) || {_, Stopped} <- Stopping],
+    _ = py_port_trouble:gone_within([Worker], ?SOON).
+
+context_that_is_ready_before_the_grace_is_over_stops_in_order(Config) ->
+    Go = py_port_trouble:go_file(Config),
+    Code = ["import atexit, os, time\nwhile not os.path.exists('", Go, "'): time.sleep(0.005)\n",
+            "atexit.register(lambda: open('", Go, ".end', 'w').close())"],
+    Starter = spawn_monitor(fun() ->
+        exit({outcome, py_port:start_context(#{name => slow, link => false, init => {code, unicode:characters_to_binary(Code)}})})
+    end),
+    true = py_port_test:wait_until(fun() -> whereis(slow) =/= undefined end, ?SOON),
+    {Stopper, Ref} = spawn_monitor(fun() -> exit({outcome, py_port:stop_context(slow, 60000)}) end),
+    true = py_port_test:wait_until(fun() -> {status, waiting} =:= process_info(Stopper, status) end, ?SOON),
+    ok = py_port_trouble:go(Go),
+    ?assertEqual(ok, outcome(Ref)),
+    ?assertMatch({ok, _}, outcome(element(2, Starter))),
+    ?assert(filelib:is_regular(<<Go/binary, ".end">>)).
 
 application_that_stops_during_init(Config) ->
     {_, Ref, Worker} = hangs_in_init(Config, #{link => false}),

@@ -99,15 +99,10 @@ open(#{worker := Worker} = Resolved) ->
                 )}
     end.
 
-%% The library path is for the dynamic linker alone; the worker takes it out of its environment again.
 -spec environment(py_port_python:resolved()) -> [{string(), string() | false}].
 environment(Resolved) ->
-    Libraries =
-        case Resolved of
-            #{libraries := Dir} -> [{"LD_LIBRARY_PATH", Dir}];
-            #{} -> []
-        end,
-    [{Name, false} || {Name, _} <- os:env(), not is_allowed(Name)] ++ Libraries.
+    [{Name, false} || {Name, _} <- os:env(), not is_allowed(Name)] ++
+        py_port_python:library_path(Resolved).
 
 -spec is_allowed(string()) -> boolean().
 is_allowed(Name) ->
@@ -210,7 +205,8 @@ check_hello(Hello, #s{body = #{launcher := Launcher, start_time := StartTime} = 
 configure(#s{start = Start} = S) ->
     #{options := Options, resolved := Resolved, incarnation := Incarnation, credit := Credit} =
         Start,
-    Config = py_port_options:config(Options, Resolved, #{
+    Env = maps:merge(library_path(), maps:get(env, Options)),
+    Config = py_port_options:config(Options#{env := Env}, Resolved, #{
         incarnation => Incarnation,
         credit => Credit,
         label => label(Options),
@@ -221,6 +217,15 @@ configure(#s{start = Start} = S) ->
     case Options of
         #{init := none} -> ready(S, ready_timeout);
         #{init_timeout := Ms} -> ready(restart_timer(Ms, S), init_timeout)
+    end.
+
+%% The worker takes that of its dynamic linker, where our libpython comes first, out of its environment.
+%% What it starts gets the node's.
+-spec library_path() -> #{binary() => binary()}.
+library_path() ->
+    case os:getenv("LD_LIBRARY_PATH", "") of
+        "" -> #{};
+        Path -> #{<<"LD_LIBRARY_PATH">> => unicode:characters_to_binary(Path)}
     end.
 
 -spec ready(#s{}, ready_timeout | init_timeout) ->

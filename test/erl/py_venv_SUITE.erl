@@ -124,6 +124,14 @@ a_change_of_a_file_that_another_one_names_is_a_change(Config) ->
     ok = file:delete(Inner),
     ?assertMatch({error, {no_requirements, _, enoent}}, py_venv:ensure(?config(venv, Config), Top)).
 
+%% `poetry' is a name for a virtual environment like any other.
+a_lock_file_of_somebody_else_is_left_as_it_is(Config) ->
+    ok = uv(Config, "exit 0"),
+    Venv = filename:join(?config(dir, Config), "poetry"),
+    ok = file:write_file(Venv ++ ".lock", "what it took hours to resolve\n"),
+    ok = py_venv:ensure(Venv, ["a"]),
+    ?assertEqual({ok, <<"what it took hours to resolve\n">>}, file:read_file(Venv ++ ".lock")).
+
 callers_at_the_same_time_make_it_once(Config) ->
     ok = uv(Config, "exit 0"),
     Venv = ?config(venv, Config),

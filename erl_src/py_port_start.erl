@@ -51,6 +51,8 @@
 %% not start may hold a long traceback. Terms can be far larger than their bytes.
 -define(MAX_READY, 65536).
 -define(MAX_FAILURE, 1048576).
+%% Bytes of text in what we say. On its way it takes many times as much.
+-define(MAX_CONFIG, 16777216).
 %% What is kept of READY.
 -define(CLAIMS, [python, executable, prefix, version]).
 -define(MAX_CLAIM, 4096).
@@ -212,12 +214,33 @@ configure(#s{start = Start} = S) ->
         label => label(Options),
         package => py_port_python:package()
     }),
-    Frame = py_port_wire:short(?K_CONFIG, ?PROTOCOL_VERSION, py_port_json:encode(Config)),
-    ok = py_port_writer:send(S#s.writer, Frame),
-    case Options of
-        #{init := none} -> ready(S, ready_timeout);
-        #{init_timeout := Ms} -> ready(restart_timer(Ms, S), init_timeout)
+    case text_size(Config) of
+        Size when Size > ?MAX_CONFIG ->
+            give_up(config, too_large(Size, Config), none, S);
+        _ ->
+            Frame = py_port_wire:short(?K_CONFIG, ?PROTOCOL_VERSION, py_port_json:encode(Config)),
+            ok = py_port_writer:send(S#s.writer, Frame),
+            case Options of
+                #{init := none} -> ready(S, ready_timeout);
+                #{init_timeout := Ms} -> ready(restart_timer(Ms, S), init_timeout)
+            end
     end.
+
+-spec text_size(py_port_json:json()) -> non_neg_integer().
+text_size(Text) when is_binary(Text) -> byte_size(Text);
+text_size(List) when is_list(List) -> lists:sum([text_size(E) || E <- List]);
+text_size(Map) when is_map(Map) -> lists:sum([text_size(K) + text_size(V) || {K, V} <- maps:to_list(Map)]);
+text_size(_) -> 0.
+
+%% Most of it is in one option.
+-spec too_large(pos_integer(), py_port_json:json()) -> binary().
+too_large(Size, #{init := Init, env := Env, python := #{path := Path}}) ->
+    {Most, Option} = lists:max([{text_size(V), K} || {K, V} <- [{init, Init}, {env, Env}, {path, Path}]]),
+    py_port_error:text(
+        io_lib:format("the options hold ~b bytes of text, ~b of them in ~s; ~b are allowed", [
+            Size, Most, Option, ?MAX_CONFIG
+        ])
+    ).
 
 %% The worker takes that of its dynamic linker, where our libpython comes first, out of its environment.
 %% What it starts gets the node's.

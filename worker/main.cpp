@@ -32,6 +32,7 @@ namespace {
 constexpr int kExitStart = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitProtocol = 3;
+constexpr std::uint64_t kMaxConfig = 128u << 20;  ///< the BEAM allows 16 MiB of text, of which JSON can make six times as much
 
 /// The session's arms in the world.
 class Arms final : public session::Effects {
@@ -249,7 +250,7 @@ int run_worker() {
     return kExitUsage;
   }
   port::Outbox outbox(Descriptors::kFramesOut);
-  port::FrameReader reader(1 << 20);
+  port::FrameReader reader(kMaxConfig);
   auto parsed = read_config(reader);
   if (!parsed) return start_failed(outbox, "config", parsed.error().message);
   const WorkerConfig config = parsed.take();

@@ -25,6 +25,7 @@
     init_that_leaves_a_child_and_raises/1,
     missing_cwd/1,
     path_that_is_no_list/1,
+    options_with_much_text/1,
     memory_limit_too_low_for_python/1,
     file_limit_too_low_for_python/1,
     name_that_is_taken/1,
@@ -62,6 +63,7 @@ all() ->
         init_that_leaves_a_child_and_raises,
         missing_cwd,
         path_that_is_no_list,
+        options_with_much_text,
         memory_limit_too_low_for_python,
         file_limit_too_low_for_python,
         name_that_is_taken,
@@ -240,6 +242,22 @@ path_that_is_no_list(_Config) ->
     {{bad_option, path, _}, _} = fails(#{path => "/a/folder"}),
     {{bad_option, path, _}, _} = fails(#{path => <<"/a/folder">>}),
     {{bad_option, path, _}, _} = fails(#{path => [not_text]}).
+
+%% An option has room for much, and who gives too much is told which it is.
+options_with_much_text(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{
+        init => [binary:copy(<<"#\"\\\n">>, 1_000_000), "x = 7"], env => #{"NOTE" => binary:copy(<<1>>, 3_000_000)}
+    }),
+    ?assertEqual({ok, [7, 3_000_000]}, py_port:eval(Ctx, "[x, len(__import__('os').environ['NOTE'])]")),
+    ok = py_port:stop_context(Ctx),
+    Much = binary:copy(<<"x">>, 17_000_000),
+    [
+        begin
+            {#{what := config}, Text} = start_failed(#{Option => Value}),
+            says(Text, [" in ", atom_to_list(Option), ";"])
+        end
+     || {Option, Value} <- [{init, <<"#", Much/binary>>}, {env, #{"A" => Much}}, {path, [Much]}]
+    ].
 
 memory_limit_too_low_for_python(_Config) ->
     [

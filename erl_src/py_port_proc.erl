@@ -32,7 +32,7 @@ usage(Pid) ->
     Rss =
         case file:read_file(path(Pid, "status")) of
             {ok, Text} ->
-                %% At the start of a line: the name of the process, which it chooses itself, is in one before.
+                %% At the start of a line: the process chooses the name in an earlier one itself.
                 case re:run(Text, "^VmRSS:\\s*(\\d+) kB", [multiline, {capture, [1], binary}]) of
                     {match, [Kb]} -> binary_to_integer(Kb) * 1024;
                     nomatch -> undefined

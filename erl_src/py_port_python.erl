@@ -43,9 +43,12 @@ resolve(#{python := Python}) ->
     python(Python).
 
 -spec given_executable(py_port_options:options()) -> binary() | null.
-given_executable(#{venv := Venv}) when Venv =/= none -> filename:absname(filename:join([Venv, "bin", "python"]));
-given_executable(#{python := Python}) when Python =/= default -> located(Python);
-given_executable(_) -> null.
+given_executable(#{venv := Venv}) when Venv =/= none ->
+    filename:absname(filename:join([Venv, "bin", "python"]));
+given_executable(#{python := Python}) when Python =/= default ->
+    located(Python);
+given_executable(_) ->
+    null.
 
 %% @doc The launcher program.
 -spec launcher() -> file:filename_all().
@@ -127,8 +130,8 @@ python_executable(Python) ->
         Path -> examine(python, to_binary(Path))
     end.
 
-%% What has a slash is a path, as in a shell: of this node's working directory, whatever that of the context
-%% is. Other names are looked for on PATH.
+%% What has a slash is a path, as in a shell: of this node's working directory, whatever that of the
+%% context is. Other names are looked for on PATH.
 -spec located(binary()) -> binary().
 located(Name) ->
     case binary:match(Name, <<"/">>) of
@@ -311,9 +314,10 @@ collect(Port, Text, Timer) ->
         {Port, {data, _}} ->
             {error, "it wrote more than a version"};
         {Port, {exit_status, 0}} ->
-            case binary:split(Text, <<"\n">>) of
-                [<<"3.", _/binary>> = Version, Executable] -> {ok, Version, Executable};
-                _ -> {error, ["it wrote ", io_lib:format("~tp", [Text])]}
+            %% A wrapper may have said something before.
+            case re:run(Text, "^(3\\.\\d+)\n([^\n]+)\\z", [multiline, {capture, [1, 2], binary}]) of
+                {match, [Version, Executable]} -> {ok, Version, Executable};
+                nomatch -> {error, ["it wrote ", io_lib:format("~tp", [Text])]}
             end;
         {Port, {exit_status, Status}} ->
             {error, io_lib:format("it exited with status ~b: ~tp", [Status, Text])};

@@ -226,10 +226,10 @@ configure(#s{start = Start} = S) ->
             end
     end.
 
--spec text_size(py_port_json:json()) -> non_neg_integer().
+-spec text_size(term()) -> non_neg_integer().
 text_size(Text) when is_binary(Text) -> byte_size(Text);
 text_size(List) when is_list(List) -> lists:sum([text_size(E) || E <- List]);
-text_size(Map) when is_map(Map) -> lists:sum([text_size(K) + text_size(V) || {K, V} <- maps:to_list(Map)]);
+text_size(Map) when is_map(Map) -> text_size([[K, V] || {K, V} <- maps:to_list(Map)]);
 text_size(_) -> 0.
 
 %% Most of it is in one option.

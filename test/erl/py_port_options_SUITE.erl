@@ -43,7 +43,8 @@ every_wrong_option_is_named(_Config) ->
         {cwd, 1}, {path, "/one/text"}, {path, [1]}, {path, dir}, {env, x}, {env, #{<<"A=B">> => 1}}, {env, #{a => {}}},
         {env, [a]}, {init, 5}, {init_timeout, infinity}, {start_timeout, -1}, {limits, []}, {call_timeout, soon},
         {kill_after, infinity}, {max_pending, 0}, {io, stdout}, {io_rate, 0}, {io_line, 1}, {types, x}, {spin, fast},
-        {spin, -1}, {max_frame, 1}, {max_depth, 0}
+        {spin, -1}, {max_frame, 1}, {max_depth, 0}, {env, [{"A", "1"} | x]}, {path, ["a" | b]},
+        {name, {via, no_such_registry, x}}, {name, {via, lists, x}}
     ],
     [
         begin

@@ -60,6 +60,17 @@ a_version_without_a_worker_says_what_to_do(Config) ->
     {error, {bad_option, python, Why}} = py_port:start_context(#{python => Fake}),
     ?assertMatch({_, _}, binary:match(Why, <<"3.99">>)).
 
+a_wrapper_may_say_something(Config) ->
+    case present() of
+        [{_, Python} | _] ->
+            Wrapper = unicode:characters_to_list(marker(Config, "wrapper")),
+            ok = file:write_file(Wrapper, ["#!/bin/sh\necho 'warning: 3.1' >&2\necho 3.2\nexec ", Python, " \"$@\"\n"]),
+            ok = file:change_mode(Wrapper, 8#755),
+            ?assertEqual({ok, 7}, py_port:eval(context(#{python => Wrapper}), "7"));
+        [] ->
+            {skip, "no Python with a worker"}
+    end.
+
 a_virtual_environment_has_its_own_packages(Config) ->
     in_venv(present(), Config).
 

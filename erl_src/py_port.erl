@@ -138,8 +138,8 @@ stop_context(Ctx) ->
     stop_context(Ctx, ?STOP_TIMEOUT).
 
 %% @doc Lets what runs finish for `Timeout' ms, then ends the worker. The context exits with
-%% `normal'. Calls that have not been answered by then get `{error, {worker_down, stopped}}'. Always
-%% `ok', also when there is no such context.
+%% `normal'. Calls that have not been answered by then get `{error, {worker_down, stopped}}'. One that is
+%% not even ready by then has failed to start. Always `ok', also when there is no such context.
 -spec stop_context(context(), timeout()) -> ok | {error, reason()}.
 stop_context(Ctx, Timeout) ->
     py_port_control:stop(Ctx, Timeout).

@@ -176,7 +176,8 @@ stop(Context, Timeout) ->
         _ -> Result
     end.
 
-%% A context has its name before its worker is ready. It obeys when it is.
+%% A context has its name before its worker is ready. It obeys when it is, and gives up if that takes
+%% longer.
 -spec starting(term()) -> {starting, pid()} | no.
 starting(Context) ->
     case is_pid(Context) orelse py_port_names:whereis(Context) of

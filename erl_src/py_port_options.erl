@@ -82,7 +82,11 @@ together(_) ->
 check(name, Name) when is_atom(Name), Name =/= undefined, Name =/= none -> {local, Name};
 check(name, {local, Name}) when is_atom(Name), Name =/= undefined -> {local, Name};
 check(name, {global, _} = Name) -> Name;
-check(name, {via, Module, _} = Name) when is_atom(Module) -> Name;
+check(name, {via, Module, _} = Name) when is_atom(Module) ->
+    case code:ensure_loaded(Module) =:= {module, Module} andalso erlang:function_exported(Module, register_name, 2) of
+        true -> Name;
+        false -> bad(name, "~tp is no registry of names: it has no register_name/2", [Module])
+    end;
 check(name, _) -> bad(name, "must be an atom, {local, Atom}, {global, Term} or {via, Module, Term}", []);
 check(link, Link) when is_boolean(Link) -> Link;
 check(link, _) -> bad(link, "must be true or false", []);
@@ -151,7 +155,7 @@ env(Env) when is_function(Env, 0) ->
         throw:{?MODULE, _, _, _} = Bad -> throw(Bad);
         Class:_ -> bad(env, "the fun failed (~p)", [Class])
     end;
-env(Env) when is_list(Env) ->
+env(Env) when length(Env) >= 0 ->
     case lists:all(fun(E) -> is_tuple(E) andalso tuple_size(E) =:= 2 end, Env) of
         true -> env(maps:from_list(Env));
         false -> bad(env, "must be a map of names to values", [])
@@ -259,7 +263,7 @@ type(none, _) -> bad({types, none}, "must be none, nil or undefined", []);
 type(K, _) -> bad({types, K}, "the types are atoms, binaries and none", []).
 
 -spec list(atom(), term(), string()) -> [binary()].
-list(Key, List, What) when is_list(List) ->
+list(Key, List, What) when length(List) >= 0 ->
     %% A string is a list too, and then its first element is a character.
     case List of
         [C | _] when is_integer(C) -> bad(Key, "must be ~ts, not one text", [What]);

@@ -32,7 +32,8 @@ usage(Pid) ->
     Rss =
         case file:read_file(path(Pid, "status")) of
             {ok, Text} ->
-                case re:run(Text, "VmRSS:\\s*(\\d+) kB", [{capture, [1], binary}]) of
+                %% At the start of a line: the process chooses the name in an earlier one itself.
+                case re:run(Text, "^VmRSS:\\s*(\\d+) kB", [multiline, {capture, [1], binary}]) of
                     {match, [Kb]} -> binary_to_integer(Kb) * 1024;
                     nomatch -> undefined
                 end;

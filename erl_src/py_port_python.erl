@@ -11,7 +11,7 @@
 %% @end
 -module(py_port_python).
 
--export([resolve/1, launcher/0, package/0, workers/0]).
+-export([resolve/1, launcher/0, package/0, workers/0, library_path/1]).
 %% the body of a process of our own
 -export([run/1]).
 -export_type([resolved/0]).
@@ -36,16 +36,19 @@ resolve(#{worker := Worker} = Options) when Worker =/= default ->
         false -> bad(worker, "there is no file ~ts", [Worker])
     end;
 resolve(#{venv := Venv}) when Venv =/= none ->
-    venv(Venv);
+    venv(filename:absname(Venv));
 resolve(#{python := default}) ->
     default_python();
 resolve(#{python := Python}) ->
     python(Python).
 
 -spec given_executable(py_port_options:options()) -> binary() | null.
-given_executable(#{venv := Venv}) when Venv =/= none -> filename:join([Venv, "bin", "python"]);
-given_executable(#{python := Python}) when Python =/= default -> Python;
-given_executable(_) -> null.
+given_executable(#{venv := Venv}) when Venv =/= none ->
+    filename:absname(filename:join([Venv, "bin", "python"]));
+given_executable(#{python := Python}) when Python =/= default ->
+    located(Python);
+given_executable(_) ->
+    null.
 
 %% @doc The launcher program.
 -spec launcher() -> file:filename_all().
@@ -122,9 +125,18 @@ python(Python) ->
 
 -spec python_executable(binary()) -> {ok, resolved()} | failure().
 python_executable(Python) ->
-    case os:find_executable(unicode:characters_to_list(Python)) of
+    case os:find_executable(unicode:characters_to_list(located(Python))) of
         false -> bad(python, "there is no executable ~ts", [Python]);
         Path -> examine(python, to_binary(Path))
+    end.
+
+%% What has a slash is a path, as in a shell: of this node's working directory, whatever that of the
+%% context is. Other names are looked for on PATH.
+-spec located(binary()) -> binary().
+located(Name) ->
+    case binary:match(Name, <<"/">>) of
+        nomatch -> Name;
+        _ -> filename:absname(Name)
     end.
 
 %% The version that was `python3' when the workers were built, else the newest. The worker knows the
@@ -212,11 +224,20 @@ with_libraries(_, #{executable := null} = Resolved) ->
 with_libraries(Version, #{executable := Executable} = Resolved) ->
     Prefix = unicode:characters_to_list(base_prefix(Executable)),
     Name = "libpython" ++ binary_to_list(Version) ++ ".so.1.0",
-    Patterns = [filename:join([Prefix, Lib, Name]) || Lib <- ["lib", "lib64", "lib/*-linux-*"]],
-    case lists:append([filelib:wildcard(Pattern) || Pattern <- Patterns]) of
-        [Found | _] -> Resolved#{libraries => filename:dirname(Found)};
+    Patterns = [filename:join(Lib, Name) || Lib <- ["lib", "lib64", "lib/*-linux-*"]],
+    case lists:append([filelib:wildcard(Pattern, Prefix) || Pattern <- Patterns]) of
+        [Found | _] -> Resolved#{libraries => filename:dirname(filename:join(Prefix, Found))};
         [] -> Resolved
     end.
+
+%% @doc The variable by which the dynamic linker finds that libpython first, and then what it would have
+%% found without us.
+-spec library_path(resolved()) -> [{string(), string()}].
+library_path(#{libraries := Dir}) ->
+    Others = [Path || Path <- [os:getenv("LD_LIBRARY_PATH", "")], Path =/= ""],
+    [{"LD_LIBRARY_PATH", lists:flatten(lists:join(":", [Dir | Others]))}];
+library_path(#{}) ->
+    [].
 
 %% The installation behind an executable, also behind that of a virtual environment.
 -spec base_prefix(binary()) -> file:filename_all().
@@ -293,9 +314,10 @@ collect(Port, Text, Timer) ->
         {Port, {data, _}} ->
             {error, "it wrote more than a version"};
         {Port, {exit_status, 0}} ->
-            case binary:split(Text, <<"\n">>) of
-                [<<"3.", _/binary>> = Version, Executable] -> {ok, Version, Executable};
-                _ -> {error, ["it wrote ", io_lib:format("~tp", [Text])]}
+            %% A wrapper may have said something before.
+            case re:run(Text, "^(3\\.\\d+)\n([^\n]+)\\z", [multiline, {capture, [1, 2], binary}]) of
+                {match, [Version, Executable]} -> {ok, Version, Executable};
+                nomatch -> {error, ["it wrote ", io_lib:format("~tp", [Text])]}
             end;
         {Port, {exit_status, Status}} ->
             {error, io_lib:format("it exited with status ~b: ~tp", [Status, Text])};

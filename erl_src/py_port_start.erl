@@ -38,7 +38,9 @@
     body :: py_port_death:body(),
     os_pid = 0 :: non_neg_integer(),
     output :: py_port_output:output(),
-    timer :: reference() | none
+    timer :: reference() | none,
+    %% somebody wants it to stop: at once when it is ready, and no later than at the end of the grace
+    stop = none :: none | infinity | reference()
 }).
 
 %% A worker reads eagerly, so what is queued in the port is waiting for its own turn to be written:
@@ -49,6 +51,8 @@
 %% not start may hold a long traceback. Terms can be far larger than their bytes.
 -define(MAX_READY, 65536).
 -define(MAX_FAILURE, 1048576).
+%% Bytes of text in what we say. On its way it takes many times as much.
+-define(MAX_CONFIG, 16777216).
 %% What is kept of READY.
 -define(CLAIMS, [python, executable, prefix, version]).
 -define(MAX_CLAIM, 4096).
@@ -97,15 +101,10 @@ open(#{worker := Worker} = Resolved) ->
                 )}
     end.
 
-%% The library path is for the dynamic linker alone; the worker takes it out of its environment again.
 -spec environment(py_port_python:resolved()) -> [{string(), string() | false}].
 environment(Resolved) ->
-    Libraries =
-        case Resolved of
-            #{libraries := Dir} -> [{"LD_LIBRARY_PATH", Dir}];
-            #{} -> []
-        end,
-    [{Name, false} || {Name, _} <- os:env(), not is_allowed(Name)] ++ Libraries.
+    [{Name, false} || {Name, _} <- os:env(), not is_allowed(Name)] ++
+        py_port_python:library_path(Resolved).
 
 -spec is_allowed(string()) -> boolean().
 is_allowed(Name) ->
@@ -163,6 +162,8 @@ hello(#s{port = Port} = S) ->
             end;
         {timeout, S1} ->
             give_up(hello_timeout, <<"the launcher did not say hello in time">>, none, S1);
+        {stopped, S1} ->
+            stopped(S1);
         {gone, Seen, S1} ->
             gone(Seen, S1);
         {parent_down, Reason, S1} ->
@@ -206,17 +207,48 @@ check_hello(Hello, #s{body = #{launcher := Launcher, start_time := StartTime} = 
 configure(#s{start = Start} = S) ->
     #{options := Options, resolved := Resolved, incarnation := Incarnation, credit := Credit} =
         Start,
-    Config = py_port_options:config(Options, Resolved, #{
+    Env = maps:merge(library_path(), maps:get(env, Options)),
+    Config = py_port_options:config(Options#{env := Env}, Resolved, #{
         incarnation => Incarnation,
         credit => Credit,
         label => label(Options),
         package => py_port_python:package()
     }),
-    Frame = py_port_wire:short(?K_CONFIG, ?PROTOCOL_VERSION, py_port_json:encode(Config)),
-    ok = py_port_writer:send(S#s.writer, Frame),
-    case Options of
-        #{init := none} -> ready(S, ready_timeout);
-        #{init_timeout := Ms} -> ready(restart_timer(Ms, S), init_timeout)
+    case text_size(Config) of
+        Size when Size > ?MAX_CONFIG ->
+            give_up(config, too_large(Size, Config), none, S);
+        _ ->
+            Frame = py_port_wire:short(?K_CONFIG, ?PROTOCOL_VERSION, py_port_json:encode(Config)),
+            ok = py_port_writer:send(S#s.writer, Frame),
+            case Options of
+                #{init := none} -> ready(S, ready_timeout);
+                #{init_timeout := Ms} -> ready(restart_timer(Ms, S), init_timeout)
+            end
+    end.
+
+-spec text_size(term()) -> non_neg_integer().
+text_size(Text) when is_binary(Text) -> byte_size(Text);
+text_size(List) when is_list(List) -> lists:sum([text_size(E) || E <- List]);
+text_size(Map) when is_map(Map) -> text_size([[K, V] || {K, V} <- maps:to_list(Map)]);
+text_size(_) -> 0.
+
+%% Most of it is in one option.
+-spec too_large(pos_integer(), py_port_json:json()) -> binary().
+too_large(Size, #{init := Init, env := Env, python := #{path := Path}}) ->
+    {Most, Option} = lists:max([{text_size(V), K} || {K, V} <- [{init, Init}, {env, Env}, {path, Path}]]),
+    py_port_error:text(
+        io_lib:format("the options hold ~b bytes of text, ~b of them in ~s; ~b are allowed", [
+            Size, Most, Option, ?MAX_CONFIG
+        ])
+    ).
+
+%% The worker takes that of its dynamic linker, where our libpython comes first, out of its environment.
+%% What it starts gets the node's.
+-spec library_path() -> #{binary() => binary()}.
+library_path() ->
+    case os:getenv("LD_LIBRARY_PATH", "") of
+        "" -> #{};
+        Path -> #{<<"LD_LIBRARY_PATH">> => unicode:characters_to_binary(Path)}
     end.
 
 -spec ready(#s{}, ready_timeout | init_timeout) ->
@@ -244,6 +276,8 @@ ready(S, OnTimeout) ->
             give_up(init_timeout, <<"init did not finish within init_timeout">>, none, S1);
         {timeout, S1} ->
             give_up(ready_timeout, <<"Python was not ready within start_timeout">>, none, S1);
+        {stopped, S1} ->
+            stopped(S1);
         {gone, Seen, S1} ->
             gone(Seen, S1);
         {parent_down, Reason, S1} ->
@@ -255,6 +289,7 @@ ready(S, OnTimeout) ->
 -spec started(map(), #s{}) -> started().
 started(Ready, S) ->
     #s{port = Port, writer = Writer, io = Io, body = Body, output = Output} = cancel_timer(S),
+    ok = stop_when_ready(S#s.stop),
     #{
         port => Port,
         writer => Writer,
@@ -276,9 +311,10 @@ claim(_, _) -> false.
 -spec next(#s{}) ->
     {frame, binary(), #s{}}
     | {timeout, #s{}}
+    | {stopped, #s{}}
     | {gone, py_port_death:exit_seen(), #s{}}
     | {parent_down, term(), #s{}}.
-next(#s{port = Port, timer = Timer, start = #{parent := Parent}, output = Output} = S) ->
+next(#s{port = Port, timer = Timer, stop = Stop, start = #{parent := Parent}, output = Output} = S) ->
     receive
         {Port, {data, <<?K_OUTPUT, Flags, 0:16, Dropped:64, Line/binary>> = Frame}} ->
             case py_port_output:line(Flags, Dropped, Line, Output) of
@@ -295,6 +331,10 @@ next(#s{port = Port, timer = Timer, start = #{parent := Parent}, output = Output
             {parent_down, Reason, S};
         {timeout, Timer, start} ->
             {timeout, S};
+        {timeout, Stop, stop} ->
+            {stopped, S};
+        {stop, Grace} ->
+            next(S#s{stop = sooner(Grace, Stop)});
         {credit, N} ->
             ok = py_port_writer:send(S#s.writer, py_port_wire:short(?K_CREDIT, N)),
             ok = py_port_writer:tell(S#s.writer, S#s.io, credited),
@@ -316,6 +356,43 @@ cancel_timer(#s{timer = Timer} = S) when is_reference(Timer) ->
     S#s{timer = none};
 cancel_timer(S) ->
     S.
+
+%% Stopping ----------------------------------------------------------------------------------------
+
+-spec sooner(timeout(), Stop) -> Stop when Stop :: none | infinity | reference().
+sooner(infinity, none) ->
+    infinity;
+sooner(infinity, Stop) ->
+    Stop;
+sooner(Grace, Stop) ->
+    %% An atom, where no end has been set, is more than any number.
+    erlang:start_timer(min(Grace, left(Stop)), self(), stop).
+
+%% What is left of the grace. Its timer is no more.
+-spec left(none | infinity | reference()) -> none | timeout().
+left(Stop) when is_reference(Stop) ->
+    case erlang:cancel_timer(Stop) of
+        false ->
+            receive
+                {timeout, Stop, stop} -> 0
+            end;
+        Left ->
+            Left
+    end;
+left(Stop) ->
+    Stop.
+
+%% Whoever routes messages from now on stops it.
+-spec stop_when_ready(none | infinity | reference()) -> ok.
+stop_when_ready(none) ->
+    ok;
+stop_when_ready(Stop) ->
+    self() ! {stop, left(Stop)},
+    ok.
+
+-spec stopped(#s{}) -> {error, term()}.
+stopped(S) ->
+    give_up(stopped, <<"it was stopped before it was ready">>, none, S).
 
 %% Failing -----------------------------------------------------------------------------------------
 
@@ -340,6 +417,7 @@ await_end(S) ->
         {gone, Seen, _} -> Seen;
         {frame, _, S1} -> await_end(S1);
         {timeout, S1} -> py_port_death:kill(S1#s.body);
+        {stopped, S1} -> py_port_death:kill(S1#s.body);
         {parent_down, _, S1} -> py_port_death:kill(S1#s.body)
     end.
 

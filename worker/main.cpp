@@ -32,6 +32,7 @@ namespace {
 constexpr int kExitStart = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitProtocol = 3;
+constexpr std::uint64_t kMaxConfig = 128u << 20;  ///< the BEAM allows 16 MiB of text, of which JSON can make six times as much
 
 /// The session's arms in the world.
 class Arms final : public session::Effects {
@@ -185,8 +186,10 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
   tasks.use(executor, interrupts, [&outbox, &sentinel](bool none_is_left) {
     if (outbox.flush() == port::Outbox::State::blocked || none_is_left) sentinel.nudge();
   });
+  auto signals = loop::SignalPipe::make();
+  if (!signals) return start_failed(outbox, "worker", signals.error().message + limits_text(config));
   loop::MainLoop main_loop(gil, {uv, inlet, session, outbox, sentinel, executor, handles, tasks, interrupts, Descriptors::kFramesOut},
-                           config.spin_us * 1000);
+                           signals.take(), config.spin_us * 1000);
   auto calls = Outcalls::make(gil, {.session = session,
                                     .outbox = outbox,
                                     .codec = *codec.value(),
@@ -205,7 +208,7 @@ int run_context(const Gil& gil, const WorkerConfig& config, uv::Loop& uv, loop::
                                                                  std::uint64_t deadline) { return thread_wait.wait(thread, deadline); },
                                     .nudge = [&sentinel] { sentinel.nudge(); },
                                     .max_frame = config.max_frame});
-  if (!calls) return start_failed(outbox, "python", calls.error().message);
+  if (!calls) return start_failed(outbox, "python", calls.error().message + limits_text(config));
   main_loop.use(*calls.value());
   interrupts.stepping([](void* host, std::uint64_t running) { return static_cast<loop::ContextTasks*>(host)->innermost(running); }, &tasks);
 
@@ -247,7 +250,7 @@ int run_worker() {
     return kExitUsage;
   }
   port::Outbox outbox(Descriptors::kFramesOut);
-  port::FrameReader reader(1 << 20);
+  port::FrameReader reader(kMaxConfig);
   auto parsed = read_config(reader);
   if (!parsed) return start_failed(outbox, "config", parsed.error().message);
   const WorkerConfig config = parsed.take();
@@ -264,21 +267,24 @@ int run_worker() {
   arms.connect(interrupts, sentinel);
   if (inlet.begin() == loop::Inlet::State::broken) return start_failed(outbox, "config", inlet.why().message);
 
+  auto uv_made = uv::Loop::make();  // before the limits: libuv aborts where it gets some descriptors and not all
+  if (!uv_made) return start_failed(outbox, "worker", uv_made.error().message);
   if (auto done = apply_surroundings(config); !done) return start_failed(outbox, "config", done.error().message);
   auto executable = find_executable(config);
   if (!executable) return start_failed(outbox, "python", executable.error().message);
   // From here on the sentinel reads the output pipes, so that a chatty start cannot block, and hears the end of the BEAM.
-  sentinel.start();
+  if (auto begun = sentinel.start(); !begun) return start_failed(outbox, "worker", begun.error().message + limits_text(config));
   sentinel.busy();
 
   int status = 0;
   {
-    uv::Loop uv;
+    const std::unique_ptr<uv::Loop> loop = uv_made.take();
+    uv::Loop& uv = *loop;
     install_fork_guard(uv_backend_fd(uv.get()));
     const InterpreterOptions options{executable.take(), config.path,         config.package,
                                      config.use_environment, Descriptors::kCrash, Arms::dump_signal()};
     if (auto started = start_interpreter(options); !started) {
-      status = start_failed(outbox, "python", started.error().message);
+      status = start_failed(outbox, "python", started.error().message + limits_text(config));
     } else {
       arms.can_dump();
       {

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -27,10 +28,14 @@ void keep_large_memory() {
   ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
 }
 
-Result<void> limit(const char* name, int resource, const std::optional<std::uint64_t>& value) {
+/// At the soft limit the kernel refuses, or, for CPU time, sends a signal; `slack` lies between it and the hard one, which Python cannot raise.
+Result<void> limit(const char* name, int resource, const std::optional<std::uint64_t>& value, std::uint64_t slack = 0) {
   if (!value) return {};
-  const rlimit both{*value, *value};
-  if (::setrlimit(static_cast<__rlimit_resource>(resource), &both) == 0) return {};
+  const auto which = static_cast<__rlimit_resource>(resource);
+  rlimit both{*value, *value};
+  // Only root may raise a hard limit that is there.
+  if (rlimit now; ::getrlimit(which, &now) == 0 && both.rlim_max < now.rlim_max) both.rlim_max += std::min(slack, now.rlim_max - both.rlim_max);
+  if (::setrlimit(which, &both) == 0) return {};
   return os_error(std::string("limits.") + name + " = " + std::to_string(*value));
 }
 
@@ -59,9 +64,23 @@ Result<void> apply_surroundings(const WorkerConfig& config) {
   if (config.cwd && ::chdir(config.cwd->c_str()) != 0) return os_error("cwd " + *config.cwd);
   const auto& limits = config.limits;
   if (auto done = limit("memory", RLIMIT_DATA, limits.memory); !done) return done;
-  if (auto done = limit("cpu_seconds", RLIMIT_CPU, limits.cpu_seconds); !done) return done;
+  // At the soft one SIGXCPU says what it was; the hard one's SIGKILL does not.
+  if (auto done = limit("cpu_seconds", RLIMIT_CPU, limits.cpu_seconds, 1); !done) return done;
   if (auto done = limit("files", RLIMIT_NOFILE, limits.files); !done) return done;
   return limit("processes", RLIMIT_NPROC, limits.processes);
+}
+
+std::string limits_text(const WorkerConfig& config) {
+  const auto& [memory, cpu_seconds, files, processes] = config.limits;
+  std::string text;
+  const auto add = [&text](const char* name, const std::optional<std::uint64_t>& value) {
+    if (value) text += std::string(text.empty() ? " (limits: " : ", ") + name + " " + std::to_string(*value);
+  };
+  add("memory", memory);
+  add("cpu_seconds", cpu_seconds);
+  add("files", files);
+  add("processes", processes);
+  return text.empty() ? text : text + ")";
 }
 
 Result<std::string> find_executable(const WorkerConfig& config) {

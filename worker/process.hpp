@@ -21,6 +21,9 @@ Result<void> become_worker();
 /// Environment, working directory and resource limits of the configuration. Before Python runs. Err(bad_config | os) names the offender.
 Result<void> apply_surroundings(const WorkerConfig& config);
 
+/// For a message: the limits of the configuration. Empty if there are none.
+std::string limits_text(const WorkerConfig& config);
+
 /// The interpreter whose environment we take: the configured one, else the one this program was built for, else one of the same version on PATH.
 Result<std::string> find_executable(const WorkerConfig& config);
 

@@ -39,6 +39,8 @@
 %% none until somebody configured it, else what Python is told and the rate.
 -define(SETTINGS, {?MODULE, settings}).
 -define(RATE, 1000).
+%% As logging.PercentStyle has it.
+-define(FIELD, "%\\(\\w+\\)[#0+ -]*(\\*|\\d+)?(\\.(\\*|\\d+))?[diouxefgcrsa%]").
 %% Records in one call; ours send 100.
 -define(MAX_BATCH, 1000).
 -define(SECOND, 1000).
@@ -174,7 +176,7 @@ setting(format, None) when None =:= none; None =:= undefined ->
     none;
 setting(format, Format) when is_binary(Format); is_list(Format) ->
     try unicode:characters_to_binary(Format) of
-        Text when is_binary(Text) -> Text;
+        Text when is_binary(Text) -> with_field(Text);
         _ -> bad(format, <<"must be Unicode text">>)
     catch
         error:badarg -> bad(format, <<"must be text">>)
@@ -183,6 +185,15 @@ setting(rate, Rate) when is_integer(Rate), Rate > 0 ->
     Rate;
 setting(Key, _) ->
     bad(Key, <<"must be level, format (text) or rate (records per second)">>).
+
+%% What Python takes for a format: a context that was to begin with another one would not start. An
+%% empty one is Python's default.
+-spec with_field(binary()) -> binary().
+with_field(Text) ->
+    case Text =:= <<>> orelse re:run(Text, ?FIELD, [unicode, ucp, caseless, {capture, none}]) of
+        nomatch -> bad(format, <<"must have a field, such as %(message)s">>);
+        _ -> Text
+    end.
 
 -spec bad(term(), binary()) -> no_return().
 bad(Key, Why) ->

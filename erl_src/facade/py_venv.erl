@@ -177,11 +177,11 @@ info() ->
         #{venv := none} ->
             {ok, #{<<"active">> => false}};
         #{venv := Path} ->
-            Pattern = unicode:characters_to_list(filename:join(Path, "lib/python3.*/site-packages")),
+            Folders = filelib:wildcard("lib/python3.*/site-packages", unicode:characters_to_list(Path)),
             {ok, #{
                 <<"active">> => true,
                 <<"venv_path">> => Path,
-                <<"site_packages">> => [unicode:characters_to_binary(F) || F <- filelib:wildcard(Pattern)],
+                <<"site_packages">> => [filename:join(Path, unicode:characters_to_binary(F)) || F <- Folders],
                 <<"ready">> => is_noted_ready(Path)
             }}
     end.

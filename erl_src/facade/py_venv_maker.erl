@@ -64,7 +64,6 @@ open(#{python := Resolved}) ->
 
 -spec environment(py_port_python:resolved()) -> [{string(), string() | false}].
 environment(Resolved) ->
-    Libraries = [{"LD_LIBRARY_PATH", Dir} || #{libraries := Dir} <- [Resolved]],
     Unset = ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"],
     [{Name, false} || Name <- Unset] ++
         [
@@ -73,7 +72,7 @@ environment(Resolved) ->
             {"PIP_PROGRESS_BAR", "off"},
             {"UV_NO_PROGRESS", "1"},
             {"PYTHONUNBUFFERED", "1"}
-            | Libraries
+            | py_port_python:library_path(Resolved)
         ].
 
 %% What was printed, and the beginning of a line that is longer than ?MAX_LINE.

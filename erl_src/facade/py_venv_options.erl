@@ -96,7 +96,11 @@ with_args(Args, Install) -> Args ++ Install.
 
 -spec options(term()) -> map().
 options(Options) when is_list(Options) ->
-    options(maps:from_list(proplists:unfold(Options)));
+    try maps:from_list(proplists:unfold(Options)) of
+        Map -> options(Map)
+    catch
+        error:_ -> bad(options, "must be a map or a list of atoms and pairs", [])
+    end;
 options(Options) when is_map(Options) ->
     maps:fold(fun(Key, Value, Acc) -> Acc#{Key => check(Key, Value)} end, defaults(), Options);
 options(_) ->
@@ -116,7 +120,7 @@ defaults() ->
     }.
 
 -spec check(term(), term()) -> term().
-check(extras, Extras) when is_list(Extras) -> [extra(E) || E <- Extras];
+check(extras, Extras) when length(Extras) >= 0 -> [extra(E) || E <- Extras];
 check(installer, I) when I =:= uv; I =:= pip -> I;
 check(installer, _) -> bad(installer, "must be uv or pip", []);
 check(Key, B) when (Key =:= force orelse Key =:= editable), is_boolean(B) -> B;
@@ -126,7 +130,7 @@ check(python, _) -> bad(python, "must be an executable or a version", []);
 check(timeout, infinity) -> infinity;
 check(timeout, Ms) when is_integer(Ms), Ms >= 0 -> Ms;
 check(timeout, _) -> bad(timeout, "must be milliseconds or infinity", []);
-check(args, Args) when is_list(Args) -> [text(args, A) || A <- Args];
+check(args, Args) when length(Args) >= 0 -> [text(args, A) || A <- Args];
 check(progress, none) -> none;
 check(progress, To) when is_pid(To); is_function(To, 1) -> To;
 check(progress, _) -> bad(progress, "must be a pid or a fun of one argument", []);
@@ -201,7 +205,7 @@ install(File, Options) when is_binary(File) ->
         {_, true} -> project(Project, Options);
         {_, false} -> {[<<"-r">>, Path], files([Path], #{})}
     end;
-install(List, _) when is_list(List) ->
+install(List, _) when length(List) >= 0 ->
     {[requirement(R) || R <- List], none};
 install(Other, _) ->
     fail({bad_requirement, Other}).
@@ -244,7 +248,8 @@ files([File | Rest], Known) ->
 
 -spec included(binary(), binary()) -> [binary()].
 included(File, Text) ->
-    Pattern = "^[ \\t]*(?:-r|-c|--requirement|--constraint)[ \\t=]*([^\\s#]+)",
+    Pattern =
+        "^[ \\t]*(?:-r|-c|--requirement|--constraint)[ \\t=]*(?|\"([^\"\\n]+)\"|'([^'\\n]+)'|([^\\s#]+))",
     case re:run(Text, Pattern, [multiline, global, {capture, [1], binary}]) of
         {match, Names} ->
             [

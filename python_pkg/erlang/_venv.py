@@ -40,7 +40,7 @@ def main() -> int:
     path = job["path"]
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".lock", "w") as lock:
+        with open(path + ".lock", "a") as lock:  # it may be somebody's file: beside `poetry` lies `poetry.lock`
             fcntl.flock(lock, fcntl.LOCK_EX)
             return Environment(path).make(**{key: value for key, value in job.items() if key != "path"})
     except (OSError, shutil.Error) as error:

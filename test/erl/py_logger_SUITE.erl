@@ -279,6 +279,20 @@ wrong_settings_are_refused_by_name(_Config) ->
     ],
     ?assertMatch({error, {bad_argument, options, _}}, py_logger:configure([])).
 
+%% It would have been the end of every context to come.
+a_format_that_python_refuses_is_refused_at_once(_Config) ->
+    Refused = [<<"hello">>, <<"{message}">>, <<"%(message)">>, <<"100%">>, "%()s"],
+    [?assertMatch({error, {bad_argument, format, _}}, py_logger:configure(#{format => F})) || F <- Refused],
+    Taken = [<<>>, <<"%(message)-20.3S">>, <<"é %(größe)s"/utf8>>, "%(asctime)s %(levelno)03d"],
+    [
+        begin
+            ok = py_logger:configure(#{format => F}),
+            {ok, Ctx} = py_port:start_context(#{init => py_logger:init_code()}),
+            ok = py_port:stop_context(Ctx)
+        end
+     || F <- Taken
+    ].
+
 wrong_levels_are_refused_in_python(_Config) ->
     Ctx = context(#{}),
     ?assertMatch({error, {python, #{type := <<"ValueError">>}}}, py_port:call(Ctx, erlang, setup_logging, [<<"loud">>])),

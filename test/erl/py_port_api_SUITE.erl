@@ -491,6 +491,13 @@ info_tells_what_is_known(Config) ->
         LastError
     ).
 
+%% The kernel shows the name that a process gives itself in front of what it knows.
+info_takes_no_name_for_a_fact(_Config) ->
+    Ctx = context(#{}),
+    ok = py_port:exec(Ctx, "open('/proc/self/comm', 'w').write('VmRSS: 1 kB')"),
+    #{rss := Rss} = py_port:info(Ctx),
+    ?assert(Rss > 1000000).
+
 info_shows_what_runs_and_what_waits(Config) ->
     Ctx = context(#{kill_after => 60000}),
     Running = marker(Config, "running"),

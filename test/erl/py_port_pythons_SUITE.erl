@@ -60,6 +60,17 @@ a_version_without_a_worker_says_what_to_do(Config) ->
     {error, {bad_option, python, Why}} = py_port:start_context(#{python => Fake}),
     ?assertMatch({_, _}, binary:match(Why, <<"3.99">>)).
 
+a_wrapper_may_say_something(Config) ->
+    case present() of
+        [{_, Python} | _] ->
+            Wrapper = unicode:characters_to_list(marker(Config, "wrapper")),
+            ok = file:write_file(Wrapper, ["#!/bin/sh\necho 'warning: 3.1' >&2\necho 3.2\nexec ", Python, " \"$@\"\n"]),
+            ok = file:change_mode(Wrapper, 8#755),
+            ?assertEqual({ok, 7}, py_port:eval(context(#{python => Wrapper}), "7"));
+        [] ->
+            {skip, "no Python with a worker"}
+    end.
+
 a_virtual_environment_has_its_own_packages(Config) ->
     in_venv(present(), Config).
 
@@ -74,6 +85,72 @@ a_virtual_environment_does_not_see_the_system(Config) ->
             ?assertEqual([], Outside);
         [] ->
             {skip, "no Python with a worker"}
+    end.
+
+%% `cwd' is the context's; what a relative path leads to must not change with it.
+a_relative_path_is_of_the_nodes_working_directory(Config) ->
+    case present() of
+        [{_, Python} | _] ->
+            Venv = make_venv(Python, Config),
+            {ok, Here} = file:get_cwd(),
+            Relative = filename:join([".." || _ <- tl(filename:split(Here))] ++ tl(filename:split(Venv))),
+            [
+                begin
+                    Ctx = context(Option#{cwd => "/"}),
+                    Code = "[p.realpath(s.prefix) for s in [__import__('sys')] for p in [__import__('os').path] if p.isabs(s.executable)]",
+                    ?assertEqual({ok, [unicode:characters_to_binary(Venv)]}, py_port:eval(Ctx, Code)),
+                    ?assertMatch({ok, [0, <<"1\n">>, _]}, py_port:call(Ctx, probe_processes, run_child, [<<"print(1)">>]))
+                end
+             || Option <- [
+                    #{venv => Relative},
+                    #{python => filename:join(Relative, "bin/python")},
+                    #{python => "./" ++ filename:join(Relative, "bin/python")}
+                ]
+            ],
+            ?assertMatch({error, {bad_option, python, _}}, py_port:start_context(#{python => "bin/no_such_python"}));
+        [] ->
+            {skip, "no Python with a worker"}
+    end.
+
+a_path_is_no_pattern(Config) ->
+    Of = fun(Python) ->
+        {ok, Resolved} = py_port_python:resolve(#{python => unicode:characters_to_binary(Python)}),
+        is_map_key(libraries, Resolved)
+    end,
+    Odd = unicode:characters_to_list(marker(Config, "a[b]{c}*")),
+    [
+        begin
+            Link = Odd ++ Version,
+            ok = file:make_symlink(filename:dirname(filename:dirname(Python)), Link),
+            ?assertEqual(Of(Python), Of(filename:join([Link, "bin", filename:basename(Python)])))
+        end
+     || {Version, Python} <- present()
+    ].
+
+%% Our libpython comes first, and takes nothing away; what Python starts gets what the node has.
+the_nodes_library_path_stays(Config) ->
+    Before = os:getenv("LD_LIBRARY_PATH", ""),
+    Nodes = string:trim("/no/such/folder:" ++ Before, trailing, ":"),
+    true = os:putenv("LD_LIBRARY_PATH", Nodes),
+    try
+        [
+            begin
+                Ctx = context(#{python => Python, cwd => proplists:get_value(priv_dir, Config)}),
+                {ok, Began} = py_port:eval(Ctx, "open('/proc/self/environ').read().split(chr(0))"),
+                [Path] = [Path || <<"LD_LIBRARY_PATH=", Path/binary>> <- Began],
+                ?assertEqual(Nodes, lists:nthtail(byte_size(Path) - length(Nodes), binary_to_list(Path))),
+                Print = "__import__('subprocess').check_output(['printenv', 'LD_LIBRARY_PATH'])",
+                ?assertEqual({ok, list_to_binary(Nodes ++ "\n")}, py_port:eval(Ctx, Print)),
+                Own = context(#{python => Python, env => #{"LD_LIBRARY_PATH" => "/own"}}),
+                ?assertEqual({ok, <<"/own\n">>}, py_port:eval(Own, Print))
+            end
+         || {_, Python} <- present()
+        ]
+    after
+        case Before of
+            "" -> os:unsetenv("LD_LIBRARY_PATH");
+            _ -> os:putenv("LD_LIBRARY_PATH", Before)
+        end
     end.
 
 %% The tour ----------------------------------------------------------------------------------------------------------

@@ -25,13 +25,18 @@
     init_that_leaves_a_child_and_raises/1,
     missing_cwd/1,
     path_that_is_no_list/1,
+    options_with_much_text/1,
     memory_limit_too_low_for_python/1,
+    file_limit_too_low_for_python/1,
     name_that_is_taken/1,
     supervisor_sees_a_start_error/1,
     parent_that_dies_during_init/1,
     failed_start_frees_the_name/1,
     failed_start_without_a_link/1,
     init_that_hangs_holds_up_no_other_context/1,
+    context_that_is_stopped_during_init/1,
+    context_that_is_stopped_more_than_once_during_init/1,
+    context_that_is_ready_before_the_grace_is_over_stops_in_order/1,
     application_that_stops_during_init/1
 ]).
 
@@ -58,13 +63,18 @@ all() ->
         init_that_leaves_a_child_and_raises,
         missing_cwd,
         path_that_is_no_list,
+        options_with_much_text,
         memory_limit_too_low_for_python,
+        file_limit_too_low_for_python,
         name_that_is_taken,
         supervisor_sees_a_start_error,
         parent_that_dies_during_init,
         failed_start_frees_the_name,
         failed_start_without_a_link,
         init_that_hangs_holds_up_no_other_context,
+        context_that_is_stopped_during_init,
+        context_that_is_stopped_more_than_once_during_init,
+        context_that_is_ready_before_the_grace_is_over_stops_in_order,
         application_that_stops_during_init
     ].
 
@@ -233,9 +243,39 @@ path_that_is_no_list(_Config) ->
     {{bad_option, path, _}, _} = fails(#{path => <<"/a/folder">>}),
     {{bad_option, path, _}, _} = fails(#{path => [not_text]}).
 
+%% An option has room for much, and who gives too much is told which it is.
+options_with_much_text(_Config) ->
+    {ok, Ctx} = py_port:start_context(#{
+        init => [binary:copy(<<"#\"\\\n">>, 1_000_000), "x = 7"], env => #{"NOTE" => binary:copy(<<1>>, 3_000_000)}
+    }),
+    ?assertEqual({ok, [7, 3_000_000]}, py_port:eval(Ctx, "[x, len(__import__('os').environ['NOTE'])]")),
+    ok = py_port:stop_context(Ctx),
+    Much = binary:copy(<<"x">>, 17_000_000),
+    [
+        begin
+            {#{what := config}, Text} = start_failed(#{Option => Value}),
+            says(Text, [" in ", atom_to_list(Option), ";"])
+        end
+     || {Option, Value} <- [{init, <<"#", Much/binary>>}, {env, #{"A" => Much}}, {path, [Much]}]
+    ].
+
 memory_limit_too_low_for_python(_Config) ->
-    {_, Text} = start_failed(#{limits => #{memory => 1024 * 1024}}),
-    ?assert(byte_size(Text) > 40).
+    [
+        begin
+            {_, Text} = start_failed(#{limits => #{memory => Bytes}}),
+            says(Text, ["limits: memory ", integer_to_binary(Bytes)])
+        end
+     || Bytes <- [1, 1024 * 1024, 8_000_000, 12_000_000]
+    ].
+
+file_limit_too_low_for_python(_Config) ->
+    [
+        begin
+            {_, Text} = start_failed(#{limits => #{files => N, cpu_seconds => 100}}),
+            says(Text, ["limits: cpu_seconds 100, files ", integer_to_binary(N)])
+        end
+     || N <- [1, 8, 9, 10, 11, 12, 13]
+    ].
 
 name_that_is_taken(_Config) ->
     {ok, Ctx} = py_port:start_context(#{name => taken, link => false}),
@@ -282,6 +322,43 @@ init_that_hangs_holds_up_no_other_context(Config) ->
     true = exit(whereis(hangs), kill),
     ?assertEqual({error, killed}, outcome(Ref)),
     _ = py_port_trouble:gone_within([Worker], ?SOON).
+
+%% It is no use to wait for what hangs, and who started it hears of it.
+context_that_is_stopped_during_init(Config) ->
+    lists:foreach(
+        fun(Link) ->
+            {_, Ref, Worker} = hangs_in_init(Config, #{name => hangs, link => Link}),
+            ok = py_port:stop_context(hangs, 100),
+            ?assertMatch({error, {start_failed, #{what := stopped}}}, outcome(Ref)),
+            ?assertEqual(undefined, whereis(hangs)),
+            _ = py_port_trouble:gone_within([Worker], ?SOON)
+        end,
+        [true, false]
+    ).
+
+%% Of several who stop it the most impatient counts.
+context_that_is_stopped_more_than_once_during_init(Config) ->
+    {_, Ref, Worker} = hangs_in_init(Config, #{name => hangs}),
+    Stop = fun(Ms) -> spawn_monitor(fun() -> exit({outcome, py_port:stop_context(hangs, Ms)}) end) end,
+    Stopping = [Stop(Ms) || Ms <- [infinity, 600000, 200, 300000, infinity]],
+    ?assertMatch({error, {start_failed, #{what := stopped}}}, outcome(Ref)),
+    [?assertEqual(ok, outcome(Stopped)) || {_, Stopped} <- Stopping],
+    _ = py_port_trouble:gone_within([Worker], ?SOON).
+
+context_that_is_ready_before_the_grace_is_over_stops_in_order(Config) ->
+    Go = py_port_trouble:go_file(Config),
+    Code = ["import atexit, os, time\nwhile not os.path.exists('", Go, "'): time.sleep(0.005)\n",
+            "atexit.register(lambda: open('", Go, ".end', 'w').close())"],
+    Starter = spawn_monitor(fun() ->
+        exit({outcome, py_port:start_context(#{name => slow, link => false, init => {code, unicode:characters_to_binary(Code)}})})
+    end),
+    true = py_port_test:wait_until(fun() -> whereis(slow) =/= undefined end, ?SOON),
+    {Stopper, Ref} = spawn_monitor(fun() -> exit({outcome, py_port:stop_context(slow, 60000)}) end),
+    true = py_port_test:wait_until(fun() -> {status, waiting} =:= process_info(Stopper, status) end, ?SOON),
+    ok = py_port_trouble:go(Go),
+    ?assertEqual(ok, outcome(Ref)),
+    ?assertMatch({ok, _}, outcome(element(2, Starter))),
+    ?assert(filelib:is_regular(<<Go/binary, ".end">>)).
 
 application_that_stops_during_init(Config) ->
     {_, Ref, Worker} = hangs_in_init(Config, #{link => false}),

@@ -124,6 +124,30 @@ a_change_of_a_file_that_another_one_names_is_a_change(Config) ->
     ok = file:delete(Inner),
     ?assertMatch({error, {no_requirements, _, enoent}}, py_venv:ensure(?config(venv, Config), Top)).
 
+%% As pip reads them.
+names_of_files_may_be_quoted(Config) ->
+    ok = uv(Config, "exit 0"),
+    Dir = ?config(dir, Config),
+    [Top, One, Two] = [filename:join(Dir, N) || N <- ["top.txt", "inner one.txt", "it's two.txt"]],
+    ok = file:write_file(Top, "-r 'inner one.txt' # 1\n --constraint=\"it's two.txt\"\n"),
+    [
+        begin
+            ok = file:write_file(One, A),
+            ok = file:write_file(Two, B),
+            ok = py_venv:ensure(?config(venv, Config), Top)
+        end
+     || {A, B} <- [{"a\n", "b\n"}, {"a\n", "b\n"}, {"a==1\n", "b\n"}, {"a==1\n", "b==1\n"}]
+    ],
+    ?assertEqual(3, length(calls(Config))).
+
+%% `poetry' is a name for a virtual environment like any other.
+a_lock_file_of_somebody_else_is_left_as_it_is(Config) ->
+    ok = uv(Config, "exit 0"),
+    Venv = filename:join(?config(dir, Config), "poetry"),
+    ok = file:write_file(Venv ++ ".lock", "what it took hours to resolve\n"),
+    ok = py_venv:ensure(Venv, ["a"]),
+    ?assertEqual({ok, <<"what it took hours to resolve\n">>}, file:read_file(Venv ++ ".lock")).
+
 callers_at_the_same_time_make_it_once(Config) ->
     ok = uv(Config, "exit 0"),
     Venv = ?config(venv, Config),
@@ -266,12 +290,17 @@ wrong_options_are_named(Config) ->
             {timeout, -1},
             {args, x},
             {args, [7]},
+            {args, [<<"--quiet">> | x]},
+            {extras, [a | b]},
             {progress, x},
             {python, 7},
             {python, "3.99"},
             {colour, red}
         ]
     ],
+    ?assertMatch({error, {bad_option, options, _}}, py_venv:ensure(Venv, [], [force | x])),
+    ?assertMatch({error, {bad_option, options, _}}, py_venv:ensure(Venv, [], [7])),
+    ?assertMatch({error, {bad_requirement, [<<"a">> | b]}}, py_venv:ensure(Venv, [<<"a">> | b])),
     ?assertMatch({error, {bad_option, path, _}}, py_venv:ensure(7, [])),
     true = os:putenv("PATH", "/nowhere"),
     ?assertEqual({error, {installer_not_found, uv}}, py_venv:ensure(Venv, [], [{installer, uv}])).

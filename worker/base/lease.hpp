@@ -17,6 +17,7 @@ class Lease {
     std::swap(what_, other.what_);
     return *this;
   }
+  explicit operator bool() const { return end_; }
   ~Lease() {
     if (end_) end_(what_);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <new>
 
 #include "base/check.hpp"
 #include "etf/wire.hpp"
@@ -38,15 +39,31 @@ inline bool Writer::room(std::uint64_t n) {
   return true;
 }
 
-inline void Writer::reserve(std::size_t n) {
+void Writer::exhaust() {
+  exhausted_ = true;
+  overflow();
+}
+
+/// Memory for n more bytes, or overflows.
+inline bool Writer::reserve(std::size_t n) {
   const std::size_t wanted = buffer_.size() + n;
-  if (wanted > buffer_.capacity()) [[unlikely]] buffer_.reserve(std::max({wanted, 2 * buffer_.capacity(), std::size_t{256}}));
+  return wanted <= buffer_.capacity() || enlarge(wanted);
+}
+
+/// Whoever encodes stands between frames of Python, through which no exception of C++ may pass.
+bool Writer::enlarge(std::size_t wanted) {
+  try {
+    buffer_.reserve(std::max({wanted, 2 * buffer_.capacity(), std::size_t{256}}));
+    return true;
+  } catch (const std::bad_alloc&) {
+    exhaust();
+    return false;
+  }
 }
 
 /// n more bytes, zero for now; null when there is no room. For short runs.
 inline std::byte* Writer::grow(std::size_t n) {
-  if (!room(n)) [[unlikely]] return nullptr;
-  reserve(n);
+  if (!room(n) || !reserve(n)) [[unlikely]] return nullptr;
   const std::size_t at = buffer_.size();
   buffer_.resize(at + n);
   return buffer_.data() + at;
@@ -62,19 +79,18 @@ inline void Writer::append(const std::array<std::byte, N>& header, Bytes body) {
     if (!body.empty()) std::memcpy(at + N, body.data(), body.size());
     return;
   }
-  if (!room(std::uint64_t{N} + body.size())) return;
-  reserve(N + body.size());
+  if (!room(std::uint64_t{N} + body.size()) || !reserve(N + body.size())) return;
   buffer_.insert(buffer_.end(), header.begin(), header.end());
   buffer_.insert(buffer_.end(), body.begin(), body.end());
 }
 
 inline void Writer::one(std::uint8_t byte) {
-  if (room(1)) buffer_.push_back(std::byte{byte});
+  if (room(1) && reserve(1)) buffer_.push_back(std::byte{byte});
 }
 
 /// The commonest tokens have two bytes; two push_back() take half the time of resize().
 inline void Writer::two(std::uint8_t tag, std::uint8_t value) {
-  if (!room(2)) [[unlikely]] return;
+  if (!room(2) || !reserve(2)) [[unlikely]] return;
   buffer_.push_back(std::byte{tag});
   buffer_.push_back(std::byte{value});
 }
@@ -159,12 +175,19 @@ void Writer::binary(Bytes bytes) {
 void Writer::binary_reference(Bytes bytes, Lease lease) {
   if (bytes.empty()) return binary(bytes);
   if (bytes.size() > kLargestLength) return overflow();
-  if (!room(std::uint64_t{5} + bytes.size())) return;
+  if (!room(std::uint64_t{5} + bytes.size()) || !reserve(5)) return;
   std::array<std::byte, 5> header{std::byte{kBinary}};
   store32(&header[1], static_cast<std::uint32_t>(bytes.size()));
-  reserve(header.size());
   buffer_.insert(buffer_.end(), header.begin(), header.end());
-  references_.push_back({buffer_.size(), bytes, std::move(lease)});
+  refer(bytes, std::move(lease));
+}
+
+void Writer::refer(Bytes bytes, Lease lease) {
+  try {
+    references_.push_back({buffer_.size(), bytes, std::move(lease)});
+  } catch (const std::bad_alloc&) {
+    exhaust();
+  }
 }
 
 void Writer::bitstring(Bytes bytes, std::uint8_t last_bits) {
@@ -213,7 +236,7 @@ void Writer::close_list(std::size_t opened, std::uint32_t count) {
 }
 
 void Writer::raw_reference(Bytes encoded, Lease lease) {
-  if (room(encoded.size())) references_.push_back({buffer_.size(), encoded, std::move(lease)});
+  if (room(encoded.size())) refer(encoded, std::move(lease));
 }
 
 void Writer::raw(Bytes encoded) { append(std::array<std::byte, 0>{}, encoded); }
@@ -226,13 +249,17 @@ void Writer::rollback(const Mark& mark) {
   references_.erase(references_.begin() + static_cast<std::ptrdiff_t>(mark.references), references_.end());
   total_ = mark.total;
   overflowed_ = total_ > limit_;
+  exhausted_ = exhausted_ && overflowed_;
 }
 
 void Writer::clear() {
-  buffer_.clear();
+  if (exhausted_)
+    buffer_ = {};
+  else
+    buffer_.clear();
   references_.clear();
   total_ = 0;
-  overflowed_ = false;
+  overflowed_ = exhausted_ = false;
 }
 
 }  // namespace pyw::etf

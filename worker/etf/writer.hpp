@@ -16,7 +16,7 @@ namespace pyw::etf {
 /// Appends ETF tokens to a growing buffer. Large binaries can be referred to instead of copied: the result is then a list of
 /// pieces for writev. Past `limit` bytes (buffer and references together) it stops growing and overflowed() is true for ever (until a
 /// rollback() to before that, or clear()); no call fails before. A token is written whole or not at all. What has no wire form for its
-/// length alone (a binary of 4 GiB) counts as past the limit.
+/// length alone (a binary of 4 GiB) counts as past the limit, and so does what there is no memory for: exhausted() tells them apart.
 /// Invariant: while nothing overflowed, size() is the buffer and the references together; afterwards it is more than the limit.
 /// Threads: not synchronised. GIL: not needed (but leases may need it when they end).
 class Writer {
@@ -75,11 +75,13 @@ class Writer {
   void rollback(const Mark& mark);
 
   bool overflowed() const { return overflowed_; }
+  /// Overflowed for want of memory.
+  bool exhausted() const { return exhausted_; }
   std::uint64_t size() const { return total_; }
   const std::vector<std::byte>& buffer() const { return buffer_; }
   std::vector<std::byte>& buffer() { return buffer_; }
   std::vector<Reference>& references() { return references_; }
-  /// As new, but keeps the buffer's memory. All leases end.
+  /// As new, but keeps the buffer's memory, if there is enough of it. All leases end.
   void clear();
 
  private:
@@ -87,7 +89,10 @@ class Writer {
 
   bool room(std::uint64_t n);
   void overflow();
-  void reserve(std::size_t n);
+  void exhaust();
+  bool reserve(std::size_t n);
+  bool enlarge(std::size_t wanted);
+  void refer(Bytes bytes, Lease lease);
   std::byte* grow(std::size_t n);
   void one(std::uint8_t byte);
   void two(std::uint8_t tag, std::uint8_t value);
@@ -98,6 +103,7 @@ class Writer {
   std::uint64_t limit_;
   std::uint64_t total_ = 0;  ///< limit_ + 1 when overflowed, so that a mark taken then says so
   bool overflowed_ = false;
+  bool exhausted_ = false;
   std::vector<std::byte> buffer_;
   std::vector<Reference> references_;
 };

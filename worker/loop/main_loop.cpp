@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
 
 #include "base/clock.hpp"
 #include "python/fork.hpp"
@@ -41,12 +43,8 @@ void MainLoop::open_handles() {
   in_ = watch("frames in", parts_.inlet.fd());
   out_ = watch("frames out", parts_.frames_out);
   // Python's own signal handlers run on this thread, so a signal must end our wait: CPython writes a byte here.
-  std::array<int, 2> pipe;
-  PYW_CHECK(::pipe2(pipe.data(), O_CLOEXEC | O_NONBLOCK) == 0, "pipe2");
-  signal_read_ = UniqueFd(pipe[0]);
-  signal_write_ = UniqueFd(pipe[1]);
-  take_signals(signal_write_.get());
-  signals_ = watch("signals", signal_read_.get());
+  take_signals(signal_pipe_.write.get());
+  signals_ = watch("signals", signal_pipe_.read.get());
   woken_ = must(uv::open<uv_async_t>("uv_async", this, [&](uv_async_t* h) { return uv_async_init(loop, h, wake<uv_async_t>); }));
   trim_ = must(uv::open<uv_timer_t>("trim", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
   deadline_ = must(uv::open<uv_timer_t>("deadline", this, [&](uv_timer_t* h) { return uv_timer_init(loop, h); }));
@@ -63,7 +61,16 @@ void MainLoop::open_handles() {
   });
 }
 
-MainLoop::MainLoop(const Gil&, const Parts& parts, std::uint64_t spin_ns) : parts_(parts), spin_(spin_ns) { open_handles(); }
+Result<SignalPipe> SignalPipe::make() {
+  std::array<int, 2> pipe;
+  if (::pipe2(pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) return Error{Errc::os, std::string("a pipe for signals: ") + std::strerror(errno)};
+  return SignalPipe{UniqueFd(pipe[0]), UniqueFd(pipe[1])};
+}
+
+MainLoop::MainLoop(const Gil&, const Parts& parts, SignalPipe signals, std::uint64_t spin_ns)
+    : parts_(parts), spin_(spin_ns), signal_pipe_(std::move(signals)) {
+  open_handles();
+}
 
 MainLoop::End MainLoop::run(const Gil& gil) {
   while (!ended_) {
@@ -289,8 +296,8 @@ void MainLoop::rest(const Gil& gil) {
   if (!(alone && spin(began))) {
     // A loop of the user's own that handled signals in a call has taken the descriptor, and given it up; or it runs further down the
     // stack, and gets it back when this wait is over.
-    const int before = take_signals(signal_write_.get());
-    if (before != signal_write_.get()) {
+    const int before = take_signals(signal_pipe_.write.get());
+    if (before != signal_pipe_.write.get()) {
       if (awaited_) awaited_->signals_before = before;
       return;  // a signal may have come since we last looked, and have woken nobody but that loop: look again
     }

@@ -10,6 +10,12 @@
 
 namespace pyw::loop {
 
+/// Where CPython writes a byte for a signal, so that it ends our wait.
+struct SignalPipe {
+  static Result<SignalPipe> make();
+  UniqueFd read, write;
+};
+
 /// What the main thread does all day: run the requests that have come, step the asyncio loop when it is due, write the answers, wait. A
 /// request runs between two uv_runs and never inside a uv callback: callbacks only note that something is due.
 /// Threads: the main thread. GIL: held by the caller of run(); released while waiting.
@@ -31,7 +37,7 @@ class MainLoop final : public MainWait {
     int frames_out;
   };
   /// The handles are opened here, on the main thread, and closed with this object.
-  MainLoop(const Gil& gil, const Parts& parts, std::uint64_t spin_ns);
+  MainLoop(const Gil& gil, const Parts& parts, SignalPipe signals, std::uint64_t spin_ns);
   ~MainLoop() override;
   MainLoop(const MainLoop&) = delete;
   MainLoop& operator=(const MainLoop&) = delete;
@@ -106,8 +112,7 @@ class MainLoop final : public MainWait {
   uv::Handle<uv_timer_t> deadline_;
   Ref set_wakeup_fd_;
   Ref quietly_;
-  UniqueFd signal_read_;
-  UniqueFd signal_write_;
+  SignalPipe signal_pipe_;
   bool out_armed_ = false;
   bool awake_ = false;  ///< since rest() began: what its look was told counts as well as what its sleep was
 };

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <system_error>
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
@@ -39,14 +40,20 @@ Sentinel::Sentinel(Inlet& inlet, session::Session& session, port::Outbox& outbox
 
 Sentinel::~Sentinel() { join(); }
 
-void Sentinel::start() {
+Result<void> Sentinel::start() {
   // Signals are the main thread's: the sentinel must not be the one that a process-directed signal happens to land on.
   sigset_t all, before;
   sigfillset(&all);
   for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, fault);
   ::pthread_sigmask(SIG_BLOCK, &all, &before);
-  thread_ = std::thread([this] { run(); });
+  Result<void> done;
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    done = Error{Errc::os, std::string("the thread beside Python's: ") + error.what()};
+  }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return done;
 }
 
 void Sentinel::join() {

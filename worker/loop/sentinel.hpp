@@ -34,7 +34,8 @@ class Sentinel {
   Sentinel(Inlet& inlet, session::Session& session, port::Outbox& outbox, const Options& options);
   ~Sentinel();  ///< stops and joins
 
-  void start();
+  /// Err(os): there is no thread to be had.
+  Result<void> start();
   /// Main enters Python: from now on it may not come back for long.
   void busy() {
     if (!is_busy()) activity_.fetch_add(1, std::memory_order_seq_cst);

@@ -12,7 +12,8 @@ constexpr std::size_t kLength = 4;
 FrameReader::FrameReader(std::uint64_t max_frame) : max_(max_frame), buffer_(new std::byte[kBuffer]) {}
 
 std::span<std::byte> FrameReader::space() {
-  if (in_large_) return {large_.data() + large_filled_, large_.size() - large_filled_};
+  if (in_large_ && large_filled_ < large_.size()) return {large_.data() + large_filled_, large_.size() - large_filled_};
+  if (in_large_) return {buffer_.get(), std::min(kBuffer, large_size_ - large_filled_)};
   if (begin_ == end_) begin_ = end_ = 0;
   if (end_ == kBuffer) make_room(kBuffer);
   return {buffer_.get() + end_, kBuffer - end_};
@@ -30,7 +31,7 @@ void FrameReader::filled(std::size_t n) { (in_large_ ? large_filled_ : end_) += 
 FrameReader::Next FrameReader::next(Frame& out) {
   if (broken_) return Next::broken;
   if (in_large_) {
-    if (large_filled_ < large_.size()) return Next::need_more;
+    if (large_filled_ < large_size_) return Next::need_more;
     in_large_ = false;
     return finish(std::move(large_), out);
   }
@@ -47,14 +48,15 @@ FrameReader::Next FrameReader::next(Frame& out) {
   const std::size_t size = static_cast<std::size_t>(length);
   if (have >= kLength + size) {
     Frame frame(static_cast<std::uint32_t>(size));
-    std::memcpy(frame.data(), at + kLength, size);
+    std::memcpy(frame.data(), at + kLength, frame.size());
     begin_ += kLength + size;
     return finish(std::move(frame), out);
   }
   if (kLength + size > kBuffer) {
     large_ = Frame(static_cast<std::uint32_t>(size));
+    large_size_ = size;
     large_filled_ = have - kLength;
-    std::memcpy(large_.data(), at + kLength, large_filled_);
+    std::memcpy(large_.data(), at + kLength, std::min<std::size_t>(large_filled_, large_.size()));
     begin_ = end_ = 0;
     in_large_ = true;
   } else {

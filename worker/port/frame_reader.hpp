@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 
 #include "port/header.hpp"
@@ -12,10 +14,18 @@ namespace pyw::port {
 class Frame {
  public:
   Frame() = default;
-  explicit Frame(std::uint32_t size) : data_(new std::byte[size]), size_(size) {}
+  /// Of one that there is no memory for no more is kept than has its header, so that whoever sent it can be answered.
+  explicit Frame(std::uint32_t size) : data_(new (std::nothrow) std::byte[size]), size_(size) {
+    if (data_) return;
+    lost_ = true;
+    size_ = std::min(size, std::uint32_t{kMostHeader});
+    data_.reset(new std::byte[size_]);
+  }
   Bytes bytes() const { return {data_.get(), size_}; }
   std::byte* data() { return data_.get(); }
   std::uint32_t size() const { return size_; }
+  /// The payload is not all there, and good for nothing.
+  bool lost() const { return lost_; }
   Bytes payload() const { return bytes().subspan(header.payload_at); }
 
   Header header;
@@ -23,10 +33,12 @@ class Frame {
  private:
   std::unique_ptr<std::byte[]> data_;  // `new`, not make_unique: a frame of 16 MB must not be zeroed first
   std::uint32_t size_ = 0;
+  bool lost_ = false;
 };
 
 /// Turns an arbitrarily chunked byte stream back into frames. The caller reads into space(), says how much with filled(), and takes
-/// frames until there is none. A frame larger than the buffer gets memory of its own, and the stream is read right into that.
+/// frames until there is none. A frame larger than the buffer gets memory of its own, and the stream is read right into that; what there is
+/// no memory for is read all the same and thrown away.
 /// Pure: no fd, no loop, no clock, so a test can feed it one byte at a time.
 /// Invariant: between calls the buffer holds at most one unfinished frame that next() has seen.
 /// Threads: not synchronised. GIL: not needed.
@@ -55,6 +67,7 @@ class FrameReader {
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
   Frame large_;
+  std::size_t large_size_ = 0;  ///< more than large_'s if that is lost
   std::size_t large_filled_ = 0;
   bool in_large_ = false;
   bool broken_ = false;

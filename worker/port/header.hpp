@@ -11,6 +11,7 @@ namespace pyw::port {
 inline constexpr std::uint64_t kProtocolVersion = 1;
 inline constexpr std::size_t kShortHeader = 12;
 inline constexpr std::size_t kRequestHeader = 28;
+inline constexpr std::size_t kMostHeader = kRequestHeader + 2 + 65535;  ///< with the longest trace
 inline constexpr std::size_t kHeaderSpace = 64u << 10;  ///< what a frame may be longer than max_frame
 
 /// docs/protocol.md, section 5.

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 
 namespace pyw::port {
 namespace {
@@ -40,6 +41,7 @@ void Outbox::append(FrameBuilder& frame) {
   etf::Writer& writer = frame.writer();
   const Bytes all(writer.buffer());
   const std::lock_guard lock(mutex_);
+  if (all.size() >= kSegment) return append_large(writer);
   std::size_t at = 0;
   for (auto& reference : writer.references()) {
     append_own(all.subspan(at, reference.after - at));
@@ -47,6 +49,28 @@ void Outbox::append(FrameBuilder& frame) {
     append_reference(reference.bytes, std::move(reference.lease));
   }
   append_own(all.subspan(at));
+}
+
+/// Copied if it is in one piece, so that the builder keeps its buffer for the next one. Where there is no memory for that, or a frame could
+/// be torn when it runs out, the buffer is taken.
+void Outbox::append_large(etf::Writer& writer) {
+  const Bytes all(writer.buffer());
+  if (writer.references().empty()) {
+    try {
+      return append_own(all);
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  std::size_t at = 0;
+  for (auto& reference : writer.references()) {
+    append_reference(all.subspan(at, reference.after - at), {});
+    at = reference.after;
+    append_reference(reference.bytes, std::move(reference.lease));
+  }
+  Segment& rest = segments_.emplace_back();
+  rest.own = std::move(writer.buffer());
+  rest.bytes = Bytes(rest.own).subspan(at);
+  waiting_.fetch_add(rest.bytes.size(), std::memory_order_relaxed);
 }
 
 void Outbox::append(Kind kind, std::uint8_t flags, std::uint64_t id, Bytes payload) {
@@ -58,6 +82,7 @@ void Outbox::append(Kind kind, std::uint8_t flags, std::uint64_t id, Bytes paylo
   append_own(payload);
 }
 
+/// Nothing has happened when there is no memory for it.
 void Outbox::append_own(Bytes bytes) {
   if (bytes.empty()) return;
   // A segment that has been begun to be written is still appended to: `bytes` is re-derived from what is left of it.
@@ -67,11 +92,12 @@ void Outbox::append_own(Bytes bytes) {
     last.own.insert(last.own.end(), bytes.begin(), bytes.end());
     last.bytes = Bytes(last.own).subspan(done);
   } else {
-    Segment& fresh = segments_.emplace_back();
+    Segment fresh;
     fresh.own = std::move(spare_);
     spare_ = {};
     fresh.own.assign(bytes.begin(), bytes.end());
     fresh.bytes = fresh.own;
+    segments_.push_back(std::move(fresh));
   }
   waiting_.fetch_add(bytes.size(), std::memory_order_relaxed);
 }
@@ -114,10 +140,10 @@ void Outbox::advance(std::size_t n) {
     first.bytes = first.bytes.subspan(taken);
     n -= taken;
     if (!first.bytes.empty()) return;
-    if (first.own.empty()) {
+    if (first.lease) {
       spent_.push_back(std::move(first.lease));
       has_spent_.store(true, std::memory_order_relaxed);
-    } else if (first.own.capacity() <= 2 * kSegment) {
+    } else if (!first.own.empty() && first.own.capacity() <= 2 * kSegment) {
       spare_ = std::move(first.own);
     }
     segments_.pop_front();

@@ -37,6 +37,7 @@ class Outbox {
   /// `fd` must be non-blocking.
   explicit Outbox(int fd) : fd_(fd) {}
 
+  /// The builder is to begin() anew.
   void append(FrameBuilder& frame);
   /// A frame without payload, or with plain bytes as payload.
   void append(Kind kind, std::uint8_t flags, std::uint64_t id, Bytes payload = {});
@@ -54,10 +55,11 @@ class Outbox {
  private:
   struct Segment {
     std::vector<std::byte> own;
-    Bytes bytes{};  // what is still to be written; points into own or into leased memory
+    Bytes bytes{};  // what is still to be written; points into own, that of a later segment, or leased memory
     Lease lease;
   };
   void append_own(Bytes bytes);
+  void append_large(etf::Writer& writer);
   void append_reference(Bytes bytes, Lease lease);
   State flush_locked();
   void advance(std::size_t n);

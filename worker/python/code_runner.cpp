@@ -1,5 +1,7 @@
 #include "python/code_runner.hpp"
 
+#include "python/memory.hpp"
+
 namespace pyw {
 namespace {
 constexpr std::size_t kCachedCodes = 256;
@@ -21,7 +23,7 @@ Ref CodeRunner::run(const Gil& gil, Bytes source, Mode mode, PyObject* locals, P
 
 Ref CodeRunner::compiled(const Gil& gil, Bytes source, Mode mode) {
   std::string key(1, mode == Mode::eval ? 'e' : 'x');
-  key.append(text_of(source));
+  if (!within_memory(gil, [&] { key.append(text_of(source)); })) return {};
   if (const auto known = cache_.find(key); known != cache_.end()) return Ref::share(gil, known->second.get());
   if (key.find('\0') != std::string::npos) {
     PyErr_SetString(PyExc_ValueError, "source code cannot contain null bytes");

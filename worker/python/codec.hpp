@@ -71,7 +71,7 @@ class Codec {
   /// `root` names the value in paths, like "args".
   Ref decode(const Gil&, etf::Reader&, std::string_view root, BadTerm& bad);
   /// Writes one term (without version byte). False likewise; what was written so far the caller rolls back. Bytes of 64 KiB and more are
-  /// referred to, not copied: such a lease must end under the GIL. May run Python code: registered encoders, isoformat() and such.
+  /// referred to, not copied: such a lease must end under the GIL. Where the writer is exhausted, MemoryError is pending. May run Python code: registered encoders, isoformat() and such.
   /// `at` is where below the root the value is.
   bool encode(const Gil&, PyObject* value, etf::Writer&, std::string_view root, BadTerm& bad, const Step* at = nullptr);
 

@@ -6,6 +6,7 @@
 
 #include "python/exceptions.hpp"
 #include "python/fork.hpp"
+#include "python/memory.hpp"
 
 namespace pyw {
 
@@ -149,6 +150,7 @@ Ref Executor::run_to_end(const Gil&, PyObject* awaitable) {
 }
 
 Ref Executor::Run::dispatch(const Gil& gil, const port::Frame& frame) {
+  if (frame.lost()) return PyErr_NoMemory(), Ref();
   etf::Reader in(frame.payload(), parts_.limits);
   if (!in.version()) return malformed(in), Ref();
   switch (frame.header.kind) {
@@ -219,14 +221,14 @@ bool Executor::Run::read_positional(const Gil& gil, etf::Reader& in, Arguments& 
   etf::Token list;
   if (!in.next(list)) return malformed(in);
   if (list.kind == etf::Kind::string) {
-    out.reserve(list.bytes.size());
+    if (!within_memory(gil, [&] { out.reserve(list.bytes.size()); })) return false;
     for (const auto byte : list.bytes) {
       Ref value = Ref::steal(PyLong_FromLong(std::to_integer<long>(byte)));
       if (!value) return false;
       out.push(std::move(value));
     }
   } else if (list.kind == etf::Kind::list) {
-    out.reserve(list.count);
+    if (!within_memory(gil, [&] { out.reserve(list.count); })) return false;
     for (std::uint32_t i = 0; i < list.count; ++i) {
       Ref value = decode(gil, in, "args[");
       if (!value) {

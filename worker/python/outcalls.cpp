@@ -297,6 +297,7 @@ void Outcalls::raise_stop(const Gil& gil, std::uint64_t origin) {
 }
 
 Ref Outcalls::decode(const Gil& gil, const port::Frame& frame) {
+  if (frame.lost()) return PyErr_NoMemory(), Ref();
   etf::Reader in(frame.payload(), parts_.codec.options().limits);
   BadTerm bad;
   Ref value;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "python/codec.hpp"
+#include "python/memory.hpp"
 #include "python/path.hpp"
 
 namespace pyw {
@@ -111,9 +112,10 @@ class ToEtf {
     if (size < 0) return false;
     unsigned char few[256];
     std::unique_ptr<unsigned char[]> many;
-    if (static_cast<std::size_t>(size) > sizeof few) many = std::make_unique<unsigned char[]>(static_cast<std::size_t>(size));
+    const auto wanted = static_cast<std::size_t>(size);
+    if (wanted > sizeof few && !within_memory(gil_, [&] { many = std::make_unique<unsigned char[]>(wanted); })) return false;
     unsigned char* bytes = many ? many.get() : few;
-    if (!compat::long_to_magnitude(magnitude.get(), bytes, static_cast<std::size_t>(size))) return false;
+    if (!compat::long_to_magnitude(magnitude.get(), bytes, wanted)) return false;
     out_.big(negative, bytes_at(reinterpret_cast<const char*>(bytes), size));
     return true;
   }
@@ -156,8 +158,9 @@ class ToEtf {
     if (done && PyBuffer_IsContiguous(&view, 'C')) {
       out_.binary(bytes_at(static_cast<const char*>(view.buf), view.len));  // a copy: the owner may change it before it is sent
     } else if (done) {
-      const auto copy = std::make_unique<char[]>(static_cast<std::size_t>(view.len));
-      done = PyBuffer_ToContiguous(copy.get(), &view, view.len, 'C') == 0;
+      std::unique_ptr<char[]> copy;
+      done = within_memory(gil_, [&] { copy = std::make_unique<char[]>(static_cast<std::size_t>(view.len)); }) &&
+             PyBuffer_ToContiguous(copy.get(), &view, view.len, 'C') == 0;
       if (done) out_.binary(bytes_at(copy.get(), view.len));
     }
     PyBuffer_Release(&view);
@@ -237,7 +240,9 @@ class ToEtf {
       if (!written) [[unlikely]] return false;
     }
     if (done != size || PyDict_GET_SIZE(object) != size) return changed(at);
-    if (const Py_ssize_t twin = repeated(spans); twin >= 0) {
+    Py_ssize_t twin = -1;
+    if (!within_memory(gil_, [&] { twin = repeated(spans); })) return false;
+    if (twin >= 0) {
       const Step here{at, Step::Kind::key, twin, nullptr};
       return fail(&here, "this key and one before it are equal in Erlang");
     }
@@ -255,7 +260,7 @@ class ToEtf {
     ++keys_;
     if (!value(key, &here)) [[unlikely]] return false;
     --keys_;
-    if (spans) spans->push_back({begin, out_.buffer().size()});
+    if (spans && !within_memory(gil_, [&] { spans->push_back({begin, out_.buffer().size()}); })) return false;
     here.kind = Step::Kind::value;
     return value(item, &here);
   }
@@ -391,6 +396,11 @@ class ToEtf {
 bool Codec::encode(const Gil& gil, PyObject* value, etf::Writer& out, std::string_view root, BadTerm& bad, const Step* at) {
   bad = {};
   const bool done = ToEtf(gil, *this, out, root, bad).value(value, at);
+  if (out.exhausted()) {
+    bad = {};
+    if (!PyErr_Occurred()) PyErr_NoMemory();
+    return false;
+  }
   if (!done && (bad || PyErr_Occurred())) return false;
   if (!out.overflowed()) return done;
   bad = {BadTerm::Kind::term, path_text(gil, root, at), "the term is larger than a frame may be"};

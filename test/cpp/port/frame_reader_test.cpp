@@ -1,6 +1,7 @@
 #include "port/frame_reader.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstring>
@@ -57,6 +58,34 @@ TEST_CASE("frame reader: frames larger than its buffer come whole, between small
     CHECK(got[4] == "c");
   }
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which need memory themselves
+TEST_CASE("frame reader: of a frame that there is no memory for only the header is kept, and the stream goes on behind it") {
+  const std::string wire = frames::request(1, "a") + frames::request(2, std::string(64u << 20, 'H')) + frames::request(3, "b");
+  for (const std::size_t chunk : {1000ul, 65'560ul, 262'144ul, 70ul << 20}) {
+    CAPTURE(chunk);
+    FrameReader reader(/*max_frame=*/128u << 20);
+    std::vector<std::string> got;
+    rlimit before;
+    REQUIRE(::getrlimit(RLIMIT_DATA, &before) == 0);
+    const rlimit none{1, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_DATA, &none) == 0);
+    std::string_view rest = wire;
+    while (!rest.empty()) {
+      const auto space = reader.space();
+      const std::size_t n = std::min<std::size_t>({chunk, space.size(), rest.size()});
+      std::memcpy(space.data(), rest.data(), n);
+      reader.filled(n);
+      rest.remove_prefix(n);
+      Frame frame;
+      while (reader.next(frame) == FrameReader::Next::frame)
+        got.push_back(std::to_string(frame.header.id) + (frame.lost() ? " lost" : " " + std::string(text_of(frame.payload()))));
+    }
+    REQUIRE(::setrlimit(RLIMIT_DATA, &before) == 0);
+    CHECK(got == std::vector<std::string>{"1 a", "2 lost", "3 b"});
+  }
+}
+#endif
 
 TEST_CASE("frame reader: a frame that straddles the end of the buffer is not torn") {
   std::string wire;

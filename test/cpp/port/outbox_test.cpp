@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <csignal>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -82,6 +83,57 @@ TEST_CASE("outbox: a full pipe loses nothing and tears nothing, however it is dr
   outbox.collect();
   CHECK(ended == 20);
 }
+
+TEST_CASE("outbox: the bytes of a large frame stay where its references belong") {
+  Pipe pipe;
+  Outbox outbox(pipe.write.get());
+  std::string sent, got;
+  int ended = 0;
+  const std::string big(1'500'000, 'O'), elsewhere(100'000, 'R');
+  port::FrameBuilder frame(8u << 20);
+  for (std::uint64_t id = 1; id <= 4; ++id) {
+    frame.begin(port::Kind::ok, 0, id);
+    frame.writer().version();
+    frame.writer().tuple(3);
+    frame.writer().binary(big);
+    std::string body = "\x83h\x03m" + frames::big_endian(big.size(), 4) + big;
+    for (int i = 0; i < 2; ++i) {
+      if (id % 2 == 0) frame.writer().binary_reference(bytes_of(elsewhere), Lease(count_up, &ended));
+      else frame.writer().binary(elsewhere);
+      body += "m" + frames::big_endian(elsewhere.size(), 4) + elsewhere;
+    }
+    outbox.append(frame);
+    sent += frames::raw(frames::header(0x50, 0, id) + body);
+    outbox.append(port::Kind::pong, 0, id);
+    sent += frames::raw(frames::header(0x54, 0, id));
+  }
+  while (outbox.flush() == Outbox::State::blocked) got += pipe.take(70'001);
+  for (std::string rest; !(rest = pipe.take()).empty();) got += rest;
+  CHECK((got == sent));
+  outbox.collect();
+  CHECK(ended == 4);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which need memory themselves
+TEST_CASE("outbox: a frame that fits into memory once, and not twice, is sent") {
+  Pipe pipe;
+  Outbox outbox(pipe.write.get());
+  const std::string big(64u << 20, 'O');
+  port::FrameBuilder frame(128u << 20);
+  frame.begin(port::Kind::ok, 0, 1);
+  frame.writer().binary(big);
+  rlimit before;
+  REQUIRE(::getrlimit(RLIMIT_DATA, &before) == 0);
+  const rlimit none{1, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_DATA, &none) == 0);
+  outbox.append(frame);
+  REQUIRE(::setrlimit(RLIMIT_DATA, &before) == 0);
+  std::string got;
+  while (outbox.flush() == Outbox::State::blocked) got += pipe.take();
+  for (std::string rest; !(rest = pipe.take()).empty();) got += rest;
+  CHECK((got == frames::raw(frames::header(0x50, 0, 1) + "m" + frames::big_endian(big.size(), 4) + big)));
+}
+#endif
 
 TEST_CASE("outbox: a closed reader is told apart from a full pipe") {
   ::signal(SIGPIPE, SIG_IGN);

@@ -5,6 +5,7 @@ callers are in line, without a guess at how long that takes.
 """
 
 import asyncio
+import concurrent.futures
 import ctypes
 import itertools
 import os
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import threading
 import time
+
+import erlang
 
 runs = []
 
@@ -189,6 +192,11 @@ def take_memory(count):
 
 
 # Traffic -------------------------------------------------------------------------------------------------------------
+
+
+def in_a_thread(name, *args):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return pool.submit(erlang.call, name, *args).result()
 
 
 def digest(data, seconds=0.0):

@@ -449,10 +449,18 @@ fail(What, Message, Error, Seen, S0) ->
     Stack = py_port_post_mortem:stack(Report),
     Text =
         case Message of
-            none -> py_port_post_mortem:start_message(Status, Report);
+            none -> with_limits(py_port_post_mortem:start_message(Status, Report), S);
             _ -> Message
         end,
     {error, {start_failed, failure(What, Text, Error, Stderr, Stack)}}.
+
+%% One of them may be why: what runs out of memory, say, cannot always tell.
+-spec with_limits(binary(), #s{}) -> binary().
+with_limits(Text, #s{start = #{options := #{limits := Limits}}}) when Limits =:= #{} ->
+    Text;
+with_limits(Text, #s{start = #{options := #{limits := Limits}}}) ->
+    Each = [io_lib:format("~s ~b", [Name, Value]) || {Name, Value} <- lists:sort(maps:to_list(Limits))],
+    py_port_error:text([Text, " (limits: ", lists:join(", ", Each), ")"]).
 
 -spec failure(atom(), binary(), term(), [binary()], binary()) -> py_port_error:start_failure().
 failure(What, Message, Error, Stderr, Stack) ->

@@ -144,13 +144,14 @@ void Session::became_task(std::uint64_t id, Waiter* loop) {
   }
   auto& task = tasks_.emplace(id, Task{loop}).first->second;
   if (lineage_.is_nested(id)) nested_tasks_.fetch_add(1, std::memory_order_release);
-  // Cancelled between its start and now: the interrupt found no Python code to stop, so the task gets it.
+  // Cancelled between its start and now: the interrupt found no Python code to stop, so the task gets it, or its first step, should that begin
+  // before the command is looked at.
   if (std::erase_if(aimed_, [id](const auto& one) { return one.first == id; }) != 0 || cancelled) {
     task.cancelled = true;
     if (loop)
       loop->stop(id);
     else
-      command({Command::What::cancel_task, id});
+      stop_step(id, false);
   }
 }
 

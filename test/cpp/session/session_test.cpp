@@ -196,6 +196,21 @@ TEST_CASE_FIXTURE(Fixture, "session: a cancel between start and becoming a task 
   CHECK(commands[0].id == 1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "session: a cancel between start and becoming a task finds its first step, should that begin at once and block") {
+  request(1);
+  session->take();
+  control(port::Kind::cancel, 1);
+  session->became_task(1, nullptr);
+  session->step_begins();
+  const int before = effects.signals;
+  session->signal_again();
+  CHECK(effects.signals == before + 1);
+  CHECK(session->take_interrupt(1) == Interrupt::cancel);
+  CHECK(session->commands().empty());  // it is stopped, and not cancelled in its `finally` as well
+  session->step_ends();
+  session->task_finished(1);
+}
+
 TEST_CASE_FIXTURE(Fixture, "session: ping, dump, credit and status are served while something runs") {
   request(1);
   request(2);

@@ -12,19 +12,13 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() -> py_port_test:cases(?MODULE).
 
-init_per_suite(Config) ->
-    ok = py_port_test:start(),
-    Config.
+init_per_suite(Config) -> py_port_callback_bed:init_per_suite(Config).
 
-end_per_suite(_Config) ->
-    ok.
+end_per_suite(_Config) -> ok.
 
-init_per_testcase(_Case, Config) ->
-    _ = process_flag(trap_exit, true),
-    Config.
+init_per_testcase(_Case, Config) -> py_port_callback_bed:init_per_testcase(Config).
 
-end_per_testcase(_Case, Config) ->
-    py_port_callback_bed:end_per_testcase(Config).
+end_per_testcase(_Case, Config) -> py_port_callback_bed:end_per_testcase(Config).
 
 %% Lineage -------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,9 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+#include <cstddef>
+
 namespace pyw::aio {
 namespace {
 
@@ -103,9 +106,11 @@ Ref to_python(const Gil&, const SockAddress& address) {
     }
     case AF_VSOCK:
       return Ref::steal(Py_BuildValue("II", address.vm.svm_cid, address.vm.svm_port));
-    default:  // as Python's socket module
+    default: {  // as Python's socket module, but no more than the kernel has said
+      const auto said = static_cast<std::size_t>(address.size) - offsetof(sockaddr, sa_data);
       return Ref::steal(Py_BuildValue("iy#", static_cast<int>(address.any.sa_family), address.any.sa_data,
-                                      static_cast<Py_ssize_t>(sizeof address.any.sa_data)));
+                                      static_cast<Py_ssize_t>(std::min(said, sizeof address.any.sa_data))));
+    }
   }
   PyErr_SetFromErrno(PyExc_OSError);
   return {};

@@ -12,6 +12,14 @@
 -define(OK, 16#30).
 -define(ERROR, 16#31).
 
+init_per_suite(Config) ->
+    ok = py_port_test:start(),
+    Config.
+
+init_per_testcase(Config) ->
+    _ = process_flag(trap_exit, true),
+    Config.
+
 end_per_testcase(Config) ->
     _ = [py_port:unregister_function(Name) || {Name, _} <- ets:tab2list(?FUNCTIONS)],
     Result = py_port_test:end_per_testcase(Config),

@@ -87,6 +87,8 @@ TEST_CASE("address: an unbound peer has none, and one of an unknown family is it
   std::string bytes = "x";
   for (std::size_t i = 1; i < sizeof strange.any.sa_data; ++i) bytes += "\\x00";
   CHECK(repr(to_python(python.gil, strange)) == "(" + std::to_string(AF_APPLETALK) + ", b'" + bytes + "')");
+  strange.size = offsetof(sockaddr, sa_data) + 2;  // what lies behind has not been said
+  CHECK(repr(to_python(python.gil, strange)) == "(" + std::to_string(AF_APPLETALK) + ", b'x\\x00')");
 }
 
 TEST_CASE("address: a virtual machine has its number and a port") {
